@@ -1,0 +1,37 @@
+"""zoo: image models for PyTorch. A string names a network and its trained weights; one call builds it.
+
+Public names are resolved when first used, so that `import zoo` costs next to nothing and imports no torch.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = '0.1.0'
+
+_PUBLIC = {
+    'registry': ('list_models', 'list_pretrained', 'list_modules', 'is_model', 'is_model_pretrained',
+                 'is_model_in_modules', 'get_arch_name', 'get_pretrained_cfg', 'get_pretrained_cfg_value',
+                 'model_entrypoint', 'split_model_name_tag'),
+    'factory': ('create_model', 'build_model', 'scale_model'),
+    'spec': ('PretrainedCfg',),
+    'profile': ('profile',),
+}
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+_MODULES = ('blocks', 'catalog', 'data', 'features', 'layers', 'models', 'pretrained')
+__all__ = [*_WHERE, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f'.{name}', __name__)
+    from .spec import refuse
+    raise AttributeError(refuse('Name zoo.', name, __all__))
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

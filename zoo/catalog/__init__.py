@@ -1,0 +1,4 @@
+"""Every public model name and every set of weights, as rows. One file per network module; rows only."""
+from . import efficientnet
+
+FAMILIES = efficientnet.FAMILIES

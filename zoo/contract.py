@@ -1,0 +1,210 @@
+"""What every network of zoo offers: `ImageModel`, the one base class.
+
+A network is a list of stages, a step from the last stage to the head's input, and a head. One walk through the stages
+serves classification, feature maps and intermediates alike.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .layers.pool import GlobalPool
+from .spec import Feature, refuse
+
+
+class ImageModel(nn.Module):
+    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
+
+    A subclass sets `feature_info` and `head_hidden_size`, calls `build_head`, and defines `stages`, `pre_head`,
+    `init_weights` and `group_matcher`. Its head is the submodules `global_pool` and `classifier_name`.
+
+    Attributes:
+        num_classes: width of the logits; 0 for none.
+        in_chans: channels of the images.
+        num_features: channels of what `forward_features` returns.
+        head_hidden_size: channels of what the head's pooling takes in.
+        feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
+    """
+
+    classifier_name = 'classifier'
+    feature_info: list[Feature]
+    num_classes: int
+    in_chans: int
+    num_features: int
+    head_hidden_size: int
+    grad_checkpointing = False
+
+    # --- what a subclass says of itself
+
+    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """The stem and the stages, in the order in which they run."""
+        raise NotImplementedError
+
+    def pre_head(self, x: Tensor) -> Tensor:
+        """From the last stage to what the head takes in."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Draws every parameter anew and resets every buffer, whatever was in them."""
+        raise NotImplementedError
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Regular expressions over parameter names that sort them into layers from the input to the output; `coarse`
+        makes a layer of each stage. Used for layer-wise learning rates."""
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that weight decay would harm, beyond biases and normalisation."""
+        return set()
+
+    # --- the walk
+
+    def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[Tensor, dict[int, Tensor]]:
+        """Runs the stages up to `last` (None: all) and keeps the outputs of those `wanted`."""
+        kept = {}
+        for number, stage in enumerate(self.stages()):
+            if number and self.grad_checkpointing and self.training:
+                x = checkpoint(stage, x, use_reentrant=False)
+            else:
+                x = stage(x)
+            if number in wanted:
+                kept[number] = x
+            if number == last:
+                break
+        return x, kept
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), before pooling."""
+        return self.pre_head(self.walk(x)[0])
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
+        classifier takes in (B, embedding_size)."""
+        x = self.global_pool(x)
+        if self.drop_rate:
+            x = F.dropout(x, self.drop_rate, self.training)
+        return x if pre_logits else self.get_classifier()(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
+                              stop_early: bool = False, output_fmt: str = 'NCHW', intermediates_only: bool = False,
+                              ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps on the way, and what `forward_features` returns.
+
+        Args:
+            indices: entries of `feature_info`: a list in the order wanted, negative ones from the end; an int n for
+                the last n; None for all.
+            norm: apply the network's final normalisation, where it has one between its stages and its head.
+            stop_early: do not run past the last map wanted; the first result is then that stage's output.
+            output_fmt: 'NCHW' or 'NHWC', of the maps.
+            intermediates_only: return the maps alone, and run no further than they need.
+
+        Raises:
+            ValueError: an index out of range, or another `output_fmt`.
+        """
+        if output_fmt not in ('NCHW', 'NHWC'):
+            raise ValueError(refuse('output_fmt', output_fmt, ('NCHW', 'NHWC')))
+        stages = [self.feature_info[i]['stage'] for i in self.feature_indices(indices)]
+        early = stop_early or intermediates_only
+        x, kept = self.walk(x, wanted=frozenset(stages), last=max(stages) if early else None)
+        maps = [self.norm_intermediate(kept[stage]) if norm else kept[stage] for stage in stages]
+        if output_fmt == 'NHWC':
+            maps = [m.permute(0, 2, 3, 1) for m in maps]
+        if intermediates_only:
+            return maps
+        return (x if early else self.pre_head(x)), maps
+
+    def norm_intermediate(self, x: Tensor) -> Tensor:
+        """The final normalisation on a feature map; a network without one between stages and head has nothing to do."""
+        return x
+
+    def feature_indices(self, indices: int | Sequence[int] | None = None) -> list[int]:
+        """Entries of `feature_info` as non-negative numbers, in the order given; see `forward_intermediates`."""
+        count = len(self.feature_info)
+        if isinstance(indices, int):
+            if not 0 < indices <= count:
+                raise ValueError(f'The last {indices} feature maps were asked for; there are {count}.')
+            return list(range(count - indices, count))
+        chosen = list(range(count) if indices is None else indices)
+        for index in chosen:
+            if not -count <= index < count:
+                raise ValueError(f'Feature index {index} is out of range: there are {count} feature maps, '
+                                 f'0 to {count - 1} (or -{count} to -1).')
+        if not chosen:
+            raise ValueError(f'No feature index was given; there are {count} feature maps, 0 to {count - 1}.')
+        return [index % count for index in chosen]
+
+    def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
+                                  prune_head: bool = True) -> list[int]:
+        """Drops the stages that the feature maps `indices` do not need and, with `prune_head`, everything after the
+        stages; returns the indices as non-negative numbers. `prune_norm` drops a final normalisation."""
+        chosen = self.feature_indices(indices)
+        self.drop_stages(max(self.feature_info[i]['stage'] for i in chosen))
+        if prune_norm or prune_head:
+            self.drop_pre_head()
+        if prune_head:
+            self.reset_classifier(0, '')
+        return chosen
+
+    def drop_stages(self, last: int) -> None:
+        """Removes the stages after number `last` of `stages()`."""
+        raise NotImplementedError
+
+    def drop_pre_head(self) -> None:
+        """Makes `pre_head` the identity and removes its modules."""
+        raise NotImplementedError
+
+    # --- the head
+
+    def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
+        """Adds pooling and classifier for maps of `width` channels."""
+        self.head_hidden_size, self.drop_rate = width, drop_rate
+        self.reset_classifier(num_classes, global_pool)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer: nn.Linear, or nn.Identity without classes."""
+        return getattr(self, self.classifier_name)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Makes a new classifier, and pooling where `global_pool` names one.
+
+        Raises:
+            ValueError: classes without pooling, or an unknown kind of pooling.
+        """
+        if global_pool is not None:
+            self.global_pool = GlobalPool(global_pool)
+        if num_classes < 0:
+            raise ValueError(f'num_classes is 0 (no classifier) or more, not {num_classes}.')
+        if num_classes and not self.global_pool.pool_type:
+            raise ValueError(f"global_pool='' leaves feature maps, which a classifier of {num_classes} classes cannot "
+                             'take: give num_classes=0 as well, or a kind of pooling.')
+        self.num_classes = num_classes
+        like = next(self.parameters(), None)
+        layer = nn.Linear(self.embedding_size, num_classes) if num_classes else nn.Identity()
+        setattr(self, self.classifier_name, layer if like is None else layer.to(like.device, like.dtype))
+        self.init_head()
+
+    def init_head(self) -> None:
+        """Draws the classifier anew: uniform within 1 / sqrt(classes), bias zero."""
+        if self.num_classes:
+            classifier, bound = self.get_classifier(), 1 / math.sqrt(self.num_classes)
+            nn.init.uniform_(classifier.weight, -bound, bound)
+            nn.init.zeros_(classifier.bias)
+
+    @property
+    def embedding_size(self) -> int:
+        """The width of the embedding: of what `num_classes=0` and `forward_head(pre_logits=True)` return."""
+        return self.head_hidden_size * self.global_pool.feat_mult
+
+    # --- training
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute each stage in the backward pass instead of keeping its activations."""
+        self.grad_checkpointing = enable

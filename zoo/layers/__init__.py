@@ -1,0 +1,15 @@
+"""Layers that at least two models use."""
+from .act import create_act, get_act_layer
+from .attention import MultiHeadAttention2d, MultiQueryAttention2d
+from .conv import CondConv2d, MixedConv2d, SameConv2d, conv2d, pad_same
+from .drop import DropPath
+from .init import init_tensorflow
+from .mbconv import Style, build_stages
+from .norm import EvoNorm2dS0, GroupNorm, LayerNorm2d, Norm
+from .pool import BlurPool2d, GlobalPool, create_aa
+from .squeeze import GlobalContext, SqueezeExcite
+
+__all__ = ['BlurPool2d', 'CondConv2d', 'DropPath', 'EvoNorm2dS0', 'GlobalContext', 'GlobalPool', 'GroupNorm',
+           'LayerNorm2d', 'MixedConv2d', 'MultiHeadAttention2d', 'MultiQueryAttention2d', 'Norm', 'SameConv2d',
+           'SqueezeExcite', 'Style', 'build_stages', 'conv2d', 'create_aa', 'create_act', 'get_act_layer',
+           'init_tensorflow', 'pad_same']

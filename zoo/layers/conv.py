@@ -1,0 +1,111 @@
+"""Convolutions: TensorFlow's SAME padding, mixed kernel sizes, conditional weights."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Zeros around (B, C, H, W), more at the bottom and right, so that a convolution without padding of its own gives
+    ceil(size / stride): TensorFlow's SAME."""
+    pads: list[int] = []
+    for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
+        # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
+        # where `size` is symbolic (torch.export) it stays one short expression instead of growing with every layer.
+        span = (k - 1) * d + 1
+        total = ((size + s - 1) // s - 1) * s + span - size
+        if span < s:                                # a kernel that skips pixels may need no padding at all
+            total = torch.sym_max(total, 0)
+        pads = [total // 2, total - total // 2, *pads]
+    return F.pad(x, pads)
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution with `pad_same`: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(pad_same(x, self.kernel_size, self.stride, self.dilation), self.weight, self.bias)
+
+
+def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:
+    """Zeros on every side of a convolution, or None where `pad_same` has to ask the image.
+
+    `pad_type` '' pads alike on all sides and 'same' as TensorFlow does; both give ceil(size / stride). 'valid' does
+    not pad.
+
+    Raises:
+        ValueError: another `pad_type`.
+    """
+    span = (kernel - 1) * dilation
+    if pad_type == 'valid':
+        return 0
+    if pad_type == 'same':
+        return span // 2 if stride == 1 and span % 2 == 0 else None
+    if pad_type != '':
+        raise ValueError(f"pad_type is '' (alike on all sides), 'same' (TensorFlow's) or 'valid' (none), not {pad_type!r}.")
+    return (stride - 1 + span) // 2
+
+
+def conv2d(in_chans: int, out_chans: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1,
+           pad_type: str = '', bias: bool = False) -> nn.Conv2d:
+    """A convolution padded by `padding_for`."""
+    padding = padding_for(kernel, stride, dilation, pad_type)
+    layer = SameConv2d if padding is None else nn.Conv2d
+    return layer(in_chans, out_chans, kernel, stride, padding or 0, dilation, groups, bias)
+
+
+class MixedConv2d(nn.ModuleList):
+    """Convolutions of several kernel sizes side by side, each on its share of the channels (MixNet, arXiv:1907.09595).
+
+    Channels are shared evenly; the first takes what is left over.
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, kernels: Sequence[int], stride: int = 1, dilation: int = 1,
+                 depthwise: bool = False, pad_type: str = '') -> None:
+        self.shares = _shares(in_chans, len(kernels))
+        super().__init__(
+            conv2d(i, o, k, stride, dilation, groups=i if depthwise else 1, pad_type=pad_type)
+            for i, o, k in zip(self.shares, _shares(out_chans, len(kernels)), kernels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([conv(part) for conv, part in zip(self, x.split(self.shares, dim=1))], dim=1)
+
+
+class CondConv2d(nn.Module):
+    """Conditional convolution, arXiv:1904.04971: each image's kernel is its own weighted sum of the experts'.
+
+    (B, C, H, W) and routing weights (B, experts) -> (B, C', ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(self, in_chans: int, out_chans: int, kernel: int, experts: int, stride: int = 1, dilation: int = 1,
+                 groups: int = 1, pad_type: str = '') -> None:
+        super().__init__()
+        self.in_chans, self.out_chans, self.groups = in_chans, out_chans, groups
+        self.kernel, self.stride, self.dilation = (kernel, kernel), (stride, stride), (dilation, dilation)
+        self.padding = padding_for(kernel, stride, dilation, pad_type)
+        self.weight = nn.Parameter(torch.empty(experts, out_chans * in_chans // groups * kernel * kernel))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Each expert as a convolution of its own: normal with variance 2 / fan-out."""
+        fan_out = self.out_chans * self.kernel[0] * self.kernel[1] // self.groups
+        nn.init.normal_(self.weight, std=math.sqrt(2 / fan_out))
+
+    def forward(self, x: Tensor, routing: Tensor) -> Tensor:
+        if self.padding is None:
+            x = pad_same(x, self.kernel, self.stride, self.dilation)
+        # one grouped convolution over the whole batch: each image is a group with its own kernel
+        batch = x.shape[0]
+        kernels = (routing @ self.weight).view(batch * self.out_chans, self.in_chans // self.groups, *self.kernel)
+        out = F.conv2d(x.reshape(1, batch * self.in_chans, *x.shape[2:]), kernels, None, self.stride,
+                       self.padding or 0, self.dilation, self.groups * batch)
+        return out.view(batch, self.out_chans, *out.shape[2:])
+
+
+def _shares(channels: int, parts: int) -> list[int]:
+    each = channels // parts
+    return [channels - each * (parts - 1)] + [each] * (parts - 1)

@@ -1,0 +1,27 @@
+"""Stochastic depth."""
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Zeroes whole samples of a residual branch in training, arXiv:1603.09382; the rest is scaled up to keep the mean.
+
+    Raises:
+        ValueError: `drop_prob` outside [0, 1).
+    """
+
+    def __init__(self, drop_prob: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= drop_prob < 1:
+            raise ValueError(f'drop_path is a probability in [0, 1), not {drop_prob}.')
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0:
+            return x
+        keep = 1 - self.drop_prob
+        return x * (x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep) / keep)
+
+    def extra_repr(self) -> str:
+        return f'{self.drop_prob:g}'

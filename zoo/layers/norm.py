@@ -1,0 +1,110 @@
+"""Normalisation over feature maps, and the pair of normalisation and activation that convolutions are followed by.
+
+The two are separate modules on purpose: a plain torch.nn.BatchNorm2d stays visible to everything that looks for one
+(conversion to SyncBatchNorm, folding into the convolution, freezing).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..spec import refuse
+from .act import ActLayer, create_act
+
+NormLayer = str | Callable[..., nn.Module]
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation, arXiv:1803.08494, by number of groups or by channels per group.
+
+    Raises:
+        ValueError: `group_size` does not divide the channels.
+    """
+
+    def __init__(self, channels: int, num_groups: int = 32, eps: float = 1e-5, group_size: int = 0) -> None:
+        if group_size and channels % group_size:
+            raise ValueError(f'Group normalisation of {channels} channels: {group_size} per group do not divide them.')
+        super().__init__(channels // group_size if group_size else num_groups, channels, eps=eps)
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class EvoNorm2dS0(nn.Module):
+    """EvoNorm-S0, arXiv:2004.02967, Table 2: x * sigmoid(v x) / std over each group, then an affine map.
+
+    With `act=False` there is no `v`: the affine map alone, as published networks use it after projections.
+    """
+
+    def __init__(self, channels: int, num_groups: int = 32, eps: float = 1e-5, group_size: int = 0,
+                 act: bool = True) -> None:
+        super().__init__()
+        self.groups = channels // group_size if group_size else num_groups
+        if channels % self.groups:
+            raise ValueError(f'EvoNorm of {channels} channels: {self.groups} groups do not divide them.')
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.v = nn.Parameter(torch.empty(channels)) if act else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The identity's affine map; v is 1, which makes the activation SiLU."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        if self.v is not None:
+            nn.init.ones_(self.v)
+
+    def forward(self, x: Tensor) -> Tensor:
+        per_channel = (1, -1, 1, 1)
+        if self.v is not None:
+            grouped = x.unflatten(1, (self.groups, -1))
+            std = (grouped.var((2, 3, 4), correction=0, keepdim=True) + self.eps).sqrt()
+            x = (grouped / std).flatten(1, 2) * torch.sigmoid(x * self.v.view(per_channel))
+        return x * self.weight.view(per_channel) + self.bias.view(per_channel)
+
+
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm,
+    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0,
+}
+
+
+class Norm:
+    """Makes normalisation layers of one kind: `Norm('batchnorm2d', eps=1e-3)(64)`.
+
+    Raises:
+        ValueError: a name that is not known.
+        TypeError: neither a name nor something that makes a module; an option that the kind does not take.
+    """
+
+    def __init__(self, layer: NormLayer = 'batchnorm2d', **options: Any) -> None:
+        if isinstance(layer, str):
+            if layer not in NORMS:
+                raise ValueError(refuse('Normalisation', layer, NORMS))
+            layer = NORMS[layer]
+        elif not callable(layer):
+            raise TypeError(f'norm_layer is a name or a module class, not {layer!r}.')
+        self.layer = layer
+        self.options = {name: value for name, value in options.items() if value is not None}
+
+    def __call__(self, channels: int) -> nn.Module:
+        return self.layer(channels, **self.options)
+
+    def with_act(self, channels: int, act: ActLayer | None) -> tuple[nn.Module, nn.Module]:
+        """A normalisation and the activation after it; None is no activation."""
+        if self.layer is EvoNorm2dS0:              # its activation is part of it
+            return EvoNorm2dS0(channels, **self.options, act=act is not None), nn.Identity()
+        return self(channels), create_act(act) if act is not None else nn.Identity()
+
+
+def norm_options(bn_eps: float | None, bn_momentum: float | None, norm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """One dictionary of options from the three ways a caller may give them."""
+    return {'eps': bn_eps, 'momentum': bn_momentum} | dict(norm_kwargs or {})

@@ -1,0 +1,73 @@
+"""Pooling: to one vector an image, and low-pass filters before subsampling."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..spec import refuse
+
+POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
+
+
+class GlobalPool(nn.Module):
+    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+
+    Raises:
+        ValueError: another kind.
+    """
+
+    def __init__(self, kind: str = 'avg') -> None:
+        super().__init__()
+        if kind not in POOLS:
+            raise ValueError(refuse('global_pool', kind, POOLS))
+        self.pool_type = kind
+
+    @property
+    def feat_mult(self) -> int:
+        """How many times wider the vector is than the map."""
+        return 2 if self.pool_type == 'catavgmax' else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.pool_type:
+            return x
+        if self.pool_type == 'avg':
+            return x.mean((2, 3))
+        if self.pool_type == 'max':
+            return x.amax((2, 3))
+        avg, largest = x.mean((2, 3)), x.amax((2, 3))
+        return (avg + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([avg, largest], dim=1)
+
+    def extra_repr(self) -> str:
+        return repr(self.pool_type)
+
+
+class BlurPool2d(nn.Module):
+    """Binomial 3x3 blur, then every `stride`-th pixel: arXiv:1904.11486. Padded with `pad_mode`."""
+
+    def __init__(self, channels: int, stride: int = 2, pad_mode: str = 'reflect') -> None:
+        super().__init__()
+        self.stride, self.pad_mode = stride, pad_mode
+        self.register_buffer('kernel', torch.empty(channels, 1, 3, 3), persistent=False)
+        self.reset_constants()
+
+    def reset_constants(self) -> None:
+        """Fills the kernel, which no checkpoint holds."""
+        line = torch.tensor([0.25, 0.5, 0.25], dtype=self.kernel.dtype, device=self.kernel.device)
+        with torch.no_grad():
+            self.kernel.copy_(torch.outer(line, line).expand_as(self.kernel))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), self.pad_mode), self.kernel, stride=self.stride, groups=x.shape[1])
+
+
+def create_aa(kind: str | None, channels: int, stride: int) -> nn.Module:
+    """The layer that subsamples by `stride` in place of a strided convolution: 'avg' pools, 'blur' blurs with
+    reflected borders, 'blurpc' with zeros; None or stride 1 does nothing."""
+    if not kind or stride == 1:
+        return nn.Identity()
+    if kind == 'avg':
+        return nn.AvgPool2d(stride)
+    if kind in ('blur', 'blurpc'):
+        return BlurPool2d(channels, stride, 'reflect' if kind == 'blur' else 'constant')
+    raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))

@@ -1,0 +1,103 @@
+"""EfficientNet, arXiv:1905.11946, and every network that is a stem, stages of block strings and a wide last convolution.
+
+    image -> conv_stem (stride 2) -> blocks (7 stages, of which 4 halve the resolution) -> conv_head (1x1) -> pool -> classifier
+
+MobileNetV1 and V2, MNASNet, FBNet-C, MixNet, TinyNet and EfficientNetV2 differ from it in their blocks alone.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..blocks import parse_stages, round_channels, scale
+from ..contract import ImageModel
+from ..layers.act import ActLayer
+from ..layers.conv import conv2d
+from ..layers.init import init_tensorflow
+from ..layers.mbconv import Style, build_stages
+from ..layers.norm import Norm, NormLayer, norm_options
+
+
+class EfficientNet(ImageModel):
+    """EfficientNet, arXiv:1905.11946. Images (B, in_chans, H, W) -> logits (B, num_classes).
+
+    Args:
+        blocks: one text of block strings a stage, see zoo.blocks.
+        width, depth: multipliers of channels and repeats (compound scaling); `depth` may be one number a stage.
+        divisor, round_limit: channels are rounded to multiples of `divisor`, not below `round_limit` of their value.
+        depth_rounding: 'ceil' or 'round', of a stage's scaled repeats.
+        fix_first_last, fix_stem: keep the repeats of the first and last stage, the width of the stem, as they are.
+        experts: multiplier of the experts of conditional convolutions.
+        head_size: channels of the last convolution, not scaled; 0 leaves it out.
+        norm_kwargs: further options of `norm_layer`.
+        pad_type: '' pads convolutions alike on all sides, 'same' as TensorFlow does.
+        aa_layer: how to subsample in place of a stride: 'avg', 'blur', 'blurpc', or None.
+        se_layer: gate inside the blocks: 'se' or 'gc'.
+        group_size: channels per group of the blocks' spatial convolutions; 0 is what each block's kind says.
+        output_stride: reduction of the last stage, 32, 16 or 8; strides beyond it become dilation.
+        global_pool: '', 'avg', 'max', 'avgmax' or 'catavgmax'.
+        drop_rate: dropout before the classifier. drop_path_rate: stochastic depth at the last block.
+
+    Raises:
+        ValueError: blocks that cannot be read or built, an option outside what is allowed.
+    """
+
+    def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
+                 depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,
+                 depth_rounding: str = 'ceil', fix_first_last: bool = False, experts: int = 1, stem_size: int = 32,
+                 stem_kernel_size: int = 3, fix_stem: bool = False, head_size: int = 1280, act_layer: ActLayer = 'relu',
+                 norm_layer: NormLayer = 'batchnorm2d', norm_kwargs: Mapping[str, Any] | None = None,
+                 bn_eps: float | None = None, bn_momentum: float | None = None, pad_type: str = '',
+                 aa_layer: str | None = None, se_layer: str | Callable[..., nn.Module] = 'se', group_size: int = 0,
+                 output_stride: int = 32, in_chans: int = 3, num_classes: int = 1000, global_pool: str = 'avg',
+                 drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
+        norm = Norm(norm_layer, **norm_options(bn_eps, bn_momentum, norm_kwargs))
+        style = Style(act_layer=act_layer, norm=norm, pad_type=pad_type, aa_layer=aa_layer, se_layer=se_layer,
+                      group_size=group_size)
+        plan = scale(parse_stages(blocks), width, depth, divisor=divisor, round_limit=round_limit,
+                     depth_rounding=depth_rounding, fix_first_last=fix_first_last, experts=experts)
+        stem = stem_size if fix_stem else round_channels(stem_size * width, divisor, round_limit)
+
+        self.in_chans = in_chans
+        self.conv_stem = conv2d(in_chans, stem, stem_kernel_size, stride=2, pad_type=pad_type)
+        self.bn1, self.act1 = norm.with_act(stem, act_layer)
+        self.blocks, self.feature_info = build_stages(plan, stem, style, output_stride=output_stride,
+                                                      drop_path_rate=drop_path_rate)
+        last = plan[-1][-1].channels
+        if head_size:
+            self.conv_head = conv2d(last, head_size, 1)
+            self.bn2, self.act2 = norm.with_act(head_size, act_layer)
+        else:
+            self.drop_pre_head()
+
+        self.num_features = head_size or last
+        self.build_head(self.num_features, num_classes, global_pool, drop_rate)
+        self.init_weights()
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
+        return self.act1(self.bn1(self.conv_stem(x)))
+
+    def stages(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.blocks]
+
+    def pre_head(self, x: Tensor) -> Tensor:
+        return self.act2(self.bn2(self.conv_head(x)))
+
+    def init_weights(self) -> None:
+        init_tensorflow(self)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
+        return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|bn2)\b', (99999,))])
+
+    def drop_stages(self, last: int) -> None:
+        self.blocks = self.blocks[:last]
+
+    def drop_pre_head(self) -> None:
+        self.conv_head = self.bn2 = self.act2 = nn.Identity()

