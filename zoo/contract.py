@@ -20,14 +20,13 @@ from .spec import Feature, refuse
 class ImageModel(nn.Module):
     """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
 
-    A subclass sets `feature_info` and `head_hidden_size`, calls `build_head`, and defines `stages`, `pre_head`,
-    `init_weights` and `group_matcher`. Its head is the submodules `global_pool` and `classifier_name`.
+    A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `stages`, `pre_head`,
+    `init_weights`, `group_matcher`, `drop_stages` and `drop_pre_head`. Its head is the submodules `global_pool` and `classifier_name`.
 
     Attributes:
         num_classes: width of the logits; 0 for none.
         in_chans: channels of the images.
         num_features: channels of what `forward_features` returns.
-        head_hidden_size: channels of what the head's pooling takes in.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
@@ -36,7 +35,6 @@ class ImageModel(nn.Module):
     num_classes: int
     in_chans: int
     num_features: int
-    head_hidden_size: int
     grad_checkpointing = False
 
     # --- what a subclass says of itself
@@ -165,7 +163,7 @@ class ImageModel(nn.Module):
 
     def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
         """Adds pooling and classifier for maps of `width` channels."""
-        self.head_hidden_size, self.drop_rate = width, drop_rate
+        self.pooled_channels, self.drop_rate = width, drop_rate
         self.reset_classifier(num_classes, global_pool)
 
     def get_classifier(self) -> nn.Module:
@@ -201,7 +199,12 @@ class ImageModel(nn.Module):
     @property
     def embedding_size(self) -> int:
         """The width of the embedding: of what `num_classes=0` and `forward_head(pre_logits=True)` return."""
-        return self.head_hidden_size * self.global_pool.feat_mult
+        return self.pooled_channels * self.global_pool.feat_mult
+
+    @property
+    def head_hidden_size(self) -> int:
+        """The embedding's width under the name that programs built on timm read."""
+        return self.embedding_size
 
     # --- training
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from . import pretrained as weights
 from . import registry
-from .blocks import compound
+from .blocks import compound, round_channels
 from .contract import ImageModel
 from .features import FeatureNet
 from .spec import PretrainedCfg, refuse
@@ -35,7 +35,7 @@ def create_model(model_name: str, pretrained: bool | Source = False,
             cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead.
         pretrained_cfg: another tag, or a whole record (see `PretrainedCfg`), in place of the name's own.
         pretrained_cfg_overlay: fields that replace some of the record's, e.g. dict(file='weights.safetensors').
-        checkpoint_path: a file to load whose head must fit `num_classes`, whatever the record says.
+        checkpoint_path: a file to load, as `pretrained` loads a path.
         cache_dir: where the hub's files are cached, if not in its usual place.
         features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
         out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
@@ -67,8 +67,7 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
-    source = checkpoint_path or pretrained
-    return _build(network_class, arguments, cfg, source, checkpoint=bool(checkpoint_path), cache_dir=cache_dir,
+    return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
                   features_only=features_only, out_indices=out_indices)
 
 
@@ -117,9 +116,10 @@ def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float 
     size = family.pretrained_cfg(f'{architecture}.{tag}').input_size[1]
     width, depth, resolution = compound(phi, alpha, beta, gamma, size)
     wide = row.get('width', 1.0) * width
-    head = max(1280, int(1280 * wide + 4) // 8 * 8) if row.get('head_size', 1280) else 0
+    head = max(1280, round_channels(1280 * wide)) if row.get('head_size', 1280) else 0
     scaled = {'width': wide, 'depth': row.get('depth', 1.0) * depth, 'head_size': head}
-    overlay = {'input_size': (3, resolution, resolution), 'test_input_size': None, 'pool_size': None}
+    overlay = {'input_size': (3, resolution, resolution), 'test_input_size': None, 'pool_size': None, 'file': None,
+               'wheel': None, 'hf_hub_id': None, 'url': None}
     return create_model(architecture, pretrained_cfg_overlay=overlay, **{**scaled, **options}), resolution
 
 
@@ -161,21 +161,23 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
 
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-           *, checkpoint: bool = False, cache_dir: str | Path | None = None, features_only: bool = False,
+           *, cache_dir: str | Path | None = None, features_only: bool = False,
            out_indices: int | Sequence[int] | None = None) -> nn.Module:
     """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap."""
     output_fmt = arguments.pop('output_fmt', 'NCHW')
     device = torch.get_default_device()
-    with torch.device('meta'):                       # nothing is drawn or allocated that weights would overwrite
+    with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
         model = network_class(**arguments)
         wrapped = FeatureNet(model, out_indices, output_fmt) if features_only else model
-    if device.type != 'meta':
+    if device.type == 'meta':
+        pass                                         # shapes are all that was asked for
+    elif source:
+        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=features_only, device=device)
+    else:
         weights.materialise(model, device)
-        if source:
-            state = weights.find_state(cfg, source, cache_dir)
-            weights.load_into(model, state, cfg, partial=features_only, checkpoint=checkpoint)
-        else:
-            model.init_weights()
+        model.init_weights()
+    if model.in_chans != cfg.input_size[0]:
+        cfg = cfg.replace(input_size=(model.in_chans, *cfg.input_size[1:]))
     labels = _labels(model, cfg)
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = cfg.to_dict()

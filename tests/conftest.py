@@ -1,0 +1,44 @@
+"""Shared by all tests: random networks, and the facts about architectures that published tables state."""
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+REFERENCE = Path(__file__).parent / 'reference'
+
+
+def architectures() -> dict[str, dict[str, str]]:
+    """Name -> parameters, GMACs, features and digest of the state dict, as measured on the published networks."""
+    with open(REFERENCE / 'architectures.csv', newline='') as file:
+        return {row['name']: row for row in csv.DictReader(file)}
+
+
+def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights of sensible scale and random normalisation statistics, in place."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            if value.ndim > 1:
+                value.normal_(0, value[0].numel() ** -0.5, generator=generator)
+            elif name.endswith(('bias', 'running_mean')):
+                value.normal_(0, 0.1, generator=generator)
+            else:
+                value.uniform_(0.5, 1.5, generator=generator)
+    return model
+
+
+def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Norm of the difference over the norm of the second."""
+    assert ours.shape == theirs.shape
+    return ((ours - theirs).norm() / theirs.norm().clamp_min(1e-12)).item()
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    return torch.rand(2, 3, 64, 56, generator=torch.Generator().manual_seed(1)) * 2 - 1

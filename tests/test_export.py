@@ -1,0 +1,92 @@
+"""torch.compile, torch.export and ONNX, over the registry."""
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.export import Dim
+
+import zoo
+from conftest import randomize, relative_error
+from test_models import NAMES, on_meta
+from zoo.catalog import FAMILIES
+
+FIRSTS = [name for family in FAMILIES for name in [*family.variants][:1]]
+
+
+def network(name: str, **options) -> nn.Module:
+    """The network with storage and quickly drawn weights."""
+    model = on_meta(name, num_classes=5, **options)
+    model.to_empty(device='cpu')
+    for module in model.modules():
+        if hasattr(module, 'reset_constants'):
+            module.reset_constants()
+    return randomize(model).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_compiles_as_one_graph(name):
+    torch._dynamo.reset()
+    model, image = network(name), torch.rand(1, 3, 64, 48)
+    with torch.no_grad():
+        compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+        assert relative_error(compiled(image), model(image)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES)
+def test_exports_with_any_height_and_width(name):
+    model = network(name)
+    sizes = {0: None, 2: Dim('height', min=32, max=2048), 3: Dim('width', min=32, max=2048)}
+    program = torch.export.export(model, (torch.rand(2, 3, 96, 64),), dynamic_shapes=(sizes,))
+    image = torch.rand(2, 3, 75, 50)
+    with torch.no_grad():
+        assert relative_error(program.module()(image), model(image)) < 1e-5
+
+
+def test_same_padding_stays_one_short_expression():
+    """A symbolic size may not grow faster with depth than in the twin without SAME padding."""
+    lengths = {}
+    for name in ('efficientnet_b0', 'tf_efficientnet_b0'):
+        sizes = {2: Dim('height', min=32, max=2048), 3: Dim('width', min=32, max=2048)}
+        program = torch.export.export(network(name), (torch.rand(1, 3, 96, 64),), dynamic_shapes=(sizes,))
+        lengths[name] = max(len(str(side)) for node in program.graph.nodes
+                            if isinstance(node.meta.get('val'), torch.Tensor) for side in node.meta['val'].shape)
+    assert lengths['tf_efficientnet_b0'] < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientnetv2_rw_t', 'mixnet_s', 'efficientnet_cc_b0_4e'])
+def test_compiles_with_the_default_backend(name):
+    torch._dynamo.reset()
+    model, image = network(name), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert relative_error(torch.compile(model, fullgraph=True)(image), model(image)) < 1e-4
+
+
+@pytest.mark.slow
+def test_backbones_compile_and_export(image):
+    torch._dynamo.reset()
+    backbone = randomize(zoo.create_model('tf_efficientnet_b0', features_only=True, out_indices=(4, 2))).eval()
+    program = torch.export.export(backbone, (image,))
+    compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
+    with torch.no_grad():
+        for a, b, c in zip(backbone(image), program.module()(image), compiled(image), strict=True):
+            assert relative_error(b, a) < 1e-5 and relative_error(c, a) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', FIRSTS)
+def test_onnx_gives_the_same_logits(name, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    model, path = network(name), tmp_path / 'model.onnx'
+    batch = None if any('_cc' in s for s in zoo.registry.resolve(name)[0].model_args(name)['blocks']) else Dim('batch')
+    dims = ({0: batch, 2: Dim('height', min=32), 3: Dim('width', min=32)},)
+    torch.onnx.export(model, (torch.rand(2, 3, 96, 64),), path, dynamo=True, dynamic_shapes=dims, verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    image = torch.rand(2 if batch is None else 3, 3, 75, 50)
+    logits = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
+    with torch.no_grad():
+        assert relative_error(logits, model(image)) < 1e-4

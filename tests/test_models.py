@@ -1,0 +1,145 @@
+"""Every network beside timm's of the same name: the same state dict, the same numbers, the same gradients."""
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import zoo
+from conftest import architectures, randomize, relative_error
+
+NAMES = zoo.list_models()
+ARCHITECTURES = architectures()
+
+
+def on_meta(name: str, **options) -> nn.Module:
+    with torch.device('meta'):
+        return zoo.create_model(name, **options)
+
+
+def pair(name: str, dtype: torch.dtype = torch.float32, **options) -> tuple[nn.Module, nn.Module]:
+    """Ours and timm's network with one set of random weights; ours holds the same tensors, to save memory."""
+    theirs = randomize(timm.create_model(name, **options).to(dtype))
+    ours = on_meta(name, **options)
+    ours.to_empty(device='cpu')
+    for module in ours.modules():
+        if hasattr(module, 'reset_constants'):
+            module.reset_constants()
+    ours.to(dtype).load_state_dict({k: v.clone() if 'running' in k else v for k, v in theirs.state_dict().items()}, assign=True)
+    for parameter in ours.parameters():
+        parameter.requires_grad_()
+    return ours, theirs
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_architecture_equals_the_reference(name):
+    facts = ARCHITECTURES[name]
+    model = on_meta(name)
+    lines = sorted(f'{key}:{tuple(value.shape)}' for key, value in model.state_dict().items())
+    assert hashlib.sha256('\n'.join(lines).encode()).hexdigest() == facts['state_sha256']
+    assert sum(p.numel() for p in model.parameters()) == int(facts['params'])
+    assert model.num_features == int(facts['num_features'])
+    assert model.head_hidden_size == int(facts['head_hidden_size'])
+    for key, column in (('num_chs', 'channels'), ('reduction', 'reductions'), ('module', 'modules')):
+        assert ' '.join(str(f[key]) for f in model.feature_info) == facts[f'feature_{column}']
+    cfg = zoo.get_pretrained_cfg(name)
+    assert (cfg.classifier, cfg.first_conv) == (facts['classifier'], facts['first_conv'])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_gmacs_equal_the_reference(name):
+    facts = ARCHITECTURES[name]
+    size = tuple(int(n) for n in facts['input_size'].split('x'))
+    assert zoo.profile(on_meta(name), size).gmacs == pytest.approx(float(facts['gmacs']), abs=6e-5)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_outputs_and_gradients_equal_timms(name):
+    ours, theirs = pair(name, num_classes=5)
+    generator = torch.Generator().manual_seed(2)
+    image = torch.rand(2, 3, 50, 43, generator=generator) * 2 - 1            # odd sizes: padding shows
+    with torch.no_grad():
+        assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-5
+    image = torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1
+    ours.train(), theirs.train()
+    outputs = ours(image), theirs(image)
+    assert relative_error(*outputs) < 1e-5
+    weights = torch.randn(outputs[0].shape, generator=generator)
+    (outputs[0] * weights).sum().backward()
+    gradients = {key: value.grad for key, value in ours.named_parameters()}
+    for parameter in ours.parameters():
+        parameter.grad = None                                               # they share nothing but the values
+    del ours
+    (outputs[1] * weights).sum().backward()
+    compared = 0
+    for key, value in theirs.named_parameters():
+        theirs_grad, ours_grad = value.grad, gradients.pop(key)
+        assert (theirs_grad is None) == (ours_grad is None), key
+        if theirs_grad is not None and theirs_grad.norm() > 1e-6 * theirs_grad.numel() ** 0.5:
+            assert relative_error(ours_grad, theirs_grad) < 1e-4, key
+            compared += 1
+    assert compared > 10 and not gradients
+
+
+SMALL = [name for name in NAMES if int(ARCHITECTURES[name]['params']) < 5e6]
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_outputs_equal_timms_in_double_precision(name):
+    ours, theirs = pair(name, torch.float64)
+    image = torch.rand(1, 3, 70, 65, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-7
+
+
+OPTIONS = [
+    dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(in_chans=5), dict(global_pool='max'),
+    dict(global_pool='avgmax'), dict(global_pool='catavgmax'), dict(act_layer='gelu'), dict(act_layer=nn.Hardswish),
+    dict(norm_layer='layernorm2d'), dict(norm_layer=nn.BatchNorm2d), dict(pad_type='same'), dict(pad_type=''),
+    dict(bn_eps=0.1), dict(output_stride=8), dict(output_stride=16), dict(pad_type='same', output_stride=8),
+]
+
+
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('name', ['efficientnet_b0', 'tf_efficientnetv2_b0', 'mobilenetv2_050', 'mixnet_s'])
+def test_options_equal_timms(name, options):
+    ours, theirs = pair(name, **options)
+    image = torch.rand(2, options.get('in_chans', 3), 72, 65) * 2 - 1
+    assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-5
+    features = [model.forward_features(image) for model in (ours, theirs)]
+    assert relative_error(*features) < 1e-5
+    assert relative_error(*(m.forward_head(f, pre_logits=True) for m, f in zip((ours, theirs), features))) < 1e-5
+    for key in ('num_features', 'head_hidden_size', 'num_classes', 'drop_rate'):
+        assert getattr(ours, key) == getattr(theirs, key)
+    assert [(f['num_chs'], f['reduction'], f['module'], f['stage']) for f in ours.feature_info] == [
+        (f['num_chs'], f['reduction'], f['module'], f['stage']) for f in theirs.feature_info]
+
+
+def test_rates_and_momentum_equal_timms():
+    options = dict(drop_rate=0.3, drop_path_rate=0.2, bn_momentum=0.4)
+    ours, theirs = zoo.create_model('efficientnet_b0', **options), timm.create_model('efficientnet_b0', **options)
+    rates = [[getattr(block.drop_path, 'drop_prob', 0) for stage in m.blocks for block in stage] for m in (ours, theirs)]
+    assert rates[0] == pytest.approx(rates[1]) and rates[0][-1] > 0.18
+    assert ours.drop_rate == theirs.drop_rate == 0.3
+    assert {m.momentum for m in ours.modules() if isinstance(m, nn.BatchNorm2d)} == {0.4}
+
+
+def test_dropout_and_drop_path_act_in_training_only(image):
+    model = zoo.create_model('test_efficientnet', drop_rate=0.5, drop_path_rate=0.5, bn_momentum=0.0)
+    torch.manual_seed(0)
+    assert not torch.equal(model.train()(image), model.train()(image))
+    assert torch.equal(model.eval()(image), model.eval()(image))
+    from zoo.layers import DropPath
+    branch = torch.ones(4000, 2, 1, 1)
+    dropped = DropPath(0.25).train()(branch)
+    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(1 / 0.75)}
+    assert torch.equal(dropped[:, 0], dropped[:, 1]) and dropped.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_sync_batchnorm_conversion_keeps_the_logits(image):
+    model = randomize(zoo.create_model('efficientnet_b0', num_classes=5)).eval()
+    before = model(image)
+    assert torch.equal(nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()(image), before)

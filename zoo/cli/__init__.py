@@ -1,0 +1,79 @@
+"""The `zoo` command.
+
+Each subcommand is a module with `add_arguments(parser)` and `run(args)`, which returns the exit status; only the module
+of the subcommand that is asked for is imported.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+import zoo
+
+COMMANDS = {
+    # subcommand: module, what it does
+    'list': ('zoo.cli.listing', 'list model names'),
+    'info': ('zoo.cli.info', 'describe one model: its cost, sizes, weights and published accuracy'),
+    'predict': ('zoo.cli.predict', 'name what photographs show'),
+    'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
+}
+EXPECTED = (ValueError, OSError, RuntimeError, ImportError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 2 for anything the user can put right.
+
+    Such an error is one line on stderr; with ZOO_TRACEBACK set in the environment it is raised.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = _parser(arguments).parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('default', 'The model name', DeprecationWarning)
+            warnings.showwarning = _say_warning
+            status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read our output has gone, as in `zoo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except EXPECTED as error:
+        if os.environ.get('ZOO_TRACEBACK'):
+            raise
+        say(' '.join(str(error).split()) or type(error).__name__)
+        return 2
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the command's output: one line on stderr."""
+    print(printable(f'zoo: {text}'), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for what cannot be encoded, as in names of files that are not in UTF-8."""
+    return text.encode('utf-8', 'replace').decode()
+
+
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    say(str(message))
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the whole command, filled in for the one subcommand that `arguments` name."""
+    parser = argparse.ArgumentParser(prog='zoo', description='Image models for PyTorch.')
+    parser.add_argument('--version', action='version', version=f'zoo {zoo.__version__}')
+    subcommands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    asked = next((a for a in arguments if not a.startswith('-')), None)
+    for name, (module_name, text) in COMMANDS.items():
+        subcommand = subcommands.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.')
+        if name == asked:
+            module = importlib.import_module(module_name)
+            module.add_arguments(subcommand)
+            subcommand.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,44 @@
+"""`zoo list`: model names that match."""
+from __future__ import annotations
+
+import argparse
+import json
+
+import zoo
+from zoo.cli import say
+from zoo.spec import nearest, refuse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('patterns', nargs='*', metavar='PATTERN',
+                        help="wildcards, in quotes, of which a name must match one: 'efficientnet*' (default: all names)")
+    parser.add_argument('--pretrained', action='store_true', help='only models with weights, with their tags')
+    parser.add_argument('--tags', action='store_true', help='list every tag as name.tag')
+    parser.add_argument('--module', action='append', default=[], help='only models of this module; may be repeated')
+    parser.add_argument('--exclude', action='append', default=[], metavar='PATTERN',
+                        help='leave out names that match; may be repeated')
+    parser.add_argument('--json', action='store_true', help='print one JSON array')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the names; the status is 1 if there is none."""
+    modules = zoo.list_modules()
+    for module in args.module:
+        if module not in modules:
+            raise ValueError(refuse('Module', module, modules))
+    names = zoo.list_models(args.patterns, module=args.module, pretrained=args.pretrained,
+                            exclude_filters=args.exclude, include_tags=True if args.tags else None)
+    if args.json:
+        print(json.dumps(names))
+    else:
+        print(''.join(f'{name}\n' for name in names), end='')
+    if not names:
+        say(_nothing(args.patterns))
+    return 0 if names else 1
+
+
+def _nothing(patterns: list[str]) -> str:
+    known = zoo.list_models()
+    close = [name for pattern in patterns for name in nearest(pattern.strip('*'), known)]
+    hint = f' The nearest names: {", ".join(close)}.' if close else ''
+    return f'no model matches.{hint}'

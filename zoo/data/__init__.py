@@ -1,0 +1,37 @@
+"""What happens to an image before the network, and what the network's outputs are called.
+
+Public names are resolved when first used: `import zoo.data` imports neither torch nor torchvision, and reading
+settings or class names keeps it so.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    'config': ('resolve_data_config', 'resolve_model_data_config'),
+    'constants': ('CROP_MODES', 'DEFAULT_CROP_MODE', 'DEFAULT_CROP_PCT', 'IMAGENET_DEFAULT_MEAN',
+                  'IMAGENET_DEFAULT_STD', 'IMAGENET_DPN_MEAN', 'IMAGENET_DPN_STD', 'IMAGENET_INCEPTION_MEAN',
+                  'IMAGENET_INCEPTION_STD', 'INTERPOLATIONS', 'OPENAI_CLIP_MEAN', 'OPENAI_CLIP_STD'),
+    'images': ('convert_image', 'load_image'),
+    'labels': ('ImageNetInfo', 'imagenet_labels', 'infer_imagenet_subset', 'labels_for'),
+    'transforms_factory': ('create_transform',),
+}
+_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
+_MODULES = (*_PUBLIC, 'transforms')
+__all__ = [*_WHERE, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f'.{name}', __name__)
+    from ..spec import refuse
+    raise AttributeError(refuse('Name zoo.data.', name, __all__))
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,256 @@
+"""The steps from an image as it was opened to the tensor a network takes, in evaluation and in training."""
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torchvision import transforms as T
+from torchvision.transforms import InterpolationMode, v2
+
+from ..spec import refuse
+from .config import check_settings, sizes, values
+from .constants import (
+    DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
+)
+from .transforms import CropOrPad, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder
+
+# what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
+UNSERVED = dict(tf_preprocessing=False, naflex=False, patch_size=16, max_seq_len=576, patchify=False,
+                patchify_channels_last=True, patchify_flatten=True)
+UNSERVED_IN_TRAINING = dict(auto_augment=None, re_prob=0.0)
+BLUR_KERNEL = 23
+
+
+def create_transform(
+    input_size: int | Sequence[int] = 224,
+    is_training: bool = False,
+    no_aug: bool = False,
+    train_crop_mode: str | None = None,
+    scale: tuple[float, float] | None = None,
+    ratio: tuple[float, float] | None = None,
+    hflip: float = 0.5,
+    vflip: float = 0.0,
+    color_jitter: float | Sequence[float] | None = 0.4,
+    color_jitter_prob: float | None = None,
+    grayscale_prob: float = 0.0,
+    gaussian_blur_prob: float = 0.0,
+    auto_augment: str | None = None,
+    interpolation: str = 'bilinear',
+    mean: float | Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: float | Sequence[float] = IMAGENET_DEFAULT_STD,
+    re_prob: float = 0.0,
+    re_mode: str = 'const',
+    re_count: int = 1,
+    re_num_splits: int = 0,
+    crop_pct: float | None = None,
+    crop_mode: str | None = None,
+    crop_border_pixels: int | None = None,
+    tf_preprocessing: bool = False,
+    use_prefetcher: bool = False,
+    normalize: bool = True,
+    separate: bool = False,
+    naflex: bool = False,
+    patch_size: int | tuple[int, int] = 16,
+    max_seq_len: int = 576,
+    patchify: bool = False,
+    patchify_channels_last: bool = True,
+    patchify_flatten: bool = True,
+) -> T.Compose | tuple[T.Compose, T.Compose, T.Compose]:
+    """The transform from an image, as it was opened, to the tensor a network takes.
+
+    `create_transform(**zoo.data.resolve_model_data_config(model))` is the one a model was measured with.
+
+    What comes in may be a `PIL.Image` of any mode or a tensor (C, H, W), float in 0..1 or integer. A Pillow image is
+    first made 8-bit grey, RGB or RGBA by `zoo.data.convert_image`, for 1, 3 or 4 channels. The channels are those of
+    an `input_size` of three, else as many as `mean` and `std` have values; if that does not tell, grey images stay
+    grey and all others become RGB. So palette, CMYK, YCbCr and grey images give what they give after
+    `.convert('RGB')`, transparency is dropped, and 16-bit grey is scaled, not clipped. EXIF orientation is not
+    applied: `zoo.data.load_image(file, exif=True)` does that.
+
+    What comes out is (C, height, width): normalised float32, or uint8 levels if `normalize` is false or
+    `use_prefetcher` leaves that to a loader. The result is a torchvision `Compose`: its steps are in `.transforms`.
+
+    Evaluation (the default) resizes to input_size / crop_pct, rounded down, and cuts out the middle. Training crops,
+    flips and distorts at random; its arguments have no effect in evaluation, nor those of evaluation in training.
+
+    Args:
+        input_size: pixels of a square side, (height, width), or (channels, height, width).
+        no_aug: in training, only resize to the input size, a pair of sides without keeping the aspect, and cut.
+        train_crop_mode: 'rrc' takes a random part (the default); 'rkrc' resizes to cover the input size, at random
+            somewhat larger and stretched, and takes the middle; 'rkrr' then takes any part.
+        scale, ratio: the range of the part's area, as a fraction of the image's, and of its aspect. For 'rrc' (0.08,
+            1) and (3/4, 4/3), for the others (0.8, 1) and (0.9, 1/0.9).
+        hflip, vflip, color_jitter_prob, grayscale_prob, gaussian_blur_prob: probabilities.
+        color_jitter: largest relative change of brightness, contrast and saturation: one number, or three, or four
+            with the change of hue, of which 0.5 is half the circle. None for none.
+        interpolation: nearest, bilinear, bicubic, lanczos, box or hamming. In training also random: bilinear or
+            bicubic, drawn for each image.
+        mean, std: per channel, or one for all; where there is one channel, several are averaged.
+        crop_pct: the fraction of the resized side that is kept, 0.875 if None.
+        crop_mode: center resizes until the image covers the size; squash does not keep the aspect; border resizes
+            until the image fits in and pads with `mean`. center if None.
+        crop_border_pixels: in evaluation, cut off on each side before all else.
+        separate: in training, three transforms in a tuple: crop and flip, distort, make a tensor.
+        auto_augment, re_prob: not available yet; in training they have to be left at their defaults.
+        tf_preprocessing, naflex, patch_size, max_seq_len, patchify, patchify_channels_last, patchify_flatten: there is
+            nothing behind these; they have to be left at their defaults.
+
+    Raises:
+        ValueError: a value that cannot be used, or an argument that is not available.
+    """
+    given = dict(locals())
+    _refuse_unserved(given, UNSERVED)
+    crop_pct = DEFAULT_CROP_PCT if crop_pct is None else crop_pct
+    crop_mode = crop_mode or DEFAULT_CROP_MODE
+    check_settings(interpolation, crop_mode, crop_pct, values(std, 'std'))
+    size = _size(input_size)
+    channels = _channels(input_size, mean, std, normalize and not use_prefetcher)
+    start = [ToChannels(channels)]
+    if use_prefetcher or not normalize:
+        end = [ToTensor(floats=False)]
+    else:
+        end = [ToTensor(), T.Normalize(*(torch.tensor(_per_channel(v, channels, name))
+                                         for name, v in (('mean', mean), ('std', std))))]
+    if not is_training:
+        if separate:
+            raise ValueError('separate=True splits a transform for training; is_training is False.')
+        middle = _evaluation_steps(size, interpolation, values(mean, 'mean'), crop_pct, crop_mode, crop_border_pixels)
+        return T.Compose([*start, *middle, *end])
+
+    _refuse_unserved(given, UNSERVED_IN_TRAINING)
+    if no_aug:
+        if separate:
+            raise ValueError('separate=True splits off the distortions; no_aug=True has none.')
+        mode = InterpolationMode('bilinear' if interpolation == RANDOM else interpolation)
+        return T.Compose([*start, T.Resize(size, mode), T.CenterCrop(size), *end])
+    first = [*_random_crop(_pair(size), train_crop_mode or 'rrc', scale, ratio, interpolation),
+             *_sometimes(hflip, 'hflip', T.RandomHorizontalFlip), *_sometimes(vflip, 'vflip', T.RandomVerticalFlip)]
+    second = [*_color_jitter(color_jitter, color_jitter_prob),
+              *_sometimes(grayscale_prob, 'grayscale_prob', T.RandomGrayscale),
+              *_sometimes(gaussian_blur_prob, 'gaussian_blur_prob',
+                          lambda p: T.RandomApply([T.GaussianBlur(BLUR_KERNEL)], p))]
+    if separate:
+        return T.Compose([*start, *first]), T.Compose(second), T.Compose(end)
+    return T.Compose([*start, *first, *second, *end])
+
+
+def _refuse_unserved(given: dict[str, Any], unserved: dict[str, Any]) -> None:
+    for name, default in unserved.items():
+        if given[name] != default and (given[name] or default):
+            raise ValueError(f'{name}={given[name]!r}: {name} is not available; leave it at {default!r}.')
+
+
+def _size(input_size: int | Sequence[int]) -> int | tuple[int, ...]:
+    """The side of a square, or height and width."""
+    if isinstance(input_size, numbers.Integral) and input_size > 0:
+        return int(input_size)
+    if isinstance(input_size, Sequence) and len(input_size) == 3:
+        return sizes(input_size, 3, 'input_size')[1:]
+    if isinstance(input_size, Sequence):
+        return sizes(input_size, 2, 'input_size')
+    raise ValueError(f'input_size is a positive integer, (height, width) or (channels, height, width); '
+                     f'got {input_size!r}.')
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _channels(
+    input_size: int | Sequence[int], mean: float | Sequence[float], std: float | Sequence[float], normalize: bool,
+) -> int | None:
+    """How many channels the tensor is to have; None where that is up to the image."""
+    if isinstance(input_size, Sequence) and len(input_size) == 3:
+        return input_size[0]
+    count = max(len(values(mean, 'mean')), len(values(std, 'std'))) if normalize else 1
+    return count if count > 1 else None
+
+
+def _per_channel(given: float | Sequence[float], channels: int | None, name: str) -> tuple[float, ...]:
+    """A mean or std that fits the channels."""
+    found = values(given, name)
+    if channels == 1:
+        return (sum(found) / len(found),)
+    if len(found) not in (1, channels):
+        raise ValueError(f'{name} has one value for all channels or one for each of {channels}; got {len(found)}: '
+                         f'{found}.')
+    return found
+
+
+def _evaluation_steps(
+    size: int | tuple[int, ...], interpolation: str, mean: tuple[float, ...], crop_pct: float, crop_mode: str,
+    crop_border_pixels: int | None,
+) -> list[Callable[..., Any]]:
+    """Resize and cut."""
+    if interpolation == RANDOM:
+        raise ValueError("interpolation='random' is for training; evaluation needs one, such as 'bicubic'.")
+    height, width = (math.floor(side / crop_pct) for side in _pair(size))
+    if min(height, width) < 1:
+        raise ValueError(f'crop_pct={crop_pct} resizes the image to {height} x {width} pixels.')
+    border = crop_border_pixels or 0
+    if not isinstance(border, numbers.Integral) or border < 0:
+        raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')
+    trim = [TrimBorder(int(border))] if border else []
+    mode = InterpolationMode(interpolation)
+    cut = T.CenterCrop(_pair(size))
+    if crop_mode == 'squash':
+        return [*trim, T.Resize((height, width), mode), cut]
+    if crop_mode == 'border':
+        return [*trim, ResizeKeepRatio((height, width), interpolation, inside=True), CropOrPad(_pair(size), fill=mean)]
+    if height == width:
+        return [*trim, T.Resize(height, mode), cut]
+    return [*trim, ResizeKeepRatio((height, width), interpolation), cut]
+
+
+def _random_crop(
+    size: tuple[int, int], crop_mode: str, scale: tuple[float, float] | None, ratio: tuple[float, float] | None,
+    interpolation: str,
+) -> list[Callable[..., Any]]:
+    """The steps of training that take a part of the image."""
+    if crop_mode not in TRAIN_CROP_MODES:
+        raise ValueError(refuse('train_crop_mode', crop_mode, TRAIN_CROP_MODES))
+    defaults = ((0.08, 1.0), (3 / 4, 4 / 3)) if crop_mode == 'rrc' else ((0.8, 1.0), (0.9, 1 / 0.9))
+    scale, ratio = _range(scale, defaults[0], 'scale'), _range(ratio, defaults[1], 'ratio')
+    names = ('bilinear', 'bicubic') if interpolation == RANDOM else (interpolation,)
+    if crop_mode == 'rrc':
+        return [_any_of([T.RandomResizedCrop(size, scale, ratio, InterpolationMode(name)) for name in names])]
+    return [_any_of([RandomKeepRatio(size, name, scale=scale, ratio=ratio) for name in names]),
+            CropOrPad(size, random=crop_mode == 'rkrr')]
+
+
+def _any_of(steps: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """The step that is one of several, drawn for each image."""
+    return steps[0] if len(steps) == 1 else v2.RandomChoice(steps)
+
+
+def _range(given: Sequence[float] | None, default: tuple[float, float], name: str) -> tuple[float, float]:
+    found = default if given is None else values(given, name)
+    if len(found) != 2 or not 0 < found[0] <= found[1]:
+        raise ValueError(f'{name} is a range (low, high) of positive numbers, such as {default}; got {given!r}.')
+    return found[0], found[1]
+
+
+def _sometimes(
+    probability: float, name: str, step: Callable[[float], Callable[..., Any]],
+) -> list[Callable[..., Any]]:
+    """The step that acts with `probability`; none at all for zero."""
+    if not isinstance(probability, numbers.Real) or not 0 <= probability <= 1:
+        raise ValueError(f'{name} is a probability from 0 to 1; got {probability!r}.')
+    return [step(probability)] if probability else []
+
+
+def _color_jitter(strength: float | Sequence[float] | None, probability: float | None) -> list[Callable[..., Any]]:
+    """The step that changes brightness, contrast, saturation and perhaps hue."""
+    if not strength:
+        return []
+    found = values(strength, 'color_jitter')
+    if len(found) not in (1, 3, 4):
+        raise ValueError('color_jitter is one number, three (brightness, contrast, saturation) or four (hue); '
+                         f'got {len(found)}: {found}.')
+    jitter = T.ColorJitter(*(found * 3 if len(found) == 1 else found))
+    if probability is None:
+        return [jitter]
+    return _sometimes(probability, 'color_jitter_prob', lambda p: T.RandomApply([jitter], p))

@@ -1,0 +1,153 @@
+"""Puts a state dict into a network: its first convolution and its classifier adapted, everything else exact."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..spec import PretrainedCfg
+from .convert import convert
+
+FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
+Wanted = dict[str, tuple[torch.Size, torch.dtype]]
+_log = logging.getLogger('zoo')
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what only fills tensors with initial values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
+                           kwargs: Mapping[str, Any] | None = None) -> Any:
+        if func.__name__ in FILLS or getattr(func, '__module__', None) == 'torch.nn.init':
+            return args[0] if args else kwargs['tensor']
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_storage() -> Iterator[None]:
+    """Modules built inside have shapes, but no memory and no values: see `load_into` and `materialise`.
+
+    Random initialisation is left out, since on the meta device its first use imports PyTorch's compiler (2 s).
+    """
+    with torch.device('meta'), _Unfilled():
+        yield
+
+
+def materialise(model: nn.Module, device: torch.device | str = 'cpu', state: Mapping[str, Tensor] | None = None) -> None:
+    """Gives memory to the parameters and buffers that have none: that of the tensors in `state`, or else unset.
+
+    Modules with constant buffers, which are in no state dict, have a method `reset_constants()` that sets them.
+    """
+    for path, module in model.named_modules():
+        constant = False
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None or not tensor.is_meta:
+                    continue
+                key = f'{path}.{name}' if path else name
+                value = state[key] if state and key in state else torch.empty_like(tensor, device=device)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                tensors[name] = nn.Parameter(value, tensor.requires_grad) if is_parameter else value
+                constant |= name in module._non_persistent_buffers_set
+        if constant:
+            module.reset_constants()
+
+
+@torch.no_grad()
+def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
+              device: torch.device | str = 'cpu', origin: str = 'the state dict') -> list[str]:
+    """Loads weights into a network; returns what was adapted, in words. Nothing is changed where it fails.
+
+    Args:
+        model: built `without_storage` (it takes over the tensors, and is whole afterwards), or an ordinary network
+            (it copies them).
+        cfg: names the first convolution and the classifier, and the number of classes of published weights.
+        partial: the network lacks some of its layers (features_only); weights of others are ignored.
+        device: where a network without memory gets it.
+        origin: where the weights come from, for messages.
+
+    Raises:
+        ValueError: weights are missing, unexpected or of another shape; the message names them.
+    """
+    own = model.state_dict()
+    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
+    empty = any(tensor.is_meta for tensor in own.values())
+    state = convert(state, model)
+    adapted = list(_fit_first_conv(state, wanted, cfg))
+    anew = list(_fit_classifier(state, wanted, cfg))
+    # PyTorch 0.4 and earlier did not count batches
+    counters = [key for key in wanted if key not in state and key.endswith('.num_batches_tracked')]
+    needed = {key: shape for key, (shape, _) in wanted.items() if key not in {*anew, *counters}}
+    misfits = list(_misfits(state, needed, cfg, partial))
+    if misfits:
+        raise ValueError('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]))
+
+    loaded = {key: state.pop(key) for key in needed} | {key: torch.zeros((), dtype=torch.int64) for key in counters}
+    if empty:
+        materialise(model, device, {key: loaded.pop(key).to(device, wanted[key][1]) for key in list(loaded)})
+        if anew:
+            model.init_head()
+    else:
+        model.load_state_dict(loaded, strict=False)
+    adapted += [f'{key}: drawn anew for {wanted[key][0][0]} classes' for key in anew]
+    for line in adapted:
+        _log.info('%s: %s', origin, line)
+    return adapted
+
+
+def _fit_first_conv(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:
+    """Makes RGB weights take any number of channels: of one their sum, of more RGB over and over, scaled to 3 / number
+    so that the outputs stay as large; says what it did."""
+    for key in (f'{name}.weight' for name in _names(cfg.first_conv)):
+        if key not in state or key not in wanted:
+            continue
+        shape, dtype = wanted[key]
+        if state[key].shape[1] == 3 != shape[1]:
+            rgb = state[key].to(dtype)
+            repeated = rgb[:, torch.arange(shape[1]) % 3] * (3 / shape[1])
+            state[key] = rgb.sum(1, keepdim=True) if shape[1] == 1 else repeated
+            yield f'{key}: from 3 channels to {shape[1]}'
+
+
+def _fit_classifier(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:
+    """Drops the classifier's weights where the network has none, and, as keys to be drawn anew, where the caller
+    asked for another number of classes than `cfg` has; drops outputs before the first class (`label_offset`)."""
+    for key in (f'{name}.{kind}' for name in _names(cfg.classifier) for kind in ('weight', 'bias')):
+        if key not in state:
+            continue
+        if key not in wanted:
+            del state[key]
+            continue
+        classes, want, offset = len(state[key]), wanted[key][0][0], cfg.label_offset or 0
+        if offset and classes - offset == want:
+            state[key] = state[key][offset:].clone()
+        elif classes != want != cfg.num_classes:
+            del state[key]
+            yield key
+
+
+def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], cfg: PretrainedCfg,
+             partial: bool) -> Iterator[str]:
+    """Lines that name the keys that are missing, unexpected or of another shape."""
+    missing = [key for key in wanted if key not in state]
+    unexpected = [] if partial else [key for key in state if key not in wanted]
+    other = [key for key, shape in wanted.items() if key in state and state[key].shape != shape]
+    shapes = [f'{key} {tuple(state[key].shape)} where the network has {tuple(wanted[key])}' for key in other]
+    if len(missing) == len(wanted):
+        yield 'No name is the same: it seems to be of another network.'
+    for what, lines in (('missing', missing), ('unexpected', unexpected), ('of another shape', shapes)):
+        if lines:
+            yield f'{len(lines)} {what}: {", ".join(lines[:5])}{", …" if len(lines) > 5 else ""}'
+    for key in (f'{name}.weight' for name in _names(cfg.classifier)):
+        if key in other:
+            yield (f'For its own classifier pass num_classes={len(state[key])}; for a new one say that the weights have '
+                   f'that many: pretrained_cfg_overlay=dict(num_classes={len(state[key])}).')
+
+
+def _names(layers: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (layers,) if isinstance(layers, str) else tuple(layers or ())

@@ -1,0 +1,135 @@
+"""Reads weights from files that cannot execute anything: safetensors, or PyTorch's own with tensors only."""
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .hub import INDEX, shards
+
+DTYPES = {'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16,
+          'I64': torch.int64, 'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8,
+          'BOOL': torch.bool}
+AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
+WRAPPERS = ('state_dict', 'model', 'module')
+PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
+
+
+def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]:
+    """The state dict in a file, whatever its name ends in; every tensor has memory of its own.
+
+    Args:
+        path: safetensors, a list of safetensors shards (`….safetensors.index.json`), or what torch.save wrote.
+        use_ema: of a training checkpoint take the averaged weights, if it has them.
+
+    Raises:
+        ValueError: the file is damaged, is no file of weights, or holds more than tensors and plain values.
+    """
+    path = Path(path).expanduser()
+    if path.name.endswith(INDEX):
+        return {k: v for name in shards(path) for k, v in read_state_dict(path.parent / name).items()}
+    with open(path, 'rb') as file:
+        start = file.read(64)
+    if start[8:9] == b'{':
+        return unwrap(_read_safetensors(path), use_ema, path)
+    if start[:2] == b'PK' or start[:1] == b'\x80':
+        return own(unwrap(_read_torch(path), use_ema, path))
+    what = 'a pointer of Git LFS, its file was not downloaded' if b'git-lfs' in start else f'it starts with {start[:16]!r}'
+    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file: {what}.')
+
+
+def own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors, each contiguous and with memory of its own."""
+    return {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in state.items()}
+
+
+def unwrap(content: Any, use_ema: bool = True, origin: str | Path = 'the state dict given') -> dict[str, Tensor]:
+    """The state dict inside what a training program saved, without the prefixes of wrapping modules.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = content
+    while isinstance(found, Mapping):
+        names = [n for n in (AVERAGED if use_ema else ()) + WRAPPERS if isinstance(found.get(n), Mapping)]
+        if not names:
+            break
+        found = found[names[0]]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
+        keys = f'; it has {", ".join(map(str, list(content)[:8]))}' if isinstance(content, Mapping) else ''
+        raise ValueError(f'There is no state dict in {origin}{keys}.')
+    state = dict(found)
+    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), ''):
+        state = {k.removeprefix(prefix): v for k, v in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensor by tensor into memory of its own, on several threads.
+
+    Not mapped: a network must not change, or crash, when its file is overwritten later. And not through a second
+    copy: reading and building the largest networks costs hardly more than reading the file.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, 'rb') as file:
+            start = 8 + int.from_bytes(file.read(8), 'little')
+            header = json.loads(file.read(min(start, size) - 8))
+        entries = {key: (DTYPES[entry['dtype']], entry['shape'], *entry['data_offsets'])
+                   for key, entry in header.items() if key != '__metadata__'}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(_damaged(path, f'its header cannot be read ({error!r})')) from error
+    for key, (dtype, shape, begin, end) in entries.items():
+        if end - begin != math.prod(shape) * dtype.itemsize or start + end > size:
+            raise ValueError(_damaged(path, f'it has {size:,} bytes, and {key} is to end at {start + end:,}'))
+
+    def read(keys: list[str]) -> dict[str, Tensor]:
+        tensors = {}
+        with open(path, 'rb') as file:
+            for key in keys:
+                dtype, shape, begin, _ = entries[key]
+                tensor = tensors[key] = torch.empty(shape, dtype=dtype, device='cpu')
+                file.seek(start + begin)
+                file.readinto((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr()))
+        return tensors
+
+    threads = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        return {k: v for part in pool.map(read, [list(entries)[i::threads] for i in range(threads)]) for k, v in part.items()}
+
+
+def _read_torch(path: Path) -> Any:
+    """What torch.save wrote. A zip file is mapped: of a training checkpoint only what is copied comes into memory."""
+    zipped = zipfile.is_zipfile(path)
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):     # plain values: the options timm trained with
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+    except Exception as error:                                 # whatever a damaged file makes the unpickler trip over
+        text = str(error)
+        if 'weights_only' not in text:
+            raise ValueError(_damaged(path, text.partition('. ')[0])) from error
+        culprit = re.search(r'GLOBAL ([\w.]+)', text)
+        what = culprit[1] if culprit else 'a TorchScript program' if 'TorchScript' in text else 'Python objects'
+        raise ValueError(
+            f'{path} holds more than tensors and plain values: {what}. Reading that could execute code, so it is '
+            'refused. If you trust its source, save its tensors alone once: '
+            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)") from error
+
+
+def _damaged(path: Path, why: str) -> str:
+    """An error's text; for a file of the Hugging Face cache with the command that replaces it."""
+    text = f'{path} is damaged: {why}.'
+    if cached := re.search(r'models--([^/]+)/snapshots/[^/]+/(.+)$', path.as_posix()):
+        return f'{text} Fetch it again: hf download {cached[1].replace("--", "/")} {cached[2]} --force-download'
+    return f'{text} If it was downloaded, delete it and download it again.'
