@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+torch.set_num_threads(1)            # networks are small here, and tests run side by side
+
 REFERENCE = Path(__file__).parent / 'reference'
 
 

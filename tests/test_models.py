@@ -58,16 +58,17 @@ def test_gmacs_equal_the_reference(name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_outputs_and_gradients_equal_timms(name):
-    ours, theirs = pair(name, num_classes=5)
+    dtype = torch.float64 if int(ARCHITECTURES[name]['params']) < 6e7 else torch.float32        # memory
+    ours, theirs = pair(name, dtype, num_classes=5)
     generator = torch.Generator().manual_seed(2)
-    image = torch.rand(2, 3, 50, 43, generator=generator) * 2 - 1            # odd sizes: padding shows
+    image = torch.rand(2, 3, 50, 43, generator=generator, dtype=dtype) * 2 - 1        # odd sizes: padding shows
     with torch.no_grad():
         assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-5
-    image = torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1
+    image = torch.rand(3, 3, 64, 64, generator=generator, dtype=dtype) * 2 - 1
     ours.train(), theirs.train()
     outputs = ours(image), theirs(image)
     assert relative_error(*outputs) < 1e-5
-    weights = torch.randn(outputs[0].shape, generator=generator)
+    weights = torch.randn(outputs[0].shape, generator=generator, dtype=dtype)
     (outputs[0] * weights).sum().backward()
     gradients = {key: value.grad for key, value in ours.named_parameters()}
     for parameter in ours.parameters():
@@ -79,20 +80,9 @@ def test_outputs_and_gradients_equal_timms(name):
         theirs_grad, ours_grad = value.grad, gradients.pop(key)
         assert (theirs_grad is None) == (ours_grad is None), key
         if theirs_grad is not None and theirs_grad.norm() > 1e-6 * theirs_grad.numel() ** 0.5:
-            assert relative_error(ours_grad, theirs_grad) < 1e-4, key
+            assert relative_error(ours_grad, theirs_grad) < 1e-5, key
             compared += 1
     assert compared > 10 and not gradients
-
-
-SMALL = [name for name in NAMES if int(ARCHITECTURES[name]['params']) < 5e6]
-
-
-@pytest.mark.parametrize('name', SMALL)
-def test_outputs_equal_timms_in_double_precision(name):
-    ours, theirs = pair(name, torch.float64)
-    image = torch.rand(1, 3, 70, 65, dtype=torch.float64) * 2 - 1
-    with torch.no_grad():
-        assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-7
 
 
 OPTIONS = [
@@ -107,6 +97,12 @@ OPTIONS = [
 @pytest.mark.parametrize('name', ['efficientnet_b0', 'tf_efficientnetv2_b0', 'mobilenetv2_050', 'mixnet_s'])
 def test_options_equal_timms(name, options):
     ours, theirs = pair(name, **options)
+    if 'norm_layer' in options:                  # timm forgets the variant's eps when it is given a normalisation
+        eps = {getattr(module, 'eps', None) for module in theirs.modules()}
+        for module in ours.modules():
+            if hasattr(module, 'eps'):
+                assert module.eps == zoo.registry.resolve(name)[0].model_args(name).get('bn_eps', 1e-5)
+                module.eps = max(eps - {None})
     image = torch.rand(2, options.get('in_chans', 3), 72, 65) * 2 - 1
     assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-5
     features = [model.forward_features(image) for model in (ours, theirs)]
@@ -135,7 +131,7 @@ def test_dropout_and_drop_path_act_in_training_only(image):
     from zoo.layers import DropPath
     branch = torch.ones(4000, 2, 1, 1)
     dropped = DropPath(0.25).train()(branch)
-    assert set(dropped.unique().tolist()) == {0.0, pytest.approx(1 / 0.75)}
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert torch.equal(dropped[:, 0], dropped[:, 1]) and dropped.mean() == pytest.approx(1, abs=0.05)
 
 

@@ -221,8 +221,9 @@ for name in sys.argv[3:]:
     outputs.append(model(image).detach())
 torch.save(outputs, sys.argv[2])
 '''
-    done = subprocess.run([sys.executable, '-c', script, tmp_path / 'image.pth', tmp_path / 'out.pth', 'hf-hub:user/tuned',
-                           f'local-dir:{folder}'], env=environment(hub, tmp_path), capture_output=True, text=True)
+    arguments = [tmp_path / 'image.pth', tmp_path / 'out.pth', 'hf-hub:user/tuned', f'local-dir:{folder}']
+    done = subprocess.run([sys.executable, '-c', script, *arguments], env=environment(hub, tmp_path),
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for ours in torch.load(tmp_path / 'out.pth'):
         torch.testing.assert_close(ours, theirs(image), rtol=1e-5, atol=1e-6)

@@ -15,7 +15,7 @@ _PUBLIC = {
                  'model_entrypoint', 'split_model_name_tag'),
     'factory': ('create_model', 'build_model', 'scale_model'),
     'spec': ('PretrainedCfg',),
-    'profile': ('profile',),
+    'profiling': ('profile',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('blocks', 'catalog', 'data', 'features', 'layers', 'models', 'pretrained')

@@ -177,7 +177,8 @@ def parse_stages(stages: Sequence[str | Sequence[str]]) -> tuple[tuple[Block, ..
             raise ValueError(f'Stage {number} has no block.')
         for string in strings:
             if not isinstance(string, str):
-                raise TypeError(f'Stage {number}: a block string is a text such as "ir_r1_k3_s2_e6_c24", not {string!r}.')
+                raise TypeError(f"Stage {number}: a block string is a text such as 'ir_r1_k3_s2_e6_c24', "
+                                f'not {string!r}.')
         try:
             network.append(tuple(parse(string) for string in strings))
         except ValueError as error:

@@ -21,7 +21,8 @@ class ImageModel(nn.Module):
     """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
 
     A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `stages`, `pre_head`,
-    `init_weights`, `group_matcher`, `drop_stages` and `drop_pre_head`. Its head is the submodules `global_pool` and `classifier_name`.
+    `init_weights`, `group_matcher`, `drop_stages` and `drop_pre_head`. Its head is the submodules `global_pool` and
+    `classifier_name`.
 
     Attributes:
         num_classes: width of the logits; 0 for none.
@@ -145,10 +146,11 @@ class ImageModel(nn.Module):
         stages; returns the indices as non-negative numbers. `prune_norm` drops a final normalisation."""
         chosen = self.feature_indices(indices)
         self.drop_stages(max(self.feature_info[i]['stage'] for i in chosen))
-        if prune_norm or prune_head:
-            self.drop_pre_head()
+        if prune_norm:
+            self.drop_norm()
         if prune_head:
-            self.reset_classifier(0, '')
+            self.drop_pre_head()
+            self.drop_head()
         return chosen
 
     def drop_stages(self, last: int) -> None:
@@ -158,6 +160,13 @@ class ImageModel(nn.Module):
     def drop_pre_head(self) -> None:
         """Makes `pre_head` the identity and removes its modules."""
         raise NotImplementedError
+
+    def drop_norm(self) -> None:
+        """Removes what `norm_intermediate` applies; a network without it has nothing to do."""
+
+    def drop_head(self) -> None:
+        """Removes pooling and classifier."""
+        self.reset_classifier(0, '')
 
     # --- the head
 

@@ -51,7 +51,8 @@ def resolve(model_name: str) -> tuple[Family, str, str]:
     name, tag = split_model_name_tag(model_name)
     if name not in _families() and name in _former():
         today = _former()[name]
-        warnings.warn(f'The model name {name!r} is a former one; it is {today!r} today.', DeprecationWarning, stacklevel=3)
+        warnings.warn(f'The model name {name!r} is a former one; it is {today!r} today.', DeprecationWarning,
+                      stacklevel=3)
         name, today_tag = split_model_name_tag(today)
         tag = tag or today_tag
     if name not in _families():

@@ -294,7 +294,7 @@ MOBILENET_EDGETPU_L = (
 FAMILIES = (Family(
     model=MODEL,
     args=dict(blocks=B0, act_layer='silu'),
-    data=LAYERS | dict(paper_ids='1905.11946'),
+    data=LAYERS | dict(paper_ids='arXiv:1905.11946'),
     variants={
         'efficientnet_b0': {},
         'efficientnet_b1': dict(depth=1.1),
@@ -311,8 +311,8 @@ FAMILIES = (Family(
         'efficientnet_b0_g16_evos': dict(group_size=16, divisor=16),
         'efficientnet_b3_gn': dict(width=1.2, depth=1.4, head_size=1536, divisor=16, norm_layer='groupnorm',
             norm_kwargs=dict(group_size=16)),
-        'efficientnet_b3_g8_gn': dict(width=1.2, depth=1.4, head_size=1536, divisor=16, group_size=8, norm_layer='groupnorm',
-            norm_kwargs=dict(group_size=16)),
+        'efficientnet_b3_g8_gn': dict(width=1.2, depth=1.4, head_size=1536, divisor=16, group_size=8,
+            norm_layer='groupnorm', norm_kwargs=dict(group_size=16)),
         'efficientnet_blur_b0': dict(aa_layer='blurpc'),
         'tf_efficientnet_b0': TF,
         'tf_efficientnet_b1': TF | dict(depth=1.1),
@@ -445,7 +445,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(divisor=1, fix_stem=True, act_layer='silu', **TF),
-    data=LAYERS | dict(paper_ids='2002.08258'),
+    data=LAYERS | dict(paper_ids='arXiv:2002.08258'),
     variants={
         'efficientnet_b1_pruned': dict(blocks=B1_PRUNED),
         'efficientnet_b2_pruned': dict(blocks=B2_PRUNED, head_size=1408),
@@ -462,7 +462,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(blocks=CC, act_layer='silu'),
-    data=LAYERS | dict(paper_ids='1904.04971'),
+    data=LAYERS | dict(paper_ids='arXiv:1904.04971'),
     variants={
         'efficientnet_cc_b0_4e': {},
         'efficientnet_cc_b0_8e': dict(experts=2),
@@ -543,7 +543,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(act_layer='silu'),
-    data=LAYERS | dict(paper_ids='2102.05610'),
+    data=LAYERS | dict(paper_ids='arXiv:2102.05610'),
     variants={
         'efficientnet_x_b3': dict(width=1.2, depth=1.4, head_size=1536, blocks=X),
         'efficientnet_x_b5': dict(width=1.6, depth=2.2, head_size=2048, blocks=X),
@@ -557,7 +557,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(act_layer='silu'),
-    data=LAYERS | dict(paper_ids='2104.00298'),
+    data=LAYERS | dict(paper_ids='arXiv:2104.00298'),
     variants={
         'efficientnetv2_s': dict(blocks=V2_S, stem_size=24),
         'efficientnetv2_m': dict(blocks=V2_M, stem_size=24),
@@ -624,7 +624,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(stem_size=24, act_layer='silu'),
-    data=LAYERS | dict(paper_ids='2104.00298'),
+    data=LAYERS | dict(paper_ids='arXiv:2104.00298'),
     variants={
         'efficientnetv2_rw_t': dict(width=0.8, depth=0.9, head_size=1024, blocks=V2_S),
         'gc_efficientnetv2_rw_t': dict(width=0.8, depth=0.9, head_size=1024, blocks=V2_S, se_layer='gc'),
@@ -660,7 +660,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(stem_size=24, head_size=1536, depth_rounding='round', act_layer='relu'),
-    data=LAYERS | dict(paper_ids='1907.09595'),
+    data=LAYERS | dict(paper_ids='arXiv:1907.09595'),
     variants={
         'mixnet_s': dict(blocks=MIXNET_S, stem_size=16),
         'mixnet_m': dict(blocks=MIXNET_M),
@@ -684,7 +684,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(blocks=B0, fix_stem=True, depth_rounding='round', act_layer='silu'),
-    data=LAYERS | dict(paper_ids='2010.14819'),
+    data=LAYERS | dict(paper_ids='arXiv:2010.14819'),
     variants={
         'tinynet_a': dict(depth=1.2),
         'tinynet_b': dict(width=0.75, depth=1.1),
@@ -707,7 +707,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(act_layer='relu'),
-    data=LAYERS | dict(paper_ids='1807.11626'),
+    data=LAYERS | dict(paper_ids='arXiv:1807.11626'),
     variants={
         'mnasnet_050': dict(width=0.5, blocks=MNASNET_B1),
         'mnasnet_075': dict(width=0.75, blocks=MNASNET_B1),
@@ -741,7 +741,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(blocks=MOBILENET_V1, head_size=0, act_layer='relu6'),
-    data=LAYERS | dict(paper_ids='1704.04861'),
+    data=LAYERS | dict(paper_ids='arXiv:1704.04861'),
     variants={
         'mobilenetv1_100': {},
         'mobilenetv1_100h': dict(head_size=1024),
@@ -755,7 +755,7 @@ FAMILIES = (Family(
 ), Family(
     model=MODEL,
     args=dict(blocks=MOBILENET_V2, act_layer='relu6'),
-    data=LAYERS | dict(paper_ids='1801.04381'),
+    data=LAYERS | dict(paper_ids='arXiv:1801.04381'),
     variants={
         'mobilenetv2_035': dict(width=0.35),
         'mobilenetv2_050': dict(width=0.5),

@@ -8,6 +8,7 @@ from zoo.spec import PretrainedCfg
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo fetch` to its parser."""
     parser.add_argument('names', nargs='+', metavar='NAME',
                         help="a model, with a tag or for its default weights, or 'hf-hub:user/repository'")
     parser.add_argument('--cache-dir', metavar='FOLDER', help='where to keep them (default: the Hugging Face cache)')

@@ -16,6 +16,7 @@ SIZES = ('input_size', 'test_input_size', 'min_input_size', 'fixed_input_size', 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo info` to its parser."""
     parser.add_argument('name', metavar='NAME', help='a model, with a tag or for its default weights')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
 

@@ -10,6 +10,7 @@ from zoo.spec import nearest, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo list` to its parser."""
     parser.add_argument('patterns', nargs='*', metavar='PATTERN',
                         help="wildcards, in quotes, of which a name must match one: 'efficientnet*' (default: all names)")
     parser.add_argument('--pretrained', action='store_true', help='only models with weights, with their tags')

@@ -22,6 +22,7 @@ EXTENSIONS = frozenset('.bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'.sp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo predict` to its parser."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
                         help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
     parser.add_argument('--model', default=DEFAULT_MODEL, metavar='NAME', help='default: %(default)s')

@@ -110,6 +110,7 @@ class RandomKeepRatio(ResizeKeepRatio):
     ratio: tuple[float, float] = (0.9, 1 / 0.9)
 
     def stretch(self) -> tuple[float, float]:
+        """A draw of size and of aspect ratio, each in half of the calls."""
         size, aspect = 1.0, 1.0
         if _uniform(0, 1) < 0.5:
             size = 1 / math.sqrt(_uniform(*self.scale))

@@ -46,7 +46,8 @@ def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int |
     if pad_type == 'same':
         return span // 2 if stride == 1 and span % 2 == 0 else None
     if pad_type != '':
-        raise ValueError(f"pad_type is '' (alike on all sides), 'same' (TensorFlow's) or 'valid' (none), not {pad_type!r}.")
+        raise ValueError("pad_type is '' (alike on all sides), 'same' (TensorFlow's) or 'valid' (none), "
+                         f'not {pad_type!r}.')
     return (stride - 1 + span) // 2
 
 

@@ -33,7 +33,10 @@ class Style:
     aa_layer: str | None = None
     se_layer: str | Callable[..., nn.Module] = 'se'
     se_from_expanded: bool = False              # squeeze ratios count from the inner width, not the input width
-    se_round: Callable[[float], int] = round
+    se_act: ActLayer | None = None              # inside the gates; None: the block's
+    se_gate: ActLayer = 'sigmoid'
+    se_divisor: int = 0                         # squeezed widths are rounded to its multiples; 0: to whole channels
+    round_limit: float = 0.9                    # of widths, see zoo.blocks.round_channels
     group_size: int = 0                         # channels per group where a block string names none; 0: depthwise
     layer_scale: float | None = None            # initial value of the uir and attention blocks' scales
 
@@ -65,7 +68,11 @@ class Style:
             if layer not in GATES:
                 raise ValueError(refuse('se_layer', layer, GATES))
             layer = GATES[layer]
-        return layer(mid, block.se_channels or self.se_round(mid * ratio), act_layer=self.act(block))
+        reduced = round(mid * ratio)
+        if self.se_divisor:
+            reduced = round_channels(mid * ratio, self.se_divisor, self.round_limit)
+        return layer(mid, block.se_channels or reduced, act_layer=self.se_act or self.act(block),
+                     gate_layer=self.se_gate)
 
     def scale(self, channels: int) -> nn.Module:
         """A learned scale a channel, where the network has them."""
@@ -114,13 +121,13 @@ def _mid_channels(block: Block, in_chans: int) -> int:
 
 
 class DepthwiseSeparable(Residual):
-    """ds, dsa: depthwise, then pointwise convolution (MobileNetV1, arXiv:1704.04861).
+    """ds, dsa: depthwise, then pointwise convolution (MobileNetV1, arXiv:1704.04861), dsa without a shortcut.
 
     With space-to-depth (EfficientNet-X, arXiv:2102.05610), a 2x2 convolution of stride 2 quadruples the channels first.
     """
 
     def __init__(self, block: Block, in_chans: int, style: Style, dilation: int = 1, drop_path: float = 0.0) -> None:
-        super().__init__(block, in_chans, drop_path)
+        super().__init__(block, in_chans, drop_path, default_skip=block.kind == 'ds')
         act, kernel, mid = style.act(block), block.kernel, in_chans
         self.has_s2d = block.space_to_depth
         if self.has_s2d:
@@ -242,7 +249,8 @@ class UniversalInvertedResidual(Residual):
             group = (block.group_size or style.group_size or 1) if position >= 0 else 0
             aa = style.aa_layer if position >= 0 else None
             layer = nn.Sequential()
-            layer.conv = style.conv(in_width, out_width, (kernel,), 1 if aa else stride, dilation if group else 1, group)
+            layer.conv = style.conv(in_width, out_width, (kernel,), 1 if aa else stride, dilation if group else 1,
+                                    group)
             layer.bn, layer.act = style.norm.with_act(out_width, act)
             layer.aa = create_aa(aa, out_width, stride)
             return layer
@@ -273,8 +281,8 @@ class MobileAttention(Residual):
                                               block.kernel[0], dilation, style.norm, style.pad_type)
         else:
             if block.kv_stride != 1 or block.dim * block.heads != in_chans:
-                raise ValueError(f"An 'mha' block's heads share its input of {in_chans} channels, without a stride of keys "
-                                 f'and values: d must be {in_chans}/{block.heads} and v 1, not {block.dim} and '
+                raise ValueError(f"An 'mha' block's heads share its input of {in_chans} channels, without a stride of "
+                                 f'keys and values: d must be {in_chans}/{block.heads} and v 1, not {block.dim} and '
                                  f'{block.kv_stride}. An mqa block takes any.')
             self.attn = MultiHeadAttention2d(in_chans, block.channels, block.heads)
         self.layer_scale = style.scale(block.channels)

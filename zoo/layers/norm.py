@@ -105,6 +105,7 @@ class Norm:
         return self(channels), create_act(act) if act is not None else nn.Identity()
 
 
-def norm_options(bn_eps: float | None, bn_momentum: float | None, norm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+def norm_options(bn_eps: float | None, bn_momentum: float | None,
+                 norm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     """One dictionary of options from the three ways a caller may give them."""
     return {'eps': bn_eps, 'momentum': bn_momentum} | dict(norm_kwargs or {})

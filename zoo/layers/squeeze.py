@@ -11,7 +11,8 @@ from .norm import LayerNorm2d
 class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation, arXiv:1709.01507: each channel times a gate computed from all channels' means."""
 
-    def __init__(self, channels: int, reduced: int, act_layer: ActLayer = 'relu', gate_layer: ActLayer = 'sigmoid') -> None:
+    def __init__(self, channels: int, reduced: int, act_layer: ActLayer = 'relu',
+                 gate_layer: ActLayer = 'sigmoid') -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, reduced, 1)
         self.act1 = create_act(act_layer)
@@ -27,7 +28,8 @@ class GlobalContext(nn.Module):
     """Global context block, arXiv:1904.11492, with its sum replaced by a gate: channels are weighed by what a learned
     attention over the pixels pools."""
 
-    def __init__(self, channels: int, reduced: int, act_layer: ActLayer = 'relu', gate_layer: ActLayer = 'sigmoid') -> None:
+    def __init__(self, channels: int, reduced: int, act_layer: ActLayer = 'relu',
+                 gate_layer: ActLayer = 'sigmoid') -> None:
         super().__init__()
         self.conv_attn = nn.Conv2d(channels, 1, 1)
         self.mlp_scale = nn.Sequential()

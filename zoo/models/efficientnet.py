@@ -1,6 +1,7 @@
-"""EfficientNet, arXiv:1905.11946, and every network that is a stem, stages of block strings and a wide last convolution.
+"""EfficientNet, arXiv:1905.11946, and every network that is a stem, stages of block strings and a wide convolution.
 
-    image -> conv_stem (stride 2) -> blocks (7 stages, of which 4 halve the resolution) -> conv_head (1x1) -> pool -> classifier
+    image -> conv_stem (stride 2) -> blocks (7 stages, 4 of them halve the resolution) -> conv_head (1x1) -> pool
+          -> classifier
 
 MobileNetV1 and V2, MNASNet, FBNet-C, MixNet, TinyNet and EfficientNetV2 differ from it in their blocks alone.
 """

@@ -38,7 +38,8 @@ def without_storage() -> Iterator[None]:
         yield
 
 
-def materialise(model: nn.Module, device: torch.device | str = 'cpu', state: Mapping[str, Tensor] | None = None) -> None:
+def materialise(model: nn.Module, device: torch.device | str = 'cpu',
+                state: Mapping[str, Tensor] | None = None) -> None:
     """Gives memory to the parameters and buffers that have none: that of the tensors in `state`, or else unset.
 
     Modules with constant buffers, which are in no state dict, have a method `reset_constants()` that sets them.
@@ -145,8 +146,8 @@ def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], cfg:
             yield f'{len(lines)} {what}: {", ".join(lines[:5])}{", …" if len(lines) > 5 else ""}'
     for key in (f'{name}.weight' for name in _names(cfg.classifier)):
         if key in other:
-            yield (f'For its own classifier pass num_classes={len(state[key])}; for a new one say that the weights have '
-                   f'that many: pretrained_cfg_overlay=dict(num_classes={len(state[key])}).')
+            classes = f'num_classes={len(state[key])}'
+            yield f'Its classifier loads with {classes}; with pretrained_cfg_overlay=dict({classes}) it is made anew.'
 
 
 def _names(layers: str | Sequence[str] | None) -> tuple[str, ...]:

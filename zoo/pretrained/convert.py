@@ -1,6 +1,7 @@
 """Renames the parameters of checkpoints made with other libraries. Layouts are told apart by their keys."""
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -69,12 +70,17 @@ def _blocks(keys: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found[0] for key in keys if (found := re.match(r'blocks\.\d+\.\d+\.', key))))
 
 
+@functools.cache
+def _pattern(start: str) -> re.Pattern[str]:
+    return re.compile(re.escape(start).replace(r'\*', r'(\d+)'))
+
+
 def _rename(key: str, layout: Layout, blocks: list[str]) -> str:
     flat = re.match(re.escape(layout.flat) + r'(\d+)\.', key)
     if flat and int(flat[1]) < len(blocks):
         key = blocks[int(flat[1])] + key[flat.end():]
     for start, becomes in layout.rules:
-        if found := re.match(re.escape(start).replace(r'\*', r'(\d+)'), key):
+        if found := _pattern(start).match(key):
             numbers = iter(found.groups())
             return re.sub(r'\*', lambda _: next(numbers), becomes) + key[found.end():]
     return key

@@ -65,8 +65,15 @@ def _choose(names: tuple[str, ...], get: Callable[[str], Path | None], nothing: 
 
 
 def shards(index: Path) -> list[str]:
-    """The files that a list of shards names."""
-    return sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
+    """The files that a list of shards names.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        return sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{index} is no list of shards ({error!r}).') from error
 
 
 def _cached(repository: str, filename: str, cache_dir: str | Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import logging
 import os
@@ -45,22 +46,25 @@ def locate(cfg: PretrainedCfg, source: Weights | bool = True, cache_dir: str | P
     """
     if isinstance(source, Mapping):
         return Located('the state dict given', state=source)
-    if source is not True:
-        cfg = _chosen(cfg, source)
+    place, path = _find(cfg if source is True else _chosen(cfg, source), cache_dir)
+    return Located(f'{place}: {path}' if place else str(path), path)
+
+
+def fetch(cfg: PretrainedCfg, cache_dir: str | Path | None = None) -> Path:
+    """Where the weights of a record lie on this machine, after downloading them if need be."""
+    return _find(cfg, cache_dir)[1]
+
+
+def _find(cfg: PretrainedCfg, cache_dir: str | Path | None) -> tuple[str, Path]:
+    """The place that has the weights, and the file."""
     if cfg.file:
-        path = _file(Path(cfg.file).expanduser())
-        return Located(str(path), path)
+        return '', _file(Path(cfg.file).expanduser())
     if not cfg.has_weights:
         raise FileNotFoundError(f'No weights of {cfg.name} are published.')
     name = cfg.name if cfg.hf_hub_id in (None, f'timm/{cfg.name}') else f'hf-hub:{cfg.hf_hub_id}'
     place, path = hub.first_of(_places(cfg, cache_dir), f'weights of {name}', name)
     _log.info('weights of %s: %s (%s)', name, path, place)
-    return Located(f'{place}: {path}', path)
-
-
-def fetch(cfg: PretrainedCfg, cache_dir: str | Path | None = None) -> Path:
-    """Where the weights of a record lie on this machine, after downloading them if need be."""
-    return locate(cfg, cache_dir=cache_dir).path
+    return place, path
 
 
 def _chosen(cfg: PretrainedCfg, source: str | Path) -> PretrainedCfg:
@@ -122,7 +126,7 @@ def _from_url(url: str, cache_dir: str | Path | None) -> Path:
     try:
         _download(url, part)
         part.replace(path)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Missing(f'cannot be reached: {error}') from error
     finally:
         part.unlink(missing_ok=True)

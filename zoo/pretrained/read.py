@@ -45,8 +45,8 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
         return unwrap(_read_safetensors(path), use_ema, path)
     if start[:2] == b'PK' or start[:1] == b'\x80':
         return own(unwrap(_read_torch(path), use_ema, path))
-    what = 'a pointer of Git LFS, its file was not downloaded' if b'git-lfs' in start else f'it starts with {start[:16]!r}'
-    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file: {what}.')
+    what = 'is a pointer of Git LFS, whose file was not downloaded' if b'git-lfs' in start else f'starts {start[:16]!r}'
+    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file: it {what}.')
 
 
 def own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,7 +106,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     threads = min(4, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        return {k: v for part in pool.map(read, [list(entries)[i::threads] for i in range(threads)]) for k, v in part.items()}
+        parts = list(pool.map(read, [list(entries)[i::threads] for i in range(threads)]))
+    return {key: parts[i % threads][key] for i, key in enumerate(entries)}
 
 
 def _read_torch(path: Path) -> Any:

@@ -1,0 +1,130 @@
+"""MobileNetV3, arXiv:1905.02244, and its kin: the wide last layer works on one vector an image, not on a map.
+
+    image -> conv_stem (stride 2) -> blocks -> pool -> conv_head (1x1, on the pooled vector) -> classifier
+
+MobileNetV4 (arXiv:2404.10518), LCNet (arXiv:2109.15099) and FBNetV3 (arXiv:2006.02049) differ from it in their blocks.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..blocks import parse_stages, round_channels, scale
+from ..contract import ImageModel
+from ..layers.act import ActLayer, create_act
+from ..layers.conv import conv2d
+from ..layers.init import init_tensorflow
+from ..layers.mbconv import Style, build_stages
+from ..layers.norm import Norm, NormLayer, norm_options
+from ..layers.pool import GlobalPool
+
+
+class MobileNetV3(ImageModel):
+    """MobileNetV3, arXiv:1905.02244. Images (B, in_chans, H, W) -> logits (B, num_classes).
+
+    Args:
+        blocks, width, depth, divisor, round_limit, depth_rounding, fix_first_last, stem_size, stem_kernel_size,
+            fix_stem, norm_kwargs, pad_type, aa_layer, se_layer, group_size, output_stride, global_pool, drop_rate,
+            drop_path_rate: as in `zoo.models.efficientnet.EfficientNet`.
+        head_size: width of the layer between pooling and classifier. head_bias, head_norm: its bias, and whether it is
+            normalised.
+        se_from_expanded: squeeze ratios count from a block's inner width, not from its input width.
+        se_act, se_gate, se_divisor: activation inside the gates (None: the block's), their last function, and what
+            their widths are rounded to multiples of (0: whole channels).
+        layer_scale: initial value of learned scales on universal inverted residuals and attention; None for none.
+
+    Raises:
+        ValueError: blocks that cannot be read or built, an option outside what is allowed.
+    """
+
+    def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
+                 depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,
+                 depth_rounding: str = 'ceil', fix_first_last: bool = False, stem_size: int = 16,
+                 stem_kernel_size: int = 3, fix_stem: bool = False, head_size: int = 1280, head_bias: bool = True,
+                 head_norm: bool = False, act_layer: ActLayer = 'hard_swish', norm_layer: NormLayer = 'batchnorm2d',
+                 norm_kwargs: Mapping[str, Any] | None = None, bn_eps: float | None = None,
+                 bn_momentum: float | None = None, pad_type: str = '', aa_layer: str | None = None,
+                 se_layer: str | Callable[..., nn.Module] = 'se', se_from_expanded: bool = True,
+                 se_act: ActLayer | None = None, se_gate: ActLayer = 'sigmoid', se_divisor: int = 0,
+                 layer_scale: float | None = None, group_size: int = 0, output_stride: int = 32, in_chans: int = 3,
+                 num_classes: int = 1000, global_pool: str = 'avg', drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
+        norm = Norm(norm_layer, **norm_options(bn_eps, bn_momentum, norm_kwargs))
+        style = Style(act_layer=act_layer, norm=norm, pad_type=pad_type, aa_layer=aa_layer, se_layer=se_layer,
+                      se_from_expanded=se_from_expanded, se_act=se_act, se_gate=se_gate, se_divisor=se_divisor,
+                      round_limit=round_limit, group_size=group_size, layer_scale=layer_scale)
+        plan = scale(parse_stages(blocks), width, depth, divisor=divisor, round_limit=round_limit,
+                     depth_rounding=depth_rounding, fix_first_last=fix_first_last)
+        stem = stem_size if fix_stem else round_channels(stem_size * width, divisor, round_limit)
+
+        self.in_chans = in_chans
+        self.conv_stem = conv2d(in_chans, stem, stem_kernel_size, stride=2, pad_type=pad_type)
+        self.bn1, self.act1 = norm.with_act(stem, act_layer)
+        self.blocks, self.feature_info = build_stages(plan, stem, style, output_stride=output_stride,
+                                                      drop_path_rate=drop_path_rate)
+        self.num_features = plan[-1][-1].channels
+        self.conv_head = conv2d(self.num_features * GlobalPool(global_pool).feat_mult, head_size, 1, bias=head_bias)
+        self.norm_head, self.act2 = norm.with_act(head_size, act_layer)
+        if not head_norm:
+            self.norm_head, self.act2 = nn.Identity(), create_act(act_layer)
+        self.build_head(self.num_features, num_classes, global_pool, drop_rate)
+        self.init_weights()
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
+        return self.act1(self.bn1(self.conv_stem(x)))
+
+    def stages(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.blocks]
+
+    def pre_head(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
+        classifier takes in (B, head_size)."""
+        x = self.global_pool(x)
+        pooled = x.ndim == 2
+        x = self.act2(self.norm_head(self.conv_head(x[:, :, None, None] if pooled else x)))
+        x = F.dropout(x.flatten(1) if pooled else x, self.drop_rate, self.training)
+        return x if pre_logits else self.classifier(x)
+
+    @property
+    def embedding_size(self) -> int:
+        """The width of the embedding, which conv_head makes: it differs from `num_features`."""
+        return self.conv_head.out_channels
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Makes a new classifier, and pooling where `global_pool` names one.
+
+        Raises:
+            ValueError: pooling whose width conv_head does not take in; also as `ImageModel.reset_classifier`.
+        """
+        wide = self.num_features * GlobalPool(global_pool or '').feat_mult
+        if global_pool and self.conv_head.in_channels != wide:
+            raise ValueError(f'The head takes in {self.conv_head.in_channels} channels, and '
+                             f'global_pool={global_pool!r} gives {wide}: build the network with it.')
+        super().reset_classifier(num_classes, global_pool)
+
+    def init_weights(self) -> None:
+        init_tensorflow(self)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
+        return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|norm_head)\b', (99999,))])
+
+    def drop_stages(self, last: int) -> None:
+        self.blocks = self.blocks[:last]
+
+    def drop_pre_head(self) -> None:
+        pass                                        # there is nothing between the stages and the head
+
+    def drop_head(self) -> None:
+        super().drop_head()
+        self.conv_head = self.norm_head = self.act2 = nn.Identity()
