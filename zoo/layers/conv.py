@@ -31,11 +31,23 @@ class SameConv2d(nn.Conv2d):
         return self._conv_forward(pad_same(x, self.kernel_size, self.stride, self.dilation), self.weight, self.bias)
 
 
-def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:
-    """Zeros on every side of a convolution, or None where `pad_same` has to ask the image.
+class EvenConv2d(nn.Conv2d):
+    """A convolution that pads every image as `pad_same` pads one of even size: a fixed amount, more at the bottom and
+    right. Where the size is odd, that is not TensorFlow's SAME; networks converted for one input size pad so."""
 
-    `pad_type` '' pads alike on all sides and 'same' as TensorFlow does; both give ceil(size / stride). 'valid' does
-    not pad.
+    def forward(self, x: Tensor) -> Tensor:
+        pads: list[int] = []
+        for kernel, stride, dilation in zip(self.kernel_size, self.stride, self.dilation):
+            total = max((kernel - 1) * dilation + 1 - stride, 0)
+            pads = [total // 2, total - total // 2, *pads]
+        return self._conv_forward(F.pad(x, pads), self.weight, self.bias)
+
+
+def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:
+    """Zeros on every side of a convolution, or None where the sides differ.
+
+    `pad_type` '' pads alike on all sides and 'same' as TensorFlow does; both give ceil(size / stride). 'even' pads as
+    'same' does for an even size (`EvenConv2d`). 'valid' does not pad.
 
     Raises:
         ValueError: another `pad_type`.
@@ -43,11 +55,11 @@ def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int |
     span = (kernel - 1) * dilation
     if pad_type == 'valid':
         return 0
-    if pad_type == 'same':
+    if pad_type in ('same', 'even'):
         return span // 2 if stride == 1 and span % 2 == 0 else None
     if pad_type != '':
-        raise ValueError("pad_type is '' (alike on all sides), 'same' (TensorFlow's) or 'valid' (none), "
-                         f'not {pad_type!r}.')
+        raise ValueError("pad_type is '' (alike on all sides), 'same' (TensorFlow's), 'even' (TensorFlow's of an even "
+                         f"size) or 'valid' (none), not {pad_type!r}.")
     return (stride - 1 + span) // 2
 
 
@@ -55,7 +67,7 @@ def conv2d(in_chans: int, out_chans: int, kernel: int, stride: int = 1, dilation
            pad_type: str = '', bias: bool = False) -> nn.Conv2d:
     """A convolution padded by `padding_for`."""
     padding = padding_for(kernel, stride, dilation, pad_type)
-    layer = SameConv2d if padding is None else nn.Conv2d
+    layer = nn.Conv2d if padding is not None else EvenConv2d if pad_type == 'even' else SameConv2d
     return layer(in_chans, out_chans, kernel, stride, padding or 0, dilation, groups, bias)
 
 

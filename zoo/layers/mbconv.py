@@ -5,8 +5,8 @@ of the published checkpoints. The notation is zoo/blocks.py.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -298,7 +298,7 @@ KINDS: dict[str, type[Residual]] = {
 
 
 def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style, *, reduction: int = 2,
-                 output_stride: int = 32, drop_path_rate: float = 0.0,
+                 output_stride: int = 32, drop_path_rate: float = 0.0, symmetric_blocks: Collection[int] = (),
                  ) -> tuple[nn.Sequential, list[Feature]]:
     """The stages as modules, and the feature maps on the way: of the stem and of each stage, the last one before every
     stride.
@@ -309,6 +309,7 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
         reduction: input pixels per pixel that comes in.
         output_stride: reduction beyond which strides become dilation (DeepLab, arXiv:1606.00915).
         drop_path_rate: stochastic depth, growing linearly from 0 at the first block.
+        symmetric_blocks: numbers, through all stages, of blocks that pad alike on all sides whatever the style says.
 
     Raises:
         ValueError: a block that cannot be built; the message names the stage and the block.
@@ -327,7 +328,8 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
                 reduction *= step
             kind = CondConvResidual if block.experts else KINDS[block.kind]
             try:
-                layers.append(kind(block, in_chans, style, dilation, drop_path_rate * index / total))
+                own = replace(style, pad_type='') if index in symmetric_blocks else style
+                layers.append(kind(block, in_chans, own, dilation, drop_path_rate * index / total))
             except ValueError as error:
                 raise ValueError(f'Stage {s}, block {b} ({block.kind}): {error}') from error
             in_chans, dilation, index = block.channels, next_dilation, index + 1

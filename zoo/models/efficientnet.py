@@ -7,7 +7,7 @@ MobileNetV1 and V2, MNASNet, FBNet-C, MixNet, TinyNet and EfficientNetV2 differ 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,7 +33,8 @@ class EfficientNet(ImageModel):
         experts: multiplier of the experts of conditional convolutions.
         head_size: channels of the last convolution, not scaled; 0 leaves it out.
         norm_kwargs: further options of `norm_layer`.
-        pad_type: '' pads convolutions alike on all sides, 'same' as TensorFlow does.
+        pad_type: '' pads convolutions alike on all sides, 'same' as TensorFlow does, 'even' as TensorFlow does where
+            the size is even. symmetric_blocks: numbers of blocks, through all stages, that pad alike all the same.
         aa_layer: how to subsample in place of a stride: 'avg', 'blur', 'blurpc', or None.
         se_layer: gate inside the blocks: 'se' or 'gc'.
         group_size: channels per group of the blocks' spatial convolutions; 0 is what each block's kind says.
@@ -52,6 +53,7 @@ class EfficientNet(ImageModel):
                  norm_layer: NormLayer = 'batchnorm2d', norm_kwargs: Mapping[str, Any] | None = None,
                  bn_eps: float | None = None, bn_momentum: float | None = None, pad_type: str = '',
                  aa_layer: str | None = None, se_layer: str | Callable[..., nn.Module] = 'se', group_size: int = 0,
+                 symmetric_blocks: Collection[int] = (),
                  output_stride: int = 32, in_chans: int = 3, num_classes: int = 1000, global_pool: str = 'avg',
                  drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
@@ -68,7 +70,8 @@ class EfficientNet(ImageModel):
         self.conv_stem = conv2d(in_chans, stem, stem_kernel_size, stride=2, pad_type=pad_type)
         self.bn1, self.act1 = norm.with_act(stem, act_layer)
         self.blocks, self.feature_info = build_stages(plan, stem, style, output_stride=output_stride,
-                                                      drop_path_rate=drop_path_rate)
+                                                      drop_path_rate=drop_path_rate,
+                                                      symmetric_blocks=symmetric_blocks)
         last = plan[-1][-1].channels
         if head_size:
             self.conv_head = conv2d(last, head_size, 1)

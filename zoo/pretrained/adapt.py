@@ -51,7 +51,9 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
                 if tensor is None or not tensor.is_meta:
                     continue
                 key = f'{path}.{name}' if path else name
-                value = state[key] if state and key in state else torch.empty_like(tensor, device=device)
+                value = state.get(key) if state else None
+                if value is None:                # empty_like would import PyTorch's compiler (0.7 s)
+                    value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
                 is_parameter = isinstance(tensor, nn.Parameter)
                 tensors[name] = nn.Parameter(value, tensor.requires_grad) if is_parameter else value
                 constant |= name in module._non_persistent_buffers_set
