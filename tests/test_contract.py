@@ -23,7 +23,7 @@ def test_shapes_and_widths(name):
     assert model(image).shape == model.forward_head(features).shape == (2, 7)
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     assert isinstance(model.get_classifier(), nn.Linear)
-    model.reset_classifier(3, 'catavgmax')
+    model.reset_classifier(3, 'avgmax')
     assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     model.reset_classifier(0)
@@ -34,6 +34,8 @@ def test_shapes_and_widths(name):
         model.reset_classifier(4)
     with pytest.raises(ValueError, match='not -1'):
         model.reset_classifier(-1)
+    wide = on_meta(name, num_classes=0, global_pool='catavgmax')
+    assert wide.forward_head(features).shape == (2, wide.embedding_size)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -1,4 +1,4 @@
 """Every public model name and every set of weights, as rows. One file per network module; rows only."""
-from . import efficientnet
+from . import efficientnet, hardcorenas, mobilenetv3
 
-FAMILIES = efficientnet.FAMILIES
+FAMILIES = efficientnet.FAMILIES + mobilenetv3.FAMILIES + hardcorenas.FAMILIES
