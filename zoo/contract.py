@@ -52,6 +52,11 @@ class ImageModel(nn.Module):
         """Draws every parameter anew and resets every buffer, whatever was in them."""
         raise NotImplementedError
 
+    def init_fresh(self) -> None:
+        """`init_weights` at the end of construction, unless the network has no memory yet."""
+        if not next(self.parameters()).is_meta:
+            self.init_weights()
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Regular expressions over parameter names that sort them into layers from the input to the output; `coarse`
         makes a layer of each stage. Used for layer-wise learning rates."""

@@ -81,7 +81,7 @@ class EfficientNet(ImageModel):
 
         self.num_features = head_size or last
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
-        self.init_weights()
+        self.init_fresh()
 
     def stem(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""

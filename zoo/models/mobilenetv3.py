@@ -74,7 +74,7 @@ class MobileNetV3(ImageModel):
         if not head_norm:
             self.norm_head, self.act2 = nn.Identity(), create_act(act_layer)
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
-        self.init_weights()
+        self.init_fresh()
 
     def stem(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""

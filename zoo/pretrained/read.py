@@ -2,25 +2,20 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
 import math
-import os
 import re
 import zipfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .hub import INDEX, shards
 
-DTYPES = {'F64': torch.float64, 'F32': torch.float32, 'F16': torch.float16, 'BF16': torch.bfloat16,
-          'I64': torch.int64, 'I32': torch.int32, 'I16': torch.int16, 'I8': torch.int8, 'U8': torch.uint8,
-          'BOOL': torch.bool}
+TENSORS_AT_ONCE = 100
 AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
 WRAPPERS = ('state_dict', 'model', 'module')
 PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
@@ -76,38 +71,21 @@ def unwrap(content: Any, use_ema: bool = True, origin: str | Path = 'the state d
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensor by tensor into memory of its own, on several threads.
+    """Copies of a safetensors file's tensors.
 
-    Not mapped: a network must not change, or crash, when its file is overwritten later. And not through a second
-    copy: reading and building the largest networks costs hardly more than reading the file.
+    The library maps the file; a network must not change, or crash, when its file is overwritten later. It is opened
+    anew for every few tensors, so that what was copied is no longer mapped: the peak is the weights and little more.
     """
-    size = path.stat().st_size
     try:
-        with open(path, 'rb') as file:
-            start = 8 + int.from_bytes(file.read(8), 'little')
-            header = json.loads(file.read(min(start, size) - 8))
-        entries = {key: (DTYPES[entry['dtype']], entry['shape'], *entry['data_offsets'])
-                   for key, entry in header.items() if key != '__metadata__'}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(_damaged(path, f'its header cannot be read ({error!r})')) from error
-    for key, (dtype, shape, begin, end) in entries.items():
-        if end - begin != math.prod(shape) * dtype.itemsize or start + end > size:
-            raise ValueError(_damaged(path, f'it has {size:,} bytes, and {key} is to end at {start + end:,}'))
-
-    def read(keys: list[str]) -> dict[str, Tensor]:
-        tensors = {}
-        with open(path, 'rb') as file:
-            for key in keys:
-                dtype, shape, begin, _ = entries[key]
-                tensor = tensors[key] = torch.empty(shape, dtype=dtype, device='cpu')
-                file.seek(start + begin)
-                file.readinto((ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr()))
-        return tensors
-
-    threads = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(read, [list(entries)[i::threads] for i in range(threads)]))
-    return {key: parts[i % threads][key] for i, key in enumerate(entries)}
+        with safe_open(path, 'pt') as file:
+            names = list(file.keys())
+        state: dict[str, Tensor] = {}
+        for start in range(0, len(names), TENSORS_AT_ONCE):
+            with safe_open(path, 'pt') as file:
+                state |= {name: file.get_tensor(name).clone() for name in names[start:start + TENSORS_AT_ONCE]}
+        return state
+    except (SafetensorError, OSError) as error:
+        raise ValueError(_damaged(path, str(error))) from error
 
 
 def _read_torch(path: Path) -> Any:
