@@ -12,16 +12,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..blocks import parse_stages, round_channels, scale
-from ..contract import ImageModel
 from ..layers.act import ActLayer
 from ..layers.conv import conv2d
-from ..layers.init import init_tensorflow
-from ..layers.mbconv import Style, build_stages
+from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
+from .blocknet import BlockNet
 
 
-class EfficientNet(ImageModel):
+class EfficientNet(BlockNet):
     """EfficientNet, arXiv:1905.11946. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -57,51 +55,29 @@ class EfficientNet(ImageModel):
                  output_stride: int = 32, in_chans: int = 3, num_classes: int = 1000, global_pool: str = 'avg',
                  drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
         norm = Norm(norm_layer, **norm_options(bn_eps, bn_momentum, norm_kwargs))
         style = Style(act_layer=act_layer, norm=norm, pad_type=pad_type, aa_layer=aa_layer, se_layer=se_layer,
-                      group_size=group_size)
-        plan = scale(parse_stages(blocks), width, depth, divisor=divisor, round_limit=round_limit,
-                     depth_rounding=depth_rounding, fix_first_last=fix_first_last, experts=experts)
-        stem = stem_size if fix_stem else round_channels(stem_size * width, divisor, round_limit)
-
-        self.in_chans = in_chans
-        self.conv_stem = conv2d(in_chans, stem, stem_kernel_size, stride=2, pad_type=pad_type)
-        self.bn1, self.act1 = norm.with_act(stem, act_layer)
-        self.blocks, self.feature_info = build_stages(plan, stem, style, output_stride=output_stride,
-                                                      drop_path_rate=drop_path_rate,
-                                                      symmetric_blocks=symmetric_blocks)
-        last = plan[-1][-1].channels
+                      round_limit=round_limit, group_size=group_size)
+        last = self.build_trunk(blocks, style, in_chans=in_chans, width=width, depth=depth, divisor=divisor,
+                                depth_rounding=depth_rounding, fix_first_last=fix_first_last, experts=experts,
+                                stem_size=stem_size, stem_kernel_size=stem_kernel_size, fix_stem=fix_stem,
+                                output_stride=output_stride, drop_path_rate=drop_path_rate,
+                                symmetric_blocks=symmetric_blocks)
         if head_size:
             self.conv_head = conv2d(last, head_size, 1)
             self.bn2, self.act2 = norm.with_act(head_size, act_layer)
         else:
             self.drop_pre_head()
-
         self.num_features = head_size or last
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
-    def stem(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
-        return self.act1(self.bn1(self.conv_stem(x)))
-
-    def stages(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
     def pre_head(self, x: Tensor) -> Tensor:
         return self.act2(self.bn2(self.conv_head(x)))
-
-    def init_weights(self) -> None:
-        init_tensorflow(self)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
         return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|bn2)\b', (99999,))])
-
-    def drop_stages(self, last: int) -> None:
-        self.blocks = self.blocks[:last]
 
     def drop_pre_head(self) -> None:
         self.conv_head = self.bn2 = self.act2 = nn.Identity()

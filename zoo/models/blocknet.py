@@ -1,0 +1,51 @@
+"""What all networks made of block strings share: a stem of stride 2 and stages of blocks."""
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from torch import Tensor
+
+from ..blocks import parse_stages, round_channels, scale
+from ..contract import ImageModel
+from ..layers.conv import conv2d
+from ..layers.init import init_tensorflow
+from ..layers.mbconv import Style, build_stages
+
+
+class BlockNet(ImageModel):
+    """A network whose trunk is `conv_stem`, `bn1` and `blocks`; a subclass adds what follows them."""
+
+    def build_trunk(self, blocks: Sequence[str | Sequence[str]], style: Style, *, in_chans: int, width: float,
+                    depth: float | Sequence[float], divisor: int, depth_rounding: str, fix_first_last: bool,
+                    stem_size: int, stem_kernel_size: int, fix_stem: bool, output_stride: int, drop_path_rate: float,
+                    experts: int = 1, symmetric_blocks: Collection[int] = ()) -> int:
+        """Adds the stem and the stages, and describes their feature maps; returns the channels that come out.
+
+        Raises:
+            ValueError: blocks that cannot be read or built, or an `output_stride` other than 8, 16 or 32.
+        """
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
+        plan = scale(parse_stages(blocks), width, depth, divisor=divisor, round_limit=style.round_limit,
+                     depth_rounding=depth_rounding, fix_first_last=fix_first_last, experts=experts)
+        stem = stem_size if fix_stem else round_channels(stem_size * width, divisor, style.round_limit)
+        self.in_chans = in_chans
+        self.conv_stem = conv2d(in_chans, stem, stem_kernel_size, stride=2, pad_type=style.pad_type)
+        self.bn1, self.act1 = style.norm.with_act(stem, style.act_layer)
+        self.blocks, self.feature_info = build_stages(plan, stem, style, output_stride=output_stride,
+                                                      drop_path_rate=drop_path_rate,
+                                                      symmetric_blocks=symmetric_blocks)
+        return plan[-1][-1].channels
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
+        return self.act1(self.bn1(self.conv_stem(x)))
+
+    def stages(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.stem, *self.blocks]
+
+    def drop_stages(self, last: int) -> None:
+        self.blocks = self.blocks[:last]
+
+    def init_weights(self) -> None:
+        init_tensorflow(self)
