@@ -38,9 +38,9 @@ def test_compiles_as_one_graph(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_exports_with_any_height_and_width(name):
     model = network(name)
-    sizes = {0: None, 2: Dim('height', min=32, max=2048), 3: Dim('width', min=32, max=2048)}
-    program = torch.export.export(model, (torch.rand(2, 3, 96, 64),), dynamic_shapes=(sizes,))
-    image = torch.rand(2, 3, 75, 50)
+    sizes = {0: None, 2: Dim('height', min=64, max=2048), 3: Dim('width', min=64, max=2048)}
+    program = torch.export.export(model, (torch.rand(2, 3, 96, 128),), dynamic_shapes=(sizes,))
+    image = torch.rand(2, 3, 75, 90)
     with torch.no_grad():
         assert relative_error(program.module()(image), model(image)) < 1e-5
 
@@ -49,8 +49,8 @@ def test_same_padding_stays_one_short_expression():
     """A symbolic size may not grow faster with depth than in the twin without SAME padding."""
     lengths = {}
     for name in ('efficientnet_b0', 'tf_efficientnet_b0'):
-        sizes = {2: Dim('height', min=32, max=2048), 3: Dim('width', min=32, max=2048)}
-        program = torch.export.export(network(name), (torch.rand(1, 3, 96, 64),), dynamic_shapes=(sizes,))
+        sizes = {2: Dim('height', min=64, max=2048), 3: Dim('width', min=64, max=2048)}
+        program = torch.export.export(network(name), (torch.rand(1, 3, 96, 128),), dynamic_shapes=(sizes,))
         lengths[name] = max(len(str(side)) for node in program.graph.nodes
                             if isinstance(node.meta.get('val'), torch.Tensor) for side in node.meta['val'].shape)
     assert lengths['tf_efficientnet_b0'] < 150
@@ -83,10 +83,10 @@ def test_onnx_gives_the_same_logits(name, tmp_path):
     pytest.importorskip('onnxscript')
     model, path = network(name), tmp_path / 'model.onnx'
     batch = None if any('_cc' in s for s in zoo.registry.resolve(name)[0].model_args(name)['blocks']) else Dim('batch')
-    dims = ({0: batch, 2: Dim('height', min=32), 3: Dim('width', min=32)},)
-    torch.onnx.export(model, (torch.rand(2, 3, 96, 64),), path, dynamo=True, dynamic_shapes=dims, verbose=False)
+    dims = ({0: batch, 2: Dim('height', min=64), 3: Dim('width', min=64)},)
+    torch.onnx.export(model, (torch.rand(2, 3, 96, 128),), path, dynamo=True, dynamic_shapes=dims, verbose=False)
     session = onnxruntime.InferenceSession(path)
-    image = torch.rand(2 if batch is None else 3, 3, 75, 50)
+    image = torch.rand(2 if batch is None else 3, 3, 75, 90)
     logits = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
     with torch.no_grad():
         assert relative_error(logits, model(image)) < 1e-4
