@@ -11,19 +11,21 @@ import sys
 import time
 
 
-def seconds(code: str) -> float:
-    """Wall time of a new process that runs the code."""
+def seconds(code: str, before: str = 'pass') -> float:
+    """Time of a program in a new process: the whole process, or what `code` takes after `before`."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, '-c', code], check=True)
-    return time.perf_counter() - start
+    if before == 'pass':
+        subprocess.run([sys.executable, '-c', code], check=True)
+        return time.perf_counter() - start
+    timed = f'{before}\nimport time\nstart = time.perf_counter()\n{code}\nprint(time.perf_counter() - start)'
+    return float(subprocess.run([sys.executable, '-c', timed], check=True, capture_output=True, text=True).stdout)
 
 
-def compare(title: str, ours: str, theirs: str, runs: int, less: str = '') -> None:
-    """Prints medians of both programs run in turn, without what the program `less` takes, and their ratio."""
-    base = statistics.median(seconds(less) for _ in range(runs)) if less else 0.0
-    times = [(seconds(ours) - base, seconds(theirs) - base) for _ in range(runs)]
+def compare(title: str, ours: str, theirs: str, runs: int, before: str = 'pass') -> None:
+    """Prints medians of both programs run in turn, and their ratio."""
+    times = [(seconds(ours, before), seconds(theirs, before)) for _ in range(runs)]
     mine, peer = (statistics.median(column) for column in zip(*times))
-    print(f'{title:40s} zoo {mine:6.3f} s   timm {peer:6.3f} s   {peer / mine:5.1f} times')
+    print(f'{title:44s} zoo {mine:6.3f} s   timm {peer:6.3f} s   {peer / mine:5.1f} times')
 
 
 def main() -> None:
@@ -36,7 +38,7 @@ def main() -> None:
     compare('list every name', 'import zoo; zoo.list_models()', 'import timm; timm.list_models()', args.runs)
     build = f'create_model({args.model!r})'
     compare(f'build {args.model} (beyond import torch)', f'import zoo; zoo.{build}', f'import timm; timm.{build}', args.runs,
-            less='import torch')
+            before='import torch')
 
 
 if __name__ == '__main__':

@@ -238,7 +238,7 @@ def test_efficientnet_pytorch_layout(name: str) -> None:
     peer = randomize(timm.create_model(name)).eval()
     foreign = dict(lukemelas(peer.state_dict()))
     assert torch.equal(logits(zoo.create_model(name, pretrained=foreign)), logits(peer))
-    assert convert(peer.state_dict(), peer).keys() == peer.state_dict().keys()
+    assert convert(peer.state_dict()).state.keys() == peer.state_dict().keys()
     features = zoo.create_model(name, pretrained=foreign, features_only=True, out_indices=(0, 1))
     theirs = timm.create_model(name, features_only=True, out_indices=(0, 1)).eval()
     theirs.load_state_dict({k: peer.state_dict()[k] for k in theirs.state_dict()})

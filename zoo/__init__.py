@@ -16,6 +16,8 @@ _PUBLIC = {
     'factory': ('create_model', 'build_model', 'scale_model'),
     'spec': ('PretrainedCfg',),
     'profiling': ('profile',),
+    'pretrained': ('convert',),
+    'outputs': ('forward_outputs',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('blocks', 'catalog', 'data', 'features', 'layers', 'models', 'pretrained')

@@ -68,7 +68,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
-                  features_only=features_only, out_indices=out_indices)
+                  features_only=features_only, out_indices=out_indices,
+                  check=':' not in model_name)       # beside the weights in a folder stands what they imply
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -162,8 +163,9 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
            *, cache_dir: str | Path | None = None, features_only: bool = False,
-           out_indices: int | Sequence[int] | None = None) -> nn.Module:
-    """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap."""
+           out_indices: int | Sequence[int] | None = None, check: bool = False) -> nn.Module:
+    """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap. `check` refuses weights in
+    another library's layout that imply other arguments."""
     output_fmt = arguments.pop('output_fmt', 'NCHW')
     device = torch.get_default_device()
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
@@ -172,7 +174,8 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
-        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=features_only, device=device)
+        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=features_only, device=device,
+                             settings=arguments if check else None)
     else:
         weights.materialise(model, device)
         model.init_weights()

@@ -155,5 +155,13 @@ class CropOrPad:
         return v2.functional.pad(image, padding, fill=list(fill))
 
 
+@dataclass(frozen=True)
+class FloorCrop(CropOrPad):
+    """Cut out the middle, of an odd margin one pixel more at the bottom and the right."""
+
+    def _start(self, spare: int) -> int:
+        return spare // 2
+
+
 def _uniform(low: float, high: float) -> float:
     return low + (high - low) * torch.rand(()).item()

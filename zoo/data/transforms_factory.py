@@ -15,7 +15,7 @@ from .config import check_settings, sizes, values
 from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
-from .transforms import CropOrPad, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder
+from .transforms import CropOrPad, FloorCrop, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder
 
 # what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
 UNSERVED = dict(tf_preprocessing=False, naflex=False, patch_size=16, max_seq_len=576, patchify=False,
@@ -91,7 +91,8 @@ def create_transform(
         mean, std: per channel, or one for all; where there is one channel, several are averaged.
         crop_pct: the fraction of the resized side that is kept, 0.875 if None.
         crop_mode: center resizes until the image covers the size; squash does not keep the aspect; border resizes
-            until the image fits in and pads with `mean`. center if None.
+            until the image fits in and pads with `mean`. center if None. center_floor and squash_floor round half a
+            pixel of margin down, as image processors of transformers do; the others round it to even.
         crop_border_pixels: in evaluation, cut off on each side before all else.
         separate: in training, three transforms in a tuple: crop and flip, distort, make a tensor.
         auto_augment, re_prob: not available yet; in training they have to be left at their defaults.
@@ -195,7 +196,8 @@ def _evaluation_steps(
         raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')
     trim = [TrimBorder(int(border))] if border else []
     mode = InterpolationMode(interpolation)
-    cut = T.CenterCrop(_pair(size))
+    crop_mode, _, floor = crop_mode.partition('_')
+    cut = FloorCrop(_pair(size), fill=(0.0,)) if floor else T.CenterCrop(_pair(size))
     if crop_mode == 'squash':
         return [*trim, T.Resize((height, width), mode), cut]
     if crop_mode == 'border':

@@ -1,29 +1,31 @@
 """Trained weights: where they lie, reading them safely, and fitting them into a network."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..spec import PretrainedCfg
 from .adapt import load_into, materialise, without_storage
-from .convert import convert
+from .convert import Conversion, convert
 from .locate import Located, Weights, fetch, locate
 from .read import own, read_state_dict, unwrap
 from .source import Source, model_config, parse
 
-__all__ = ['Located', 'Source', 'convert', 'fetch', 'load_into', 'load_weights', 'locate', 'materialise',
+__all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'load_into', 'load_weights', 'locate', 'materialise',
            'model_config', 'parse', 'read_state_dict', 'without_storage']
 
 
 def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
                  cache_dir: str | Path | None = None, partial: bool = False,
-                 device: torch.device | str = 'cpu') -> list[str]:
+                 device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None) -> list[str]:
     """Finds, reads and loads weights; returns what was adapted, in words.
 
     Args:
-        source, cache_dir: as in `locate`. partial, device: as in `load_into`.
+        source, cache_dir: as in `locate`. partial, device, settings: as in `load_into`.
 
     Raises:
         FileNotFoundError: no place has the weights.
@@ -31,4 +33,5 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin)
+    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin,
+                     settings=settings)

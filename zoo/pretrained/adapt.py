@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..spec import PretrainedCfg
-from .convert import convert
+from .convert import check_settings, describe, recognise, to_ours
 
 FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
 Wanted = dict[str, tuple[torch.Size, torch.dtype]]
@@ -63,7 +63,8 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
 
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
-              device: torch.device | str = 'cpu', origin: str = 'the state dict') -> list[str]:
+              device: torch.device | str = 'cpu', origin: str = 'the state dict',
+              settings: Mapping[str, Any] | None = None) -> list[str]:
     """Loads weights into a network; returns what was adapted, in words. Nothing is changed where it fails.
 
     Args:
@@ -73,14 +74,17 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         partial: the network lacks some of its layers (features_only); weights of others are ignored.
         device: where a network without memory gets it.
         origin: where the weights come from, for messages.
+        settings: what the network was built with, where weights in a foreign layout are to be checked against it.
 
     Raises:
-        ValueError: weights are missing, unexpected or of another shape; the message names them.
+        ValueError: weights are missing, unexpected or of another shape; the message names them. Or all fit, and
+            `settings` are not those that their layout implies.
     """
     own = model.state_dict()
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
     empty = any(tensor.is_meta for tensor in own.values())
-    state = convert(state, model)
+    given, layout = state, recognise(state)
+    state = to_ours(state, layout, model)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg))
     # PyTorch 0.4 and earlier did not count batches
@@ -88,7 +92,12 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     needed = {key: shape for key, (shape, _) in wanted.items() if key not in {*anew, *counters}}
     misfits = list(_misfits(state, needed, cfg, partial))
     if misfits:
+        if layout:
+            known = describe(given, layout)[0]
+            misfits.insert(0, f'It is in the layout of {layout.name}{f", of {known}" if known else ""}.')
         raise ValueError('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]))
+    if layout and settings is not None:
+        check_settings(given, layout, settings, cfg.architecture or 'the network')
 
     loaded = {key: state.pop(key) for key in needed} | {key: torch.zeros((), dtype=torch.int64) for key in counters}
     if empty:

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from .hub import INDEX, shards
 
-TENSORS_AT_ONCE = 100
+TENSORS_AT_ONCE = 50
 AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
 WRAPPERS = ('state_dict', 'model', 'module')
 PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
@@ -75,15 +77,18 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     The library maps the file; a network must not change, or crash, when its file is overwritten later. It is opened
     anew for every few tensors, so that what was copied is no longer mapped: the peak is the weights and little more.
+    Threads share the copying, most of which is the system handing out memory.
     """
+    def copies(names: list[str]) -> dict[str, Tensor]:
+        with safe_open(path, 'pt') as file:
+            return {name: file.get_tensor(name).clone() for name in names}
+
     try:
         with safe_open(path, 'pt') as file:
             names = list(file.keys())
-        state: dict[str, Tensor] = {}
-        for start in range(0, len(names), TENSORS_AT_ONCE):
-            with safe_open(path, 'pt') as file:
-                state |= {name: file.get_tensor(name).clone() for name in names[start:start + TENSORS_AT_ONCE]}
-        return state
+        parts = [names[start:start + TENSORS_AT_ONCE] for start in range(0, len(names), TENSORS_AT_ONCE)]
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            return {name: tensor for part in pool.map(copies, parts) for name, tensor in part.items()}
     except (SafetensorError, OSError) as error:
         raise ValueError(_damaged(path, str(error))) from error
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..spec import PretrainedCfg, refuse
 from . import hub
+from .foreign import transformers
 
 PREFIXES = {'hf-hub': 'hub', 'hf_hub': 'hub', 'local-dir': 'folder'}
 PLACES = {'file', 'wheel', 'hf_hub_id', 'hf_hub_filename', 'url'}
@@ -46,36 +47,57 @@ def parse(name: str) -> Source:
 def model_config(name: str, cache_dir: str | Path | None = None) -> tuple[str, PretrainedCfg, dict[str, Any]]:
     """Reads the config.json of a hub repository or a folder: architecture, record of its weights, model arguments.
 
-    The weights are those beside the config.json, whatever place the file itself names.
+    What transformers wrote is read with its preprocessor_config.json, see `zoo.pretrained.foreign.transformers`. The
+    weights are those beside the config.json, whatever place the file itself names.
 
     Raises:
         FileNotFoundError: there is no config.json, or it cannot be reached.
-        ValueError: a name without a place, or a file that is not JSON or not in timm's layout.
+        ValueError: a name without a place; a file that is not JSON, or in neither timm's nor transformers' layout, or
+            whose values do not fit together.
     """
     source = parse(name)
-    path = _config_path(source, cache_dir)
+    path = _path(source, 'config.json', cache_dir)
+    config = _read(path)
+    if 'architecture' in config:
+        cfg = _record(config, path)
+        arguments = {'in_chans': cfg.input_size[0], 'num_classes': cfg.num_classes, **config.get('model_args', {})}
+    elif 'model_type' in config:
+        try:
+            cfg, arguments = transformers.read_config(config, _processor(source, cache_dir))
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+    else:
+        raise ValueError(f"{path} is in no known layout: it has neither timm's 'architecture' nor transformers' "
+                         "'model_type'.")
+    place = {'hf_hub_id': source.place} if source.kind == 'hub' else {'file': source.place}
+    return cfg.architecture, cfg.replace(**place), arguments
+
+
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
-    if not isinstance(config, Mapping) or 'architecture' not in config:
-        # The one place where the layouts of other libraries are told apart.
-        raise ValueError(f"{path} is not in timm's layout: it names no 'architecture'"
-                         + (f", but a model_type {config['model_type']!r}." if 'model_type' in config else '.'))
-    cfg = _record(config, path)
-    if source.kind == 'hub':
-        cfg = cfg.replace(hf_hub_id=source.place)
-    else:
-        cfg = cfg.replace(file=source.place)
-    return cfg.architecture, cfg, {'in_chans': cfg.input_size[0], 'num_classes': cfg.num_classes,
-                                   **config.get('model_args', {})}
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{path} holds no record, but {type(content).__name__}.')
+    return content
 
 
-def _config_path(source: Source, cache_dir: str | Path | None) -> Path:
+def _processor(source: Source, cache_dir: str | Path | None) -> Mapping[str, Any] | None:
+    """The preprocessor_config.json beside a config.json, if there is one."""
+    try:
+        path = _path(source, 'preprocessor_config.json', cache_dir)
+    except FileNotFoundError as error:
+        _log.warning('%s Images are taken to be resized to the size of the config and normalised as ImageNet.', error)
+        return None
+    return _read(path)
+
+
+def _path(source: Source, name: str, cache_dir: str | Path | None) -> Path:
     if source.kind == 'hub':
-        places = hub.places(source.place, ('config.json',), cache_dir)
-        return hub.first_of(places, f'config.json of {source.place}', f'hf-hub:{source.place}')[1]
-    path = Path(source.place).expanduser() / 'config.json'
+        places = hub.places(source.place, (name,), cache_dir)
+        return hub.first_of(places, f'{name} of {source.place}', f'hf-hub:{source.place}')[1]
+    path = Path(source.place).expanduser() / name
     if not path.is_file():
         raise FileNotFoundError(f'There is no {path}.')
     return path

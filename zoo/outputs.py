@@ -1,0 +1,115 @@
+"""Everything a network computes on the way to its logits, and a loss, in one record."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .contract import ImageModel
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one pass gives, under the names of the library transformers; None is what was not asked for or is not there.
+
+    Attributes:
+        logits: of a network with a distillation head, the mean of `cls_logits` and `distillation_logits`.
+        last_hidden_state: what the head takes in: maps (B, num_features, h, w), or tokens (B, h w, num_features).
+        pooler_output: the maps pooled (B, num_features), before dropout and classifier; None of tokens.
+        hidden_states: in EfficientNet the stem's output and then every block's, 17 maps for B0 to 56 for B7. In
+            EfficientFormer the stem's, the first stage's, and of each later stage the downsampling's and the stage's,
+            8 in all, in V1 the last as tokens.
+        attentions: softmax weights (B, heads, queries, keys), one of each block with attention.
+    """
+
+    logits: Tensor
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    loss: Tensor | None = None
+    cls_logits: Tensor | None = None
+    distillation_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = None,
+                    output_hidden_states: bool = False, output_attentions: bool = False) -> Outputs:
+    """Runs a network once and returns what it computed.
+
+    Args:
+        images: (B, in_chans, H, W).
+        labels: as in `classification_loss`.
+
+    Raises:
+        ValueError: labels for a network without a classifier, or attentions of one that has none.
+    """
+    if labels is not None and not model.num_classes:
+        raise ValueError('A loss needs logits, and this network has no classifier (num_classes=0).')
+    if output_attentions and not isinstance(getattr(model, 'stages', None), nn.Sequential):
+        raise ValueError(f'{type(model).__name__} has no attention whose weights could be given.')
+    attentions: list[Tensor] = []
+    states = list(_states(model, images, attentions if output_attentions else None))
+    last = model.pre_head(states[-1])
+    if last.ndim == 3:
+        states[-1] = states[-1].flatten(2).transpose(1, 2)
+    embedding = model.forward_head(last, pre_logits=True)
+    heads = model.get_classifier()
+    several = tuple(head(embedding) for head in heads) if isinstance(heads, tuple) else ()
+    logits = sum(several) / len(several) if several else heads(embedding)
+    return Outputs(
+        logits=logits, last_hidden_state=last, pooler_output=model.global_pool(last) if last.ndim == 4 else None,
+        loss=None if labels is None else classification_loss(logits, labels),
+        cls_logits=several[0] if several else None, distillation_logits=several[1] if several else None,
+        hidden_states=tuple(states) if output_hidden_states else None,
+        attentions=tuple(attentions) if output_attentions else None)
+
+
+def _states(model: ImageModel, x: Tensor, attentions: list[Tensor] | None) -> Iterator[Tensor]:
+    """The output of each step, in order; the weights of attentions are added to the list."""
+    x = model.stem(x)
+    yield x
+    if not isinstance(stages := getattr(model, 'stages', None), nn.Sequential):
+        for block in (block for stage in model.blocks for block in stage):
+            x = block(x)
+            yield x
+        return
+    for stage in stages:
+        between: list[Tensor] = []
+        keep: Callable[..., Any] = partial(_keep, between)
+        handle = stage.downsample.register_forward_hook(keep)
+        try:
+            x = stage(x, attentions=attentions)
+        finally:
+            handle.remove()
+        yield from between
+        yield x
+
+
+def _keep(kept: list[Tensor], module: nn.Module, _: Any, output: Tensor) -> None:
+    if not isinstance(module, nn.Identity):
+        kept.append(output)
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean loss that suits the labels, for logits (B, classes).
+
+    One class: squared error to labels (B,). Integers (B,): cross-entropy, without those that are -100. Floating point
+    (B, classes): binary cross-entropy of each class by itself.
+
+    Raises:
+        ValueError: labels of another shape.
+    """
+    classes = logits.shape[-1]
+    several = classes > 1 and labels.is_floating_point()
+    expected = logits.shape if several else logits.shape[:1]
+    given = labels.squeeze(-1) if classes == 1 and labels.ndim == 2 else labels
+    if given.shape != expected:
+        raise ValueError(f'Labels of {classes} classes in {labels.dtype} have the shape {tuple(expected)}, '
+                         f'not {tuple(labels.shape)}.')
+    if classes == 1:
+        return F.mse_loss(logits.squeeze(-1), given.to(logits.dtype))
+    return F.binary_cross_entropy_with_logits(logits, labels) if several else F.cross_entropy(logits, labels)
