@@ -98,7 +98,7 @@ def test_every_public_function_says_what_it_is():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 members = [m for m in node.body if isinstance(m, ast.FunctionDef) and not m.name.startswith('_')]
-                inherited = {'forward', 'train', 'extra_repr', 'branch', 'stages', 'pre_head', 'init_weights',
+                inherited = {'forward', 'train', 'extra_repr', 'branch', 'steps', 'pre_head', 'init_weights',
                              'group_matcher', 'no_weight_decay', 'drop_stages', 'drop_pre_head', 'drop_head', 'drop_norm'}
                 assert node.name.startswith('_') or ast.get_docstring(node), f'{path}: {node.name}'
                 for member in members:

@@ -17,12 +17,14 @@ from test_models import NAMES, on_meta
 @pytest.mark.parametrize('name', NAMES)
 def test_shapes_and_widths(name):
     model = on_meta(name, num_classes=7)
+    model.set_input_size((96, 64))
     image = torch.empty(2, 3, 96, 64, device='meta')
     features = model.forward_features(image)
-    assert features.shape[:2] == (2, model.num_features)
+    assert features.shape[0] == 2 and features.shape[{3: 2, 4: 1}[features.ndim]] == model.num_features
     assert model(image).shape == model.forward_head(features).shape == (2, 7)
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
-    assert isinstance(model.get_classifier(), nn.Linear)
+    classifiers = model.get_classifier()
+    assert all(isinstance(c, nn.Linear) for c in (classifiers if isinstance(classifiers, tuple) else [classifiers]))
     model.reset_classifier(3, 'avgmax')
     assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
@@ -43,6 +45,7 @@ def test_feature_maps_are_as_described(name):
     model = on_meta(name)
     for height, width in ((224, 224), (256, 192), (227, 301)):
         image = torch.empty(1, 3, height, width, device='meta')
+        model.set_input_size((height, width))
         maps = model.forward_intermediates(image, intermediates_only=True)
         for feature, described in zip(maps, model.feature_info, strict=True):
             reduction = described['reduction']
@@ -72,6 +75,8 @@ def test_intermediates_come_in_the_order_asked(indices, image):
 def test_features_only_is_the_classifier_without_its_end(name):
     image = torch.empty(1, 3, 64, 64, device='meta')
     classifier, backbone = on_meta(name), on_meta(name, features_only=True, out_indices=(-1, 0))
+    classifier.set_input_size(64)
+    backbone.set_input_size(64)
     count = len(classifier.feature_info)
     maps = backbone(image)
     assert [m.shape[1] for m in maps] == backbone.feature_info.channels()
@@ -91,7 +96,9 @@ def test_groups_cover_every_parameter_from_input_to_output(name):
         matcher = model.group_matcher(coarse)
         patterns = [matcher['stem']] + [pattern for pattern, _ in matcher['blocks']]
         unmatched = [key for key, _ in model.named_parameters() if not any(re.search(p, key) for p in patterns)]
-        classifier = [f'{model.classifier_name}.weight', f'{model.classifier_name}.bias']
+        names = model.pretrained_cfg['classifier']
+        classifier = [f'{layer}.{kind}' for layer in ([names] if isinstance(names, str) else names)
+                      for kind in ('weight', 'bias')]
         assert unmatched == classifier
     assert model.no_weight_decay() <= {key for key, _ in model.named_parameters()}
 
@@ -107,6 +114,7 @@ def test_fresh_networks_are_ready_to_train(name):
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_var.eq(1).all() and module.running_mean.eq(0).all() and module.weight.eq(1).all()
+    model.set_input_size(64)
     logits = model.train()(torch.rand(2, 3, 64, 64))
     assert logits.isfinite().all()
 

@@ -21,6 +21,7 @@ def network(name: str, **options) -> nn.Module:
     for module in model.modules():
         if hasattr(module, 'reset_constants'):
             module.reset_constants()
+    model.set_input_size(dynamic_img_size=True)
     return randomize(model).eval()
 
 
@@ -82,7 +83,8 @@ def test_onnx_gives_the_same_logits(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     model, path = network(name), tmp_path / 'model.onnx'
-    batch = None if any('_cc' in s for s in zoo.registry.resolve(name)[0].model_args(name)['blocks']) else Dim('batch')
+    batch = None if any('_cc' in s for s in zoo.registry.resolve(name)[0].model_args(name).get('blocks', ()))\
+        else Dim('batch')
     dims = ({0: batch, 2: Dim('height', min=64), 3: Dim('width', min=64)},)
     torch.onnx.export(model, (torch.rand(2, 3, 96, 128),), path, dynamo=True, dynamic_shapes=dims, verbose=False)
     session = onnxruntime.InferenceSession(path)

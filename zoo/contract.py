@@ -6,7 +6,7 @@ serves classification, feature maps and intermediates alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from .spec import Feature, refuse
 class ImageModel(nn.Module):
     """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
 
-    A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `stages`, `pre_head`,
+    A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `steps`, `pre_head`,
     `init_weights`, `group_matcher`, `drop_stages` and `drop_pre_head`. Its head is the submodules `global_pool` and
     `classifier_name`.
 
@@ -28,6 +28,8 @@ class ImageModel(nn.Module):
         num_classes: width of the logits; 0 for none.
         in_chans: channels of the images.
         num_features: channels of what `forward_features` returns.
+        img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
+        dynamic_img_size: whether it takes images of any size.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
@@ -36,11 +38,13 @@ class ImageModel(nn.Module):
     num_classes: int
     in_chans: int
     num_features: int
+    img_size: tuple[int, int] | None = None
+    dynamic_img_size = True
     grad_checkpointing = False
 
     # --- what a subclass says of itself
 
-    def stages(self) -> Sequence[Callable[[Tensor], Tensor]]:
+    def steps(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """The stem and the stages, in the order in which they run."""
         raise NotImplementedError
 
@@ -66,12 +70,22 @@ class ImageModel(nn.Module):
         """Names of parameters that weight decay would harm, beyond biases and normalisation."""
         return set()
 
+    # --- image sizes
+
+    def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
+        """Fits the network to images of another size, in pixels; one that takes any size has nothing to do."""
+
+    def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of this network as it was for images of another size, fitted to the size it has now; weights
+        are loaded through it. Of the network itself it needs the shapes alone."""
+        return dict(state)
+
     # --- the walk
 
     def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[Tensor, dict[int, Tensor]]:
         """Runs the stages up to `last` (None: all) and keeps the outputs of those `wanted`."""
         kept = {}
-        for number, stage in enumerate(self.stages()):
+        for number, stage in enumerate(self.steps()):
             if number and self.grad_checkpointing and self.training:
                 x = checkpoint(stage, x, use_reentrant=False)
             else:
@@ -83,7 +97,8 @@ class ImageModel(nn.Module):
         return x, kept
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), before pooling."""
+        """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or of a network that ends in tokens
+        (B, pixels, num_features), before pooling."""
         return self.pre_head(self.walk(x)[0])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -105,7 +120,7 @@ class ImageModel(nn.Module):
         Args:
             indices: entries of `feature_info`: a list in the order wanted, negative ones from the end; an int n for
                 the last n; None for all.
-            norm: apply the network's final normalisation, where it has one between its stages and its head.
+            norm: apply the network's final normalisation to the last stage's map, where it has one before its head.
             stop_early: do not run past the last map wanted; the first result is then that stage's output.
             output_fmt: 'NCHW' or 'NHWC', of the maps.
             intermediates_only: return the maps alone, and run no further than they need.
@@ -118,7 +133,8 @@ class ImageModel(nn.Module):
         stages = [self.feature_info[i]['stage'] for i in self.feature_indices(indices)]
         early = stop_early or intermediates_only
         x, kept = self.walk(x, wanted=frozenset(stages), last=max(stages) if early else None)
-        maps = [self.norm_intermediate(kept[stage]) if norm else kept[stage] for stage in stages]
+        final = self.feature_info[-1]['stage'] if norm else None
+        maps = [self.norm_intermediate(kept[stage]) if stage == final else kept[stage] for stage in stages]
         if output_fmt == 'NHWC':
             maps = [m.permute(0, 2, 3, 1) for m in maps]
         if intermediates_only:
@@ -126,7 +142,7 @@ class ImageModel(nn.Module):
         return (x if early else self.pre_head(x)), maps
 
     def norm_intermediate(self, x: Tensor) -> Tensor:
-        """The final normalisation on a feature map; a network without one between stages and head has nothing to do."""
+        """The final normalisation on the last stage's map; a network without one has nothing to do."""
         return x
 
     def feature_indices(self, indices: int | Sequence[int] | None = None) -> list[int]:
@@ -159,7 +175,7 @@ class ImageModel(nn.Module):
         return chosen
 
     def drop_stages(self, last: int) -> None:
-        """Removes the stages after number `last` of `stages()`."""
+        """Removes the stages after number `last` of `steps()`."""
         raise NotImplementedError
 
     def drop_pre_head(self) -> None:

@@ -63,7 +63,7 @@ def create_model(model_name: str, pretrained: bool | Source = False,
                          f'Tags with weights: {", ".join(_tags_with_weights(architecture)) or "none"}.')
 
     given = {name: value for name, value in options.items() if value is not None}
-    defaults = {'num_classes': cfg.num_classes}
+    defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
@@ -179,8 +179,12 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     else:
         weights.materialise(model, device)
         model.init_weights()
-    if model.in_chans != cfg.input_size[0]:
-        cfg = cfg.replace(input_size=(model.in_chans, *cfg.input_size[1:]))
+    asked = model.img_size if arguments.get('img_size') else None
+    size = (model.in_chans, *(asked or cfg.input_size[1:]))
+    if size != cfg.input_size:
+        cfg = cfg.replace(input_size=size)
+    if cfg.fixed_input_size and model.dynamic_img_size:
+        cfg = cfg.replace(fixed_input_size=False)
     labels = _labels(model, cfg)
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = cfg.to_dict()

@@ -83,6 +83,10 @@ class FeatureNet(nn.Module):
         self.network.training = mode
         return super().train(mode)
 
+    def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
+        """Fits the network to images of another size, see `ImageModel.set_input_size`."""
+        self.network.set_input_size(img_size, dynamic_img_size)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""
         self.network.set_grad_checkpointing(enable)

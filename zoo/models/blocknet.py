@@ -41,7 +41,7 @@ class BlockNet(ImageModel):
         """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
         return self.act1(self.bn1(self.conv_stem(x)))
 
-    def stages(self) -> list[Callable[[Tensor], Tensor]]:
+    def steps(self) -> list[Callable[[Tensor], Tensor]]:
         return [self.stem, *self.blocks]
 
     def drop_stages(self, last: int) -> None:

@@ -84,7 +84,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
     empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, recognise(state)
-    state = to_ours(state, layout, model)
+    state = model.adapt_state(to_ours(state, layout, model))
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg))
     # PyTorch 0.4 and earlier did not count batches

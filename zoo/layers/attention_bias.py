@@ -1,0 +1,191 @@
+"""Attention biases learned for relative offsets, and what lets a network that has them take images of any size."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ImageSize = int | Sequence[int]
+
+
+def image_size(size: ImageSize) -> tuple[int, int]:
+    """(height, width) in pixels, of one number for a square or of two.
+
+    Raises:
+        ValueError: neither, or not positive.
+    """
+    pair = (size, size) if isinstance(size, int) else size
+    if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ValueError(f'img_size is a side in pixels or (height, width), not {size!r}.')
+    return pair[0], pair[1]
+
+
+def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """A table (heads, rows * columns) over the distances 0 to rows - 1 and 0 to columns - 1, stretched to another map.
+
+    Linear between the distances, so that the nearest and the farthest keep their values, and all where the maps are of
+    one size.
+    """
+    maps = table.unflatten(1, old).unsqueeze(0)
+    return F.interpolate(maps, new, mode='bilinear', align_corners=True).squeeze(0).flatten(1)
+
+
+class OffsetBias(nn.Module):
+    """Base of attention layers with a learned bias for each head and distance (|rows|, |columns|) between the pixel of
+    a query and that of a key (LeViT, arXiv:2104.01136, section 4.2).
+
+    Only the table of biases is kept, never what is looked up in it: nothing goes stale when weights change or move.
+
+    Args:
+        reduction: input pixels per pixel of the map of keys.
+        query_stride: queries lie on every so-many-th pixel of the map of keys.
+        index_in_state: whether the index into the table is in state dicts, where published ones hold it.
+
+    Attributes:
+        grid: rows and columns of the map of keys that the table is for.
+        dynamic_img_size: whether the table is stretched to whatever map comes.
+    """
+
+    attention_biases: nn.Parameter                      # (heads, rows * columns)
+    attention_bias_idxs: Tensor                         # (queries, keys)
+    dynamic_img_size = False
+
+    def __init__(self, heads: int, reduction: int, img_size: tuple[int, int], query_stride: int = 1,
+                 index_in_state: bool = False) -> None:
+        super().__init__()
+        self.heads, self.reduction, self.query_stride = heads, reduction, query_stride
+        self.index_in_state = index_in_state
+        self.img_size, self.grid = img_size, self._grid(img_size)
+        self.attention_biases = nn.Parameter(torch.empty(heads, self.grid[0] * self.grid[1]))
+        self.register_buffer('attention_bias_idxs', self._index(), persistent=index_in_state)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No bias."""
+        nn.init.zeros_(self.attention_biases)
+
+    def reset_constants(self) -> None:
+        """Fills the index from pairs of pixels to entries of the table, which is no parameter."""
+        self.attention_bias_idxs = self._index()
+
+    def bias(self, queries: tuple[int, int], keys: tuple[int, int]) -> Tensor:
+        """(heads, queries, keys), for maps of so many rows and columns.
+
+        Raises:
+            ValueError: another map than the table is for, without `dynamic_img_size`.
+        """
+        if self.dynamic_img_size:
+            table = resize_table(self.attention_biases, self.grid, keys)
+            return table[:, self._distances(queries, keys, table.device)]
+        if tuple(keys) != self.grid:
+            (height, width), (rows, columns) = self.img_size, keys
+            raise ValueError(
+                f'This network is fitted to images of {height}x{width} pixels (height x width), whose attention is on '
+                f'maps of {self.grid[0]}x{self.grid[1]}; this image gives {rows}x{columns}. Build the network with '
+                'img_size=(height, width), call set_input_size((height, width)), or build it with '
+                'dynamic_img_size=True for images of any size.')
+        return self.attention_biases[:, self.attention_bias_idxs]
+
+    def adapt_state(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Fits the table at `prefix` in a state dict to this layer's map, where it is of another, square map.
+
+        Raises:
+            ValueError: it is of another map that is not square.
+        """
+        key, index = f'{prefix}attention_biases', f'{prefix}attention_bias_idxs'
+        if key not in state or state[key].shape[-1] == self.attention_biases.shape[-1]:
+            return
+        distances = state[key].shape[-1]
+        side = math.isqrt(distances)
+        if side * side != distances:
+            raise ValueError(f'{key}: {distances} distances are of no square image, and which size it had cannot be '
+                             'told. Build the network with the img_size it was trained with, load the weights, then '
+                             'call set_input_size.')
+        state[key] = resize_table(state[key], (side, side), self.grid)
+        if self.index_in_state:
+            state[index] = self._index(torch.device('cpu'))
+
+    @torch.no_grad()
+    def set_input_size(self, img_size: tuple[int, int]) -> None:
+        """Fits the table to another image size, in pixels (height, width)."""
+        old = self.grid
+        self.img_size, self.grid = img_size, self._grid(img_size)
+        if self.grid != old:
+            table = resize_table(self.attention_biases, old, self.grid)
+            self.attention_biases = nn.Parameter(table, self.attention_biases.requires_grad)
+            self.reset_constants()
+
+    def _grid(self, img_size: tuple[int, int]) -> tuple[int, int]:
+        return -(-img_size[0] // self.reduction), -(-img_size[1] // self.reduction)
+
+    def _index(self, device: torch.device | None = None) -> Tensor:
+        queries = -(-self.grid[0] // self.query_stride), -(-self.grid[1] // self.query_stride)
+        device = device or self.attention_biases.device
+        if device.type == 'meta':                       # arithmetic there would import PyTorch's compiler: 1.5 s
+            return torch.empty(math.prod(queries), math.prod(self.grid), dtype=torch.int64, device=device)
+        return self._distances(queries, self.grid, device)
+
+    def _distances(self, queries: tuple[int, int], keys: tuple[int, int], device: torch.device) -> Tensor:
+        """For each query and key, row by row, the entry of the table over the map of keys: (queries, keys)."""
+        rows, columns = ((torch.arange(q, device=device)[:, None] * self.query_stride
+                          - torch.arange(k, device=device)).abs() for q, k in zip(queries, keys))
+        return (rows[:, None, :, None] * keys[1] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
+
+
+class BiasedModel(nn.Module):
+    """Mixed into an ImageModel whose attention layers are `OffsetBias` layers, which fit it to one image size: other
+    sizes, any size, and what the attention looks at. Its `steps` take a list for the latter.
+
+    Attributes:
+        img_size: (height, width) in pixels that the network is fitted to.
+        dynamic_img_size: whether images of any other size are taken too, with the biases stretched to them each time.
+    """
+
+    img_size: tuple[int, int]
+    dynamic_img_size: bool
+
+    def set_input_size(self, img_size: ImageSize | None = None, dynamic_img_size: bool | None = None) -> None:
+        """Fits the network to images of another size, a side in pixels or (height, width), interpolating its attention
+        biases, and says whether it takes any size; None leaves either as it is. Optimizers are made afterwards: the
+        parameters whose shape changes are new ones.
+
+        Raises:
+            ValueError: no such size.
+        """
+        self.img_size = self.img_size if img_size is None else image_size(img_size)
+        self.dynamic_img_size = self.dynamic_img_size if dynamic_img_size is None else dynamic_img_size
+        for _, layer in self._biased():
+            layer.set_input_size(self.img_size)
+            layer.dynamic_img_size = self.dynamic_img_size
+
+    @torch.no_grad()
+    def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict of the same network at another, square, image size, with its biases fitted to this one.
+
+        Everything else, and all of it where the sizes agree, is passed on untouched.
+
+        Raises:
+            ValueError: biases of another size that is not square.
+        """
+        state = dict(state)
+        for name, layer in self._biased():
+            layer.adapt_state(state, f'{name}.')
+        return state
+
+    def forward_attentions(self, x: Tensor) -> list[Tensor]:
+        """The weights of every attention block in order, each (B, heads, N, N) over the N pixels of its map; they sum
+        to 1 over the last dimension."""
+        attentions: list[Tensor] = []
+        for step in self.steps(attentions):
+            x = step(x)
+        return attentions
+
+    def no_weight_decay(self) -> set[str]:
+        """The attention biases."""
+        return {f'{name}.attention_biases' for name, _ in self._biased()}
+
+    def _biased(self) -> Iterator[tuple[str, OffsetBias]]:
+        return ((name, layer) for name, layer in self.named_modules() if isinstance(layer, OffsetBias))
