@@ -69,7 +69,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
                   features_only=features_only, out_indices=out_indices,
-                  check=':' not in model_name)       # beside the weights in a folder stands what they imply
+                  check=':' not in model_name,       # beside the weights in a folder stands what they imply
+                  sized='img_size' in given)
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -163,9 +164,9 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
            *, cache_dir: str | Path | None = None, features_only: bool = False,
-           out_indices: int | Sequence[int] | None = None, check: bool = False) -> nn.Module:
+           out_indices: int | Sequence[int] | None = None, check: bool = False, sized: bool = False) -> nn.Module:
     """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap. `check` refuses weights in
-    another library's layout that imply other arguments."""
+    another library's layout that imply other arguments; `sized` puts the network's image size into the record."""
     output_fmt = arguments.pop('output_fmt', 'NCHW')
     device = torch.get_default_device()
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
@@ -179,8 +180,7 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     else:
         weights.materialise(model, device)
         model.init_weights()
-    asked = model.img_size if arguments.get('img_size') else None
-    size = (model.in_chans, *(asked or cfg.input_size[1:]))
+    size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
     if size != cfg.input_size:
         cfg = cfg.replace(input_size=size)
     if cfg.fixed_input_size and model.dynamic_img_size:
