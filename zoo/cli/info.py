@@ -99,7 +99,7 @@ def _preprocessing(cfg: dict[str, Any]) -> list[tuple[str, str]]:
         ('std', _commas(cfg['std'])),
     ]
     if cfg['fixed_input_size']:
-        lines.append(('other sizes', 'none: the network is built for its size'))
+        lines.append(('other sizes', 'with img_size=(height, width), or any with dynamic_img_size=True'))
     elif 'min_input_size' in cfg:
         lines.append(('smallest size', _times(cfg['min_input_size'])))
     return lines
