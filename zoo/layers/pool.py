@@ -42,6 +42,25 @@ class GlobalPool(nn.Module):
         return repr(self.pool_type)
 
 
+class CeilAvgPool2d(nn.Module):
+    """The mean of each square of `stride` pixels; (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride)).
+
+    What is missing of the last squares repeats the border. AvgPool2d(ceil_mode=True) cannot be exported with symbolic
+    sizes.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, right = ((size + self.stride - 1) // self.stride * self.stride - size for size in x.shape[-2:])
+        return F.avg_pool2d(F.pad(x, (0, right, 0, down), 'replicate'), self.stride)
+
+    def extra_repr(self) -> str:
+        return str(self.stride)
+
+
 class BlurPool2d(nn.Module):
     """Binomial 3x3 blur, then every `stride`-th pixel: arXiv:1904.11486. Padded with `pad_mode`."""
 
@@ -67,7 +86,7 @@ def create_aa(kind: str | None, channels: int, stride: int) -> nn.Module:
     if not kind or stride == 1:
         return nn.Identity()
     if kind == 'avg':
-        return nn.AvgPool2d(stride)
+        return CeilAvgPool2d(stride)
     if kind in ('blur', 'blurpc'):
         return BlurPool2d(channels, stride, 'reflect' if kind == 'blur' else 'constant')
     raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
