@@ -9,6 +9,7 @@ the times; memory is the growth of the peak resident size. Prints the medians.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def measure(kind: str, model: str, path: Path) -> tuple[float, float]:
     """Seconds and MiB of one run in a new process."""
     library, action = KINDS[kind]
     script = PROLOGUE.format(library=library, action=action)
-    out = subprocess.run([sys.executable, '-c', script, model, str(path)], check=True, capture_output=True, text=True)
+    compiled = {key: value for key, value in os.environ.items() if key != 'PYTHONDONTWRITEBYTECODE'}  # as pip installs
+    out = subprocess.run([sys.executable, '-c', script, model, str(path)], check=True, capture_output=True, text=True,
+                         env=compiled)
     seconds, mebibytes = map(float, out.stdout.split()[-2:])
     return seconds, mebibytes
 

@@ -286,3 +286,20 @@ def test_efficientformers_weights_under_their_names_and_ours(name: str) -> None:
     with torch.no_grad():
         logits = peer(images(2, 3, 224, 224))
     assert_equals(logits, case['outputs']['logits'])
+
+
+SNAP_RESEARCH = json.loads((FIXTURES / 'snap_research.json').read_text())['networks']
+
+
+@pytest.mark.parametrize('name', SNAP_RESEARCH)
+def test_original_efficientformer_v2_gives_its_own_logits(name: str) -> None:
+    architecture, _, one_head = name.partition(', ')
+    with torch.device('meta'):
+        model = zoo.create_model(architecture, num_classes=5, distillation=not one_head)
+    there = zoo.convert(model.state_dict(), 'snap-research').state
+    assert digest(there) == SNAP_RESEARCH[name]['digest']
+    found = zoo.convert(weights(there))
+    assert found.architecture == architecture
+    ours = zoo.create_model(architecture, pretrained=found.state, num_classes=5, **found.arguments).eval()
+    with torch.no_grad():
+        assert_equals(ours(images(2, 3, 224, 224)), SNAP_RESEARCH[name]['logits'])

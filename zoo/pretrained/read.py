@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .hub import INDEX, shards
 
-TENSORS_AT_ONCE = 50
+TENSORS_AT_ONCE = 80
 AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
 WRAPPERS = ('state_dict', 'model', 'module')
 PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
