@@ -26,6 +26,7 @@ MAY_IMPORT = {
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'data': {'spec'},
+    'dense': {'data', 'spec'},
     'cli': {'data', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec'},
     '__main__': {'cli'},
     '__init__': {'spec'},                                       # everything else by name, when first used
