@@ -26,8 +26,8 @@ MAY_IMPORT = {
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'data': {'spec'},
-    'dense': {'data', 'spec'},
-    'cli': {'data', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec'},
+    'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
+    'cli': {'dense', 'data', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec'},
     '__main__': {'cli'},
     '__init__': {'spec'},                                       # everything else by name, when first used
 }

@@ -20,7 +20,7 @@ _PUBLIC = {
     'outputs': ('forward_outputs',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
-_MODULES = ('blocks', 'catalog', 'data', 'features', 'layers', 'models', 'pretrained')
+_MODULES = ('blocks', 'catalog', 'data', 'dense', 'features', 'layers', 'models', 'pretrained')
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -19,6 +19,8 @@ COMMANDS = {
     'list': ('zoo.cli.listing', 'list model names'),
     'info': ('zoo.cli.info', 'describe one model: its cost, sizes, weights and published accuracy'),
     'predict': ('zoo.cli.predict', 'name what photographs show'),
+    'detect': ('zoo.cli.detect', 'draw boxes around what photographs show'),
+    'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError)

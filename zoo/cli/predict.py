@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
+from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line, positive
 
 Outcome = list[dict[str, Any]] | Exception
 DEFAULT_MODEL = 'tf_efficientnet_lite0.in1k'  # the weights of an installable package: no network needed
-EXTENSIONS = frozenset('.bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'.split())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
     parser.add_argument('--model', default=DEFAULT_MODEL, metavar='NAME', help='default: %(default)s')
     parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own")
-    parser.add_argument('--num-classes', type=_positive, metavar='N', help='classes of the checkpoint, if not the usual')
-    parser.add_argument('--topk', type=_positive, default=5, metavar='K', help='classes per image (default: %(default)s)')
-    parser.add_argument('--batch-size', type=_positive, default=16, metavar='N', help='default: %(default)s')
+    parser.add_argument('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
+    parser.add_argument('--topk', type=positive, default=5, metavar='K', help='classes per image (default: %(default)s)')
+    parser.add_argument('--batch-size', type=positive, default=16, metavar='N', help='default: %(default)s')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
     parser.add_argument('--json', action='store_true', help='print one JSON object a line for each image')
 
@@ -46,34 +45,13 @@ def run(args: argparse.Namespace) -> int:
         for path, outcome in predict(model, paths, args.topk, args.batch_size):
             if isinstance(outcome, Exception):
                 broken += 1
-                tqdm.write(printable(f'zoo: skipped {_reason(outcome)}'), file=sys.stderr)
+                tqdm.write(printable(f'zoo: skipped {one_line(outcome)}'), file=sys.stderr)
             for line in lines(path, outcome):
                 tqdm.write(line, file=sys.stdout)
             progress.update()
     if broken:
         say(f'{broken} of {len(paths)} images could not be read')
     return 1 if broken else 0
-
-
-def find_images(paths: Sequence[str]) -> list[Path]:
-    """The files named, and those with an image's extension in the folders named, at any depth, sorted.
-
-    Raises:
-        FileNotFoundError: a path that does not exist, or a folder without any image.
-    """
-    return [image for path in paths for image in _images_at(Path(path))]
-
-
-def _images_at(path: Path) -> list[Path]:
-    if not path.exists():
-        raise FileNotFoundError(f'There is no file or folder {str(path)!r}.')
-    if not path.is_dir():
-        return [path]
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    images = sorted(file for file in files if file.suffix.lower() in EXTENSIONS)
-    if not images:
-        raise FileNotFoundError(f'There is no image in the folder {str(path)!r}: looked for {" ".join(sorted(EXTENSIONS))}.')
-    return images
 
 
 def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int) -> Iterator[tuple[Path, Outcome]]:
@@ -112,7 +90,7 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
 def _build(args: argparse.Namespace) -> nn.Module:
     if args.num_classes and not args.checkpoint:
         raise ValueError('--num-classes says how many classes a --checkpoint has; there is none.')
-    device = _device(args.device)
+    device = choose_device(args.device)
     model = zoo.create_model(args.model, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
                              num_classes=args.num_classes)
     if not model.num_classes:
@@ -120,31 +98,9 @@ def _build(args: argparse.Namespace) -> nn.Module:
     return model.eval().to(device)
 
 
-def _device(asked: str | None) -> torch.device:
-    """The device asked for, else an accelerator if this machine has one, else the CPU."""
-    if asked is None:
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu')
-    try:
-        return torch.empty(0, device=asked).device
-    except (AssertionError, RuntimeError) as error:
-        raise ValueError(f'The device {asked!r} cannot be used here: {error}') from error
-
-
-def _positive(text: str) -> int:
-    """A whole number from 1 up."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 up')
-    return int(text)
-
-
-def _reason(error: Exception) -> str:
-    """The error in one line; it names the file."""
-    return ' '.join(str(error).split()) or type(error).__name__
-
-
 def _json_lines(path: Path, outcome: Outcome) -> list[str]:
     """The one line about an image: its predictions, or the error."""
-    found = {'error': _reason(outcome)} if isinstance(outcome, Exception) else {'predictions': outcome}
+    found = {'error': one_line(outcome)} if isinstance(outcome, Exception) else {'predictions': outcome}
     return [json.dumps({'file': str(path), **found})]
 
 

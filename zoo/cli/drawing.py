@@ -1,0 +1,84 @@
+"""What `zoo detect` and `zoo segment` share: a saved network over images, a picture of each result."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as F
+
+import zoo.data
+import zoo.dense
+from zoo.cli import printable, say
+from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line
+
+Found = dict[str, Any]
+Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
+
+
+def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Adds the options that both subcommands have."""
+    parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
+                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
+    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save wrote')
+    parser.add_argument('--output', type=Path, default=Path(folder), metavar='FOLDER',
+                        help='where the pictures go (default: %(default)s)')
+    parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
+    parser.add_argument('--json', action='store_true', help='print one JSON object a line for each image')
+
+
+def load(args: argparse.Namespace, task: str) -> nn.Module:
+    """The network in --checkpoint, on the device.
+
+    Raises:
+        ValueError: it is not of this task.
+    """
+    model = zoo.dense.load(args.checkpoint)
+    if model.config['task'] != task:
+        raise ValueError(f'{args.checkpoint} is for `zoo {model.config["task"]}`, not for `zoo {task}`.')
+    return model.to(choose_device(args.device))
+
+
+def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[Found], str]) -> int:
+    """Draw every image's result and print it; the status is 1 if there were images that could not be read."""
+    from tqdm import tqdm
+
+    paths = find_images(args.paths)
+    targets = _pictures(paths, args.output)
+    args.output.mkdir(parents=True, exist_ok=True)
+    device = next(model.parameters()).device
+    broken = 0
+    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16):
+        try:
+            image = F.to_image(zoo.data.load_image(path, exif=True))
+        except (OSError, ValueError) as error:
+            broken += 1
+            tqdm.write(printable(f'zoo: skipped {one_line(error)}'), file=sys.stderr)
+            if args.json:
+                tqdm.write(json.dumps({'file': str(path), 'error': one_line(error)}), file=sys.stdout)
+            continue
+        with torch.inference_mode():
+            picture, found = look(model, F.to_dtype(image, torch.float32, scale=True).to(device))
+        picture.save(target)
+        line = json.dumps({'file': str(path), 'picture': str(target), **found}) if args.json else (
+            f'{printable(str(path))} -> {printable(str(target))}: {text(found)}')
+        tqdm.write(line, file=sys.stdout)
+    if broken:
+        say(f'{broken} of {len(paths)} images could not be read')
+    return 1 if broken else 0
+
+
+def _pictures(paths: list[Path], folder: Path) -> list[Path]:
+    """A file for each picture; names that occur twice get a number."""
+    seen: dict[str, int] = {}
+    targets = []
+    for path in paths:
+        seen[path.stem] = seen.get(path.stem, 0) + 1
+        targets.append(folder / (path.stem + (f'-{seen[path.stem]}' if seen[path.stem] > 1 else '') + '.png'))
+    return targets

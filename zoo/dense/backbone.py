@@ -1,0 +1,128 @@
+"""What detectors and segmenters share: a backbone at given reductions, frozen in part, and a feature pyramid."""
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
+
+from ..contract import ImageModel
+from ..factory import create_model
+from ..features import FeatureNet
+
+Weights = bool | str | Path | Mapping[str, Any]
+
+
+def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretrained: Weights = False,
+                    frozen_bn: bool | None = None, trainable_layers: int | None = None,
+                    options: Mapping[str, Any] | None = None) -> nn.Module:
+    """A backbone that gives the last map of each of the `reductions` that it has, of images of any size.
+
+    Args:
+        backbone: a name, as in `zoo.create_model`; or a module with `feature_info` that returns a list of maps, which
+            is taken as it is: it must have been made to give maps of these reductions only.
+        reductions: input pixels per pixel of the maps, e.g. (8, 16, 32); those that the network lacks are left out.
+        pretrained, options: what `zoo.create_model` takes, for a name.
+        frozen_bn, trainable_layers: see `freeze`; batch norm is frozen by default where weights are loaded.
+
+    Raises:
+        ValueError: the network has none of the reductions, or `trainable_layers` is out of range.
+    """
+    if isinstance(backbone, str):
+        whole = create_model(backbone, pretrained, features_only=True, **(options or {}))
+        whole.set_input_size(dynamic_img_size=True)
+        last = {reduction: i for i, reduction in enumerate(whole.feature_info.reduction()) if reduction in reductions}
+        if not last:
+            raise ValueError(f'{backbone} has maps of the reductions {whole.feature_info.reduction()}; '
+                             f'none of {list(reductions)} is among them.')
+        found = FeatureNet(whole.network, sorted(last.values()))
+        found.pretrained_cfg, found.default_cfg = whole.pretrained_cfg, whole.default_cfg
+    else:
+        found = backbone
+        if strange := [r for r in found.feature_info.reduction() if r not in reductions]:
+            raise ValueError(f'The backbone gives maps of the reductions {found.feature_info.reduction()}; {strange} '
+                             f'are not among {list(reductions)}: choose with out_indices.')
+    freeze(found, bool(pretrained) if frozen_bn is None else frozen_bn, trainable_layers)
+    return found
+
+
+def freeze(backbone: nn.Module, frozen_bn: bool = True, trainable_layers: int | None = None) -> None:
+    """Freezes part of a backbone, in place.
+
+    Args:
+        frozen_bn: batch normalisation keeps its statistics, scale and bias: each becomes a FrozenBatchNorm2d.
+        trainable_layers: how many of the stem and the stages, from the last, are trained; None for all. Batch
+            normalisation of the others is frozen as well.
+
+    Raises:
+        ValueError: `trainable_layers` is out of range, or the backbone is not one of this library.
+    """
+    untrained: set[str] = set()
+    if trainable_layers is not None:
+        untrained = set(_first_layers(backbone, trainable_layers))
+    for path, module in [*backbone.named_modules()]:
+        for name, child in module.named_children():
+            key = f'{path}.{name}' if path else name
+            if isinstance(child, nn.BatchNorm2d) and (frozen_bn or f'{key}.weight' in untrained):
+                setattr(module, name, _frozen(child))
+    for name, parameter in backbone.named_parameters():
+        if name in untrained:
+            parameter.requires_grad_(False)
+
+
+def _first_layers(backbone: nn.Module, trainable_layers: int) -> Iterator[str]:
+    """Names of the parameters of the stem and the stages but the last `trainable_layers`."""
+    network = getattr(backbone, 'network', None)
+    if not isinstance(network, ImageModel):
+        raise ValueError('trainable_layers needs a backbone that zoo.create_model made; freeze the parameters of '
+                         f'{type(backbone).__name__} yourself.')
+    count = len(network.steps())
+    if not 0 <= trainable_layers <= count:
+        raise ValueError(f'trainable_layers is 0 to {count}, the stem and {count - 1} stages; got {trainable_layers}.')
+    matcher = network.group_matcher(coarse=True)
+    stages = [pattern for pattern, fixed in matcher['blocks'] if fixed is None]
+    for name, _ in backbone.named_parameters():
+        found = next((match for pattern in stages if (match := re.match(pattern, name))), None)
+        number = int(found[1]) + 1 if found else 0
+        if number < count - trainable_layers:
+            yield name
+
+
+def _frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    frozen = FrozenBatchNorm2d(norm.num_features, eps=norm.eps).to(norm.weight.device, norm.weight.dtype)
+    frozen.load_state_dict(norm.state_dict())
+    return frozen
+
+
+def image_statistics(backbone: nn.Module) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation, per channel of images in 0..1, that the backbone's weights were trained with."""
+    cfg = backbone.pretrained_cfg
+    channels = cfg['input_size'][0]
+    return tuple([float(values[i % len(values)]) for i in range(channels)] for values in (cfg['mean'], cfg['std']))
+
+
+class Pyramid(nn.Module):
+    """A backbone and a feature pyramid (arXiv:1612.03144): images (B, C, H, W) -> maps of `out_channels` channels.
+
+    The maps are named '0', '1', … from the finest, then as the extra blocks name theirs.
+
+    Attributes:
+        strides: input pixels per pixel of each map.
+    """
+
+    def __init__(self, body: nn.Module, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
+                 extra_levels: int = 0) -> None:
+        super().__init__()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), out_channels, extra_blocks)
+        self.out_channels = out_channels
+        self.strides = [*body.feature_info.reduction()]
+        self.strides += [self.strides[-1] * 2 ** (i + 1) for i in range(extra_levels)]
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))

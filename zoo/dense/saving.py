@@ -1,0 +1,68 @@
+"""One file for a detector or a segmenter: safetensors, with all that is needed to build it again."""
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from ..pretrained import read_state_dict
+from .detector import create_detector
+from .segmenter import create_segmenter
+
+KEY = 'zoo.dense'                                         # of the file's metadata
+_MAKERS = {'detect': create_detector, 'segment': create_segmenter}
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Writes a detector or a segmenter that was created by name; `load` builds it again. A file that is there already
+    is replaced only once the new one is whole.
+
+    Raises:
+        ValueError: the model was not made by `create_detector` or `create_segmenter`, or on a backbone without a name.
+    """
+    config = getattr(model, 'config', None)
+    if not isinstance(config, dict) or config.get('task') not in _MAKERS:
+        raise ValueError(f'{type(model).__name__} was not made by create_detector or create_segmenter.')
+    if not isinstance(config['backbone'], str):
+        raise ValueError('The model was made on a backbone without a name, which a file cannot describe; '
+                         'save its state_dict() instead.')
+    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
+    path = Path(path).expanduser()
+    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    try:
+        save_file(state, part, metadata={KEY: json.dumps(config)})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> nn.Module:
+    """A detector or a segmenter as `save` wrote it, in evaluation mode, with its classes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that `save` did not write, or that is damaged.
+    """
+    config = _read_config(Path(path).expanduser())
+    task = config.pop('task')
+    model = _MAKERS[task](**config)
+    model.load_state_dict(read_state_dict(path))
+    return model.eval()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {path}.')
+    try:
+        with safe_open(path, 'pt') as file:
+            config = json.loads((file.metadata() or {}).get(KEY, '{}'))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+    if config.get('task') not in _MAKERS:
+        raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
+    return config
