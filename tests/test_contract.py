@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 import re
 
 import pytest
@@ -38,55 +37,6 @@ def test_shapes_and_widths(name):
         model.reset_classifier(-1)
     wide = on_meta(name, num_classes=0, global_pool='catavgmax')
     assert wide.forward_head(features).shape == (2, wide.embedding_size)
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_feature_maps_are_as_described(name):
-    model = on_meta(name)
-    for height, width in ((224, 224), (256, 192), (227, 301)):
-        image = torch.empty(1, 3, height, width, device='meta')
-        model.set_input_size((height, width))
-        maps = model.forward_intermediates(image, intermediates_only=True)
-        for feature, described in zip(maps, model.feature_info, strict=True):
-            reduction = described['reduction']
-            assert feature.shape == (1, described['num_chs'], -(-height // reduction), -(-width // reduction))
-    count = len(maps)
-    early, (first,) = model.forward_intermediates(image, [0], stop_early=True, output_fmt='NHWC')
-    assert early.shape == maps[0].shape and first.shape == maps[0].permute(0, 2, 3, 1).shape
-    for bad in ([count], [-count - 1], []):
-        with pytest.raises(ValueError, match=f'0 to {count - 1}'):
-            model.forward_intermediates(image, bad)
-    with pytest.raises(ValueError, match='output_fmt'):
-        model.forward_intermediates(image, output_fmt='NLC')
-
-
-@pytest.mark.parametrize('indices', [[0], [-1], [4, 0], [1, 1], 2, (2, -2), None], ids=str)
-def test_intermediates_come_in_the_order_asked(indices, image):
-    model = randomize(zoo.create_model('test_efficientnet')).eval()
-    final, maps = model.forward_intermediates(image)
-    assert torch.equal(final, model.forward_features(image))
-    chosen = model.forward_intermediates(image, indices, intermediates_only=True)
-    wanted = list(range(5))[-(indices or 5):] if not isinstance(indices, (list, tuple)) else [i % 5 for i in indices]
-    assert len(chosen) == len(wanted)
-    assert all(torch.equal(feature, maps[i]) for feature, i in zip(chosen, wanted))
-
-
-@pytest.mark.parametrize('name', NAMES)
-def test_features_only_is_the_classifier_without_its_end(name):
-    image = torch.empty(1, 3, 64, 64, device='meta')
-    classifier, backbone = on_meta(name), on_meta(name, features_only=True, out_indices=(-1, 0))
-    classifier.set_input_size(64)
-    backbone.set_input_size(64)
-    count = len(classifier.feature_info)
-    maps = backbone(image)
-    assert [m.shape[1] for m in maps] == backbone.feature_info.channels()
-    assert [64 // m.shape[2] for m in maps] == backbone.feature_info.reduction()
-    assert backbone.feature_info.out_indices == (count - 1, 0)
-    keys, state = backbone.state_dict(), classifier.state_dict()
-    assert all(state[key].shape == value.shape for key, value in keys.items())
-    assert [name for name, _ in backbone.named_parameters()] == [key for key in keys if key in dict(backbone.named_parameters())]
-    shallow = on_meta(name, features_only=True, out_indices=[0])
-    assert len(shallow.state_dict()) < len(keys) < len(state)          # nothing is kept that is not run
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -133,39 +83,6 @@ def test_gradient_checkpointing_changes_nothing(name, image):
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
-def test_backbone_survives_copy_pickle_and_device(image):
-    backbone = zoo.create_model('test_efficientnet', features_only=True, out_indices=(3, 1)).eval()
-    maps = backbone(image)
-    for other in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
-        assert all(torch.equal(a, b) for a, b in zip(other(image), maps, strict=True))
-        with torch.no_grad():
-            next(other.parameters()).add_(1)
-        assert not torch.equal(other(image)[0], maps[0])                   # its own parameters are what it runs on
-        assert torch.equal(backbone(image)[0], maps[0])
-    double = copy.deepcopy(backbone).double()
-    assert double(image.double())[0].dtype == torch.float64
-    backbone.train()
-    assert not torch.equal(backbone(image)[0], maps[0])
-    backbone.set_grad_checkpointing()
-    backbone(image)[0].mean().backward()
-    assert next(backbone.parameters()).grad is not None
-
-
-def test_backbone_equals_the_classifiers_activations(image):
-    for name in ('efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv1_100', 'efficientnet_x_b3'):
-        classifier = randomize(zoo.create_model(name)).eval()
-        backbone = zoo.create_model(name, features_only=True, out_indices=(4, 2)).eval()
-        missing, unexpected = backbone.load_state_dict(classifier.state_dict(), strict=False)
-        assert not missing
-        seen = {}
-        for info in backbone.feature_info.get_dicts():
-            module = classifier.get_submodule(info['module'])
-            module.register_forward_hook(lambda m, i, o, key=info['module']: seen.__setitem__(key, o))
-        classifier(image)
-        for feature, module in zip(backbone(image), backbone.feature_info.module_name(), strict=True):
-            assert torch.equal(feature, seen[module])
-
-
 def test_unknown_options_are_refused_by_name():
     with pytest.raises(TypeError, match="efficientnet_b0: option 'drop_raet'.*'drop_rate'"):
         zoo.create_model('efficientnet_b0', drop_raet=0.1)
@@ -183,7 +100,5 @@ def test_unknown_options_are_refused_by_name():
         zoo.create_model('efficientnet_b0', drop_path_rate=17.0)
     with pytest.raises(ValueError, match="se_layer 'xx'"):
         zoo.create_model('efficientnet_b0', se_layer='xx')
-    with pytest.raises(ValueError, match='Feature index 7 is out of range'):
-        zoo.create_model('efficientnet_b0', features_only=True, out_indices=[7])
     with pytest.raises(ValueError, match='no published weights.*efficientnet_b6'):
         zoo.create_model('efficientnet_b6', pretrained=True)

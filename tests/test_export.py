@@ -67,17 +67,6 @@ def test_compiles_with_the_default_backend(name):
 
 
 @pytest.mark.slow
-def test_backbones_compile_and_export(image):
-    torch._dynamo.reset()
-    backbone = randomize(zoo.create_model('tf_efficientnet_b0', features_only=True, out_indices=(4, 2))).eval()
-    program = torch.export.export(backbone, (image,))
-    compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
-    with torch.no_grad():
-        for a, b, c in zip(backbone(image), program.module()(image), compiled(image), strict=True):
-            assert relative_error(b, a) < 1e-5 and relative_error(c, a) < 1e-5
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize('name', FIRSTS)
 def test_onnx_gives_the_same_logits(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')

@@ -44,7 +44,8 @@ def test_architecture_equals_the_reference(name):
     assert model.num_features == int(facts['num_features'])
     assert model.head_hidden_size == int(facts['head_hidden_size'])
     for key, column in (('num_chs', 'channels'), ('reduction', 'reductions'), ('module', 'modules')):
-        assert ' '.join(str(f[key]) for f in model.feature_info) == facts[f'feature_{column}']
+        # there, the stem's normalisation and activation are one module; its map comes out of the activation
+        assert ' '.join(str(f[key]) for f in model.feature_info) == facts[f'feature_{column}'].replace('bn1', 'act1')
     cfg = zoo.get_pretrained_cfg(name)
     assert (str(cfg.classifier), cfg.first_conv) == (facts['classifier'], facts['first_conv'])
 

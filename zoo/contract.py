@@ -16,12 +16,14 @@ from torch.utils.checkpoint import checkpoint
 from .layers.pool import GlobalPool
 from .spec import Feature, refuse
 
+OUTPUT_FORMATS = ('NCHW', 'NHWC')
+
 
 class ImageModel(nn.Module):
     """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
 
     A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `steps`, `pre_head`,
-    `init_weights`, `group_matcher`, `drop_stages` and `drop_pre_head`. Its head is the submodules `global_pool` and
+    `init_weights`, `group_matcher` and `drop_stages`. Its head is the submodules `global_pool` and
     `classifier_name`.
 
     Attributes:
@@ -128,8 +130,8 @@ class ImageModel(nn.Module):
         Raises:
             ValueError: an index out of range, or another `output_fmt`.
         """
-        if output_fmt not in ('NCHW', 'NHWC'):
-            raise ValueError(refuse('output_fmt', output_fmt, ('NCHW', 'NHWC')))
+        if output_fmt not in OUTPUT_FORMATS:
+            raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
         stages = [self.feature_info[i]['stage'] for i in self.feature_indices(indices)]
         early = stop_early or intermediates_only
         x, kept = self.walk(x, wanted=frozenset(stages), last=max(stages) if early else None)
@@ -148,29 +150,33 @@ class ImageModel(nn.Module):
     def feature_indices(self, indices: int | Sequence[int] | None = None) -> list[int]:
         """Entries of `feature_info` as non-negative numbers, in the order given; see `forward_intermediates`."""
         count = len(self.feature_info)
-        if isinstance(indices, int):
+        if hasattr(indices, '__index__'):
             if not 0 < indices <= count:
-                raise ValueError(f'The last {indices} feature maps were asked for; there are {count}.')
+                raise ValueError(f'The last {indices} feature maps are out of range: it is the last 1 to {count}.')
             return list(range(count - indices, count))
         chosen = list(range(count) if indices is None else indices)
         for index in chosen:
-            if not -count <= index < count:
-                raise ValueError(f'Feature index {index} is out of range: there are {count} feature maps, '
+            if not hasattr(index, '__index__') or not -count <= index < count:
+                raise ValueError(f'Feature index {index!r} is out of range: there are {count} feature maps, '
                                  f'0 to {count - 1} (or -{count} to -1).')
         if not chosen:
             raise ValueError(f'No feature index was given; there are {count} feature maps, 0 to {count - 1}.')
-        return [index % count for index in chosen]
+        return [int(index) % count for index in chosen]
 
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
-        """Drops the stages that the feature maps `indices` do not need and, with `prune_head`, everything after the
-        stages; returns the indices as non-negative numbers. `prune_norm` drops a final normalisation."""
+        """Drops the stages that the maps `indices` do not need, and returns these as non-negative numbers. `prune_norm`
+        drops a final normalisation, `prune_head` all else after the stages; both go where the last stage goes."""
         chosen = self.feature_indices(indices)
-        self.drop_stages(max(self.feature_info[i]['stage'] for i in chosen))
-        if prune_norm:
+        kept = self.feature_info[:max(chosen) + 1]
+        cut = len(kept) < len(self.feature_info)
+        self.drop_stages(kept[-1]['stage'])
+        self.feature_info = kept
+        if prune_norm or cut:
             self.drop_norm()
-        if prune_head:
+        if prune_head or cut:
             self.drop_pre_head()
+            self.num_features = self.pooled_channels = kept[-1]['num_chs']
             self.drop_head()
         return chosen
 
@@ -179,8 +185,7 @@ class ImageModel(nn.Module):
         raise NotImplementedError
 
     def drop_pre_head(self) -> None:
-        """Makes `pre_head` the identity and removes its modules."""
-        raise NotImplementedError
+        """Removes the modules of `pre_head`, save a normalisation; a network without others has nothing to do."""
 
     def drop_norm(self) -> None:
         """Removes what `norm_intermediate` applies; a network without it has nothing to do."""

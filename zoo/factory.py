@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from . import pretrained as weights
 from . import registry
 from .blocks import compound, round_channels
 from .contract import ImageModel
-from .features import FeatureNet
+from .features import feature_wrapper
 from .spec import PretrainedCfg, refuse
 
 Source = str | Path | Mapping[str, Any]
@@ -24,8 +24,9 @@ def create_model(model_name: str, pretrained: bool | Source = False,
                  pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
                  pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: str | Path | None = None,
                  cache_dir: str | Path | None = None, features_only: bool = False,
-                 out_indices: int | Sequence[int] | None = None, exportable: bool | None = None,
-                 **options: Any) -> nn.Module:
+                 out_indices: int | Sequence[int] | None = None,
+                 feature_cls: str | type[nn.Module] | None = None, feature_cfg: Mapping[str, Any] | None = None,
+                 exportable: bool | None = None, **options: Any) -> nn.Module:
     """Builds a network by name, with its trained weights where asked.
 
     Args:
@@ -39,6 +40,7 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         cache_dir: where the hub's files are cached, if not in its usual place.
         features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
         out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
+        feature_cls, feature_cfg: how the maps are returned, see `zoo.features.feature_wrapper`.
         exportable: accepted for programs that pass it; every network here exports as it is.
         options: arguments of the network's class, e.g. num_classes, in_chans, global_pool, drop_rate, drop_path_rate,
             act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default.
@@ -59,29 +61,29 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         args = {}
     cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
     if pretrained is True and not cfg.has_weights:
-        raise ValueError(f'There are no published weights for {model_name!r}. '
-                         f'Tags with weights: {", ".join(_tags_with_weights(architecture)) or "none"}.')
+        tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
+        raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
 
-    given = {name: value for name, value in options.items() if value is not None}
+    wrap, given = feature_wrapper(features_only, {
+        **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
-    _check_options(network_class, architecture, arguments, extra=_FEATURE_OPTIONS if features_only else ())
+    _check_options(network_class, architecture, arguments)
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
-                  features_only=features_only, out_indices=out_indices,
-                  check=':' not in model_name,       # beside the weights in a folder stands what they imply
+                  wrap=wrap, check=':' not in model_name,       # beside the weights in a folder stands what they imply
                   sized='img_size' in given)
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
-                out_indices: int | Sequence[int] | None = None, **options: Any) -> nn.Module:
+                **options: Any) -> nn.Module:
     """Builds a network of a user's own block strings, freshly initialised.
 
     Args:
         spec: a list of stages of block strings (see `zoo.blocks`); a mapping, or a YAML file of one, with the key
             `blocks` and any other argument of the network's class. `model` in it names the class, by default
             'efficientnet.EfficientNet', and `data` fields of the record that preprocessing is read from.
-        features_only, out_indices: as in `create_model`.
+        features_only: as in `create_model`, whose out_indices, feature_cls and feature_cfg go with it.
         options: arguments of the class; they win over the mapping's.
 
     Raises:
@@ -96,10 +98,11 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
         raise ValueError(f"A network's description needs the key 'blocks'; it has {', '.join(arguments) or 'none'}.")
     network_class = _network_class(arguments.pop('model', 'efficientnet.EfficientNet'))
     cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**arguments.pop('data', {}))
-    arguments |= {name: value for name, value in options.items() if value is not None}
+    wrap, given = feature_wrapper(features_only, options)
+    arguments |= given
     _check_options(network_class, network_class.__name__, arguments)
     return _build(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None,
-                  features_only=features_only, out_indices=out_indices)
+                  wrap=wrap)
 
 
 def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15,
@@ -137,10 +140,6 @@ def _record(cfg: PretrainedCfg, architecture: str, chosen: str | Mapping[str, An
     return cfg.replace(**overlay) if overlay else cfg
 
 
-def _tags_with_weights(architecture: str) -> list[str]:
-    return [name.partition('.')[2] for name in registry.list_pretrained(architecture)]
-
-
 def _network_class(path: str) -> type[ImageModel]:
     module, _, name = path.partition('.')
     if module not in registry.list_modules():
@@ -151,43 +150,36 @@ def _network_class(path: str) -> type[ImageModel]:
     return found
 
 
-_FEATURE_OPTIONS = ('output_fmt',)
-
-
-def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
-                   extra: Sequence[str] = ()) -> None:
-    known = [*inspect.signature(network_class).parameters, *extra]
+def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any]) -> None:
+    known = [*inspect.signature(network_class).parameters]
     for option in arguments:
         if option not in known:
             raise TypeError(f'{name}: ' + refuse('option', option, known))
 
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-           *, cache_dir: str | Path | None = None, features_only: bool = False,
-           out_indices: int | Sequence[int] | None = None, check: bool = False, sized: bool = False) -> nn.Module:
-    """Steps 5 to 8: construct without storage, then load or initialise, describe, wrap. `check` refuses weights in
+           *, cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
+           check: bool = False, sized: bool = False) -> nn.Module:
+    """Steps 5 to 8: construct without storage, `wrap`, then load or initialise, describe. `check` refuses weights in
     another library's layout that imply other arguments; `sized` puts the network's image size into the record."""
-    output_fmt = arguments.pop('output_fmt', 'NCHW')
     device = torch.get_default_device()
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
         model = network_class(**arguments)
-        wrapped = FeatureNet(model, out_indices, output_fmt) if features_only else model
+        wrapped = wrap(model) if wrap else model
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
-        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=features_only, device=device,
+        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None)
     else:
         weights.materialise(model, device)
         model.init_weights()
     size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
-    if size != cfg.input_size:
-        cfg = cfg.replace(input_size=size)
-    if cfg.fixed_input_size and model.dynamic_img_size:
-        cfg = cfg.replace(fixed_input_size=False)
+    cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
     labels = _labels(model, cfg)
+    about_classes = ('num_classes', 'classifier') if wrap else ()
     for part in {model, wrapped}:
-        part.pretrained_cfg = part.default_cfg = cfg.to_dict()
+        part.pretrained_cfg = part.default_cfg = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
         part.labels = labels
     return wrapped
 

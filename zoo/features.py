@@ -1,13 +1,17 @@
 """`features_only=True`: a network as a multi-scale backbone."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from .contract import ImageModel
+from .contract import OUTPUT_FORMATS, ImageModel
 from .spec import Feature, refuse
+
+KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
+OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map'}
 
 
 class FeatureInfo:
@@ -30,10 +34,10 @@ class FeatureInfo:
         return [self.info[i][key] for i in (self.out_indices if idx is None else idx)]
 
     def get_dicts(self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None) -> Any:
-        """Whole entries, or the `keys` of them; indices as in `get`."""
+        """Whole entries, or the `keys` of them; indices and errors as in `get`."""
         if isinstance(idx, int):
-            return {k: self.info[idx][k] for k in keys or self.info[idx]}
-        return [{k: self.info[i][k] for k in keys or self.info[i]} for i in (self.out_indices if idx is None else idx)]
+            return {k: self.get(k, idx) for k in keys or self.info[idx]}
+        return [self.get_dicts(keys, i) for i in (self.out_indices if idx is None else idx)]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Channels of the maps that come out, in their order."""
@@ -50,9 +54,6 @@ class FeatureInfo:
     def __getitem__(self, item: int) -> dict[str, Any]:
         return self.info[item]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.info)
-
     def __len__(self) -> int:
         return len(self.info)
 
@@ -60,24 +61,40 @@ class FeatureInfo:
 class FeatureNet(nn.Module):
     """A network without its head: images -> the feature maps `out_indices`, in that order.
 
-    Its submodules, and so the keys of its state dict, are the classifier's own.
+    Its submodules, and so the keys of its state dict, are the classifier's own; what no map needs is dropped from the
+    network that is given.
+
+    Args:
+        out_indices, output_fmt, norm: `indices`, `output_fmt` and `norm` of `ImageModel.forward_intermediates`.
+        return_dict: return the maps as a dictionary, not as a list.
+        out_map: its keys: a name for each map, or a key of `feature_info`: 'index' for '0', '1' ..., or 'module'.
+
+    Raises:
+        ValueError: an index out of range, another `output_fmt`, or not one name for each map. KeyError: no such key.
     """
 
-    def __init__(self, network: ImageModel, out_indices: int | Sequence[int] | None = None,
-                 output_fmt: str = 'NCHW') -> None:
+    def __init__(self, network: ImageModel, out_indices: int | Sequence[int] | None = None, output_fmt: str = 'NCHW',
+                 norm: bool = False, return_dict: bool = False, out_map: str | Sequence[str] = 'index') -> None:
         super().__init__()
+        if output_fmt not in OUTPUT_FORMATS:
+            raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
-        self.output_fmt = output_fmt
-        network.prune_intermediate_layers(chosen)
+        self.in_chans, self.output_fmt, self.norm, self.return_dict = network.in_chans, output_fmt, norm, return_dict
+        self.names = [str(n) for n in (self.feature_info.get(out_map) if isinstance(out_map, str) else out_map)]
+        if not (len(chosen) == len(self.names) == len(set(self.names)) if return_dict else isinstance(out_map, str)):
+            raise ValueError('out_map is a different name for each map of a dictionary (return_dict=True): there are '
+                             f'{len(chosen)} maps, return_dict={return_dict} and the names {self.names}.')
+        network.prune_intermediate_layers(chosen, prune_norm=not norm)
         # The network stays out of the module tree, and the tree is the network's own: the same dictionaries, so that
         # neither ever holds a parameter that the other does not.
         object.__setattr__(self, 'network', network)
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return self.network.forward_intermediates(x, self.feature_info.out_indices, output_fmt=self.output_fmt,
-                                                  intermediates_only=True)
+    def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
+        maps = self.network.forward_intermediates(x, self.feature_info.out_indices, norm=self.norm,
+                                                  output_fmt=self.output_fmt, intermediates_only=True)
+        return dict(zip(self.names, maps)) if self.return_dict else maps
 
     def train(self, mode: bool = True) -> FeatureNet:
         self.network.training = mode
@@ -90,3 +107,30 @@ class FeatureNet(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""
         self.network.set_grad_checkpointing(enable)
+
+
+def feature_wrapper(features_only: bool, options: Mapping[str, Any]
+                    ) -> tuple[Callable[[ImageModel], FeatureNet] | None, dict[str, Any]]:
+    """What makes a backbone of a network, None for a classifier, and the options that are left for the network.
+
+    `options` hold those of `FeatureNet`, which may stand in the mapping `feature_cfg` too, and `feature_cls`: a
+    subclass of it, or a word of `KINDS`. All words name the same class; 'dict' sets `return_dict`, and with 'hook' the
+    keys of a dictionary are the modules' names. Options that are None are left out.
+
+    Raises:
+        ValueError: another `feature_cls`. TypeError: an option that is not known, or given without `features_only`.
+    """
+    left = {name: value for name, value in options.items() if value is not None}
+    given = {name: left.pop(name) for name in (*OPTIONS, 'feature_cls', 'feature_cfg') if name in left}
+    if given and not features_only:
+        raise TypeError(f'{", ".join(given)}: for backbones, which features_only=True makes.')
+    given = {**given.pop('feature_cfg', {}), **given}
+    kind = given.pop('feature_cls', 'list')
+    if surplus := given.keys() - OPTIONS:
+        raise TypeError(refuse('feature_cfg option', min(surplus), OPTIONS) + ' Nothing says how to take the network '
+                        "apart: a backbone is the network itself, under the classifier's names, as far as its maps.")
+    extra = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}.get(str(kind).lower(), {})
+    own = isinstance(kind, type) and issubclass(kind, FeatureNet)
+    if not own and str(kind).lower() not in KINDS:
+        raise ValueError(refuse('feature_cls (or a subclass of zoo.features.FeatureNet)', str(kind), KINDS))
+    return partial(kind if own else FeatureNet, **{**extra, **given}) if features_only else None, left

@@ -316,7 +316,7 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
     """
     total, index, dilation = sum(map(len, stages)), 0, 1
     built, starts = nn.Sequential(), []
-    features = [Feature(num_chs=in_chans, reduction=reduction, module='bn1', stage=0)]
+    features = [Feature(num_chs=in_chans, reduction=reduction, module='act1', stage=0)]
     for s, stage in enumerate(stages):
         layers = nn.Sequential()
         for b, block in enumerate(stage):

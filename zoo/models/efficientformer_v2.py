@@ -111,9 +111,6 @@ class EfficientFormerV2(DistillationHeads, BiasedModel, ImageModel):
     def drop_stages(self, last: int) -> None:
         self.stages = self.stages[:last]
 
-    def drop_pre_head(self) -> None:
-        self.drop_norm()
-
     def drop_norm(self) -> None:
         self.norm = nn.Identity()
 

@@ -81,7 +81,8 @@ class MobileNetV3(BlockNet):
     @property
     def embedding_size(self) -> int:
         """The width of the embedding, which conv_head makes: it differs from `num_features`."""
-        return self.conv_head.out_channels
+        pruned = isinstance(self.conv_head, nn.Identity)
+        return super().embedding_size if pruned else self.conv_head.out_channels
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Makes a new classifier, and pooling where `global_pool` names one.
@@ -90,7 +91,7 @@ class MobileNetV3(BlockNet):
             ValueError: pooling whose width conv_head does not take in; also as `ImageModel.reset_classifier`.
         """
         wide = self.num_features * GlobalPool(global_pool or '').feat_mult
-        if global_pool and self.conv_head.in_channels != wide:
+        if global_pool and not isinstance(self.conv_head, nn.Identity) and self.conv_head.in_channels != wide:
             raise ValueError(f'The head takes in {self.conv_head.in_channels} channels, and '
                              f'global_pool={global_pool!r} gives {wide}: build the network with it.')
         super().reset_classifier(num_classes, global_pool)
@@ -98,9 +99,6 @@ class MobileNetV3(BlockNet):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
         return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|norm_head)\b', (99999,))])
-
-    def drop_pre_head(self) -> None:
-        pass                                        # there is nothing between the stages and the head
 
     def drop_head(self) -> None:
         super().drop_head()
