@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """Zeros around (B, C, H, W), more at the bottom and right, so that a convolution without padding of its own gives
-    ceil(size / stride): TensorFlow's SAME."""
+def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+             value: float = 0.0) -> Tensor:
+    """Zeros, or `value`, around (B, C, H, W), more at the bottom and right, so that a convolution without padding of
+    its own gives ceil(size / stride): TensorFlow's SAME."""
     pads: list[int] = []
     for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
         # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
@@ -21,7 +22,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
         if span < s:                                # a kernel that skips pixels may need no padding at all
             total = torch.sym_max(total, 0)
         pads = [total // 2, total - total // 2, *pads]
-    return F.pad(x, pads)
+    return F.pad(x, pads, value=value)
 
 
 class SameConv2d(nn.Conv2d):
