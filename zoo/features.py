@@ -1,7 +1,7 @@
 """`features_only=True`: a network as a multi-scale backbone."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -69,6 +69,7 @@ class FeatureNet(nn.Module):
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
         self.output_fmt = output_fmt
+        self.returned = self.feature_info.out_indices
         network.prune_intermediate_layers(chosen)
         # The network stays out of the module tree, and the tree is the network's own: the same dictionaries, so that
         # neither ever holds a parameter that the other does not.
@@ -76,8 +77,27 @@ class FeatureNet(nn.Module):
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.network.forward_intermediates(x, self.feature_info.out_indices, output_fmt=self.output_fmt,
+        return self.network.forward_intermediates(x, self.returned, output_fmt=self.output_fmt,
                                                   intermediates_only=True)
+
+    @property
+    def return_layers(self) -> dict[str, str]:
+        """Submodule -> index, as text, of each map that comes out. Another such dictionary chooses other maps until the
+        next one, in its order; maps of stages that `out_indices` made needless are not there, and are left out.
+
+        Raises:
+            ValueError: a submodule that no map comes out of.
+        """
+        return {self.feature_info[i]['module']: str(i) for i in self.returned}
+
+    @return_layers.setter
+    def return_layers(self, layers: Mapping[str, str]) -> None:
+        number = {feature['module']: i for i, feature in enumerate(self.feature_info)}
+        for module in layers:
+            if module not in number:
+                raise ValueError(refuse('Submodule of a feature map', module, number))
+        kept = len(self.network.steps())
+        self.returned = tuple(number[m] for m in layers if self.feature_info[number[m]]['stage'] < kept)
 
     def train(self, mode: bool = True) -> FeatureNet:
         self.network.training = mode

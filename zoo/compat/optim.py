@@ -22,11 +22,11 @@ OPTIMIZERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
 }
 
 
-def param_groups_weight_decay(model: nn.Module, weight_decay: float = 1e-5,
+def param_groups_weight_decay(model: nn.Module, weight_decay: float = 1e-5, weight_decay_exclude_1d: bool = True,
                               no_weight_decay_list: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Two groups: biases, normalisation (all that has one dimension or none) and the names listed without weight
-    decay, and everything else with it. Frozen parameters are in neither."""
-    return _groups(model, {}, [1.0], weight_decay, no_weight_decay_list)
+    """Two groups: without weight decay biases and normalisation (all that has one dimension or none, where
+    `weight_decay_exclude_1d`) and the names listed; with it everything else. Frozen parameters are in neither."""
+    return _groups(model, {}, [1.0], weight_decay, no_weight_decay_list, weight_decay_exclude_1d)
 
 
 def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_weight_decay_list: Collection[str] = (),
@@ -40,12 +40,12 @@ def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_we
 
 
 def _groups(model: nn.Module, layers: dict[str, int], scales: list[float], weight_decay: float,
-            without: Collection[str]) -> list[dict[str, Any]]:
+            without: Collection[str], without_1d: bool = True) -> list[dict[str, Any]]:
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        layer, decay = layers.get(name, 0), parameter.ndim > 1 and name not in without
+        layer, decay = layers.get(name, 0), (parameter.ndim > 1 or not without_1d) and name not in without
         group = groups.setdefault((layer, decay), {'params': [], 'weight_decay': weight_decay if decay else 0.0})
         group['params'].append(parameter)
         if layers:
@@ -80,7 +80,7 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
                 if lr is not None:
                     group['lr'] = lr * group['lr_scale']
         elif weight_decay and filter_bias_and_bn:
-            parameters = param_groups_weight_decay(model_or_params, weight_decay, without)
+            parameters = param_groups_weight_decay(model_or_params, weight_decay, no_weight_decay_list=without)
         else:
             parameters = model_or_params.parameters()
     elif layer_decay is not None:

@@ -29,7 +29,9 @@ class SameConv2d(nn.Conv2d):
     """A convolution with `pad_same`: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(pad_same(x, self.kernel_size, self.stride, self.dilation), self.weight, self.bias)
+        # without self.padding: torchseg sets it on every convolution that has none
+        padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class EvenConv2d(nn.Conv2d):
@@ -41,7 +43,7 @@ class EvenConv2d(nn.Conv2d):
         for kernel, stride, dilation in zip(self.kernel_size, self.stride, self.dilation):
             total = max((kernel - 1) * dilation + 1 - stride, 0)
             pads = [total // 2, total - total // 2, *pads]
-        return self._conv_forward(F.pad(x, pads), self.weight, self.bias)
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:
