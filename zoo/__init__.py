@@ -7,6 +7,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .compat.hook import register as _register
+
 __version__ = '0.1.0'
 
 _PUBLIC = {
@@ -20,7 +22,7 @@ _PUBLIC = {
     'outputs': ('forward_outputs',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
-_MODULES = ('blocks', 'catalog', 'data', 'dense', 'features', 'layers', 'models', 'pretrained')
+_MODULES = ('blocks', 'catalog', 'compat', 'data', 'dense', 'features', 'layers', 'models', 'pretrained')
 __all__ = [*_WHERE, *_MODULES]
 
 
@@ -31,9 +33,12 @@ def __getattr__(name: str) -> Any:
         return value
     if name in _MODULES:
         return importlib.import_module(f'.{name}', __name__)
-    from .spec import refuse
-    raise AttributeError(refuse('Name zoo.', name, __all__))
+    from .compat import find
+    return find('', name)
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+_register()

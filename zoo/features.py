@@ -86,15 +86,36 @@ class FeatureNet(nn.Module):
             raise ValueError('out_map is a different name for each map of a dictionary (return_dict=True): there are '
                              f'{len(chosen)} maps, return_dict={return_dict} and the names {self.names}.')
         network.prune_intermediate_layers(chosen, prune_norm=not norm)
+        self.returned = self.feature_info.out_indices
         # The network stays out of the module tree, and the tree is the network's own: the same dictionaries, so that
         # neither ever holds a parameter that the other does not.
         object.__setattr__(self, 'network', network)
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
 
     def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
-        maps = self.network.forward_intermediates(x, self.feature_info.out_indices, norm=self.norm,
+        maps = self.network.forward_intermediates(x, self.returned, norm=self.norm,
                                                   output_fmt=self.output_fmt, intermediates_only=True)
         return dict(zip(self.names, maps)) if self.return_dict else maps
+
+    @property
+    def return_layers(self) -> dict[str, str]:
+        """Submodule -> index, as text, of each map that comes out. Another such dictionary chooses other maps until the
+        next one, in its order; maps of stages that `out_indices` made needless are not there, and are left out.
+
+        Raises:
+            ValueError: a submodule that no map comes out of.
+        """
+        return {self.feature_info[i]['module']: str(i) for i in self.returned}
+
+    @return_layers.setter
+    def return_layers(self, layers: Mapping[str, str]) -> None:
+        number = {feature['module']: i for i, feature in enumerate(self.feature_info)}
+        for module in layers:
+            if module not in number:
+                raise ValueError(refuse('Submodule of a feature map', module, number))
+        kept = len(self.network.steps())
+        there = [m for m in layers if self.feature_info[number[m]]['stage'] < kept]
+        self.returned, self.names = tuple(number[m] for m in there), [str(layers[m]) for m in there]
 
     def train(self, mode: bool = True) -> FeatureNet:
         self.network.training = mode

@@ -1,4 +1,8 @@
 """Layers that at least two models use."""
+from __future__ import annotations
+
+from typing import Any
+
 from .act import create_act, get_act_layer
 from .attention import MultiHeadAttention2d, MultiQueryAttention2d
 from .conv import CondConv2d, MixedConv2d, SameConv2d, conv2d, pad_same
@@ -13,3 +17,8 @@ __all__ = ['BlurPool2d', 'CondConv2d', 'DropPath', 'EvoNorm2dS0', 'GlobalContext
            'LayerNorm2d', 'MixedConv2d', 'MultiHeadAttention2d', 'MultiQueryAttention2d', 'Norm', 'SameConv2d',
            'SqueezeExcite', 'Style', 'build_stages', 'conv2d', 'create_aa', 'create_act', 'get_act_layer',
            'init_tensorflow', 'pad_same']
+
+
+def __getattr__(name: str) -> Any:
+    from ..compat import find
+    return find('layers', name)

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """Zeros around (B, C, H, W), more at the bottom and right, so that a convolution without padding of its own gives
-    ceil(size / stride): TensorFlow's SAME."""
+def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
+             value: float = 0.0) -> Tensor:
+    """Zeros, or `value`, around (B, C, H, W), more at the bottom and right, so that a convolution without padding of
+    its own gives ceil(size / stride): TensorFlow's SAME."""
     pads: list[int] = []
     for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
         # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
@@ -21,14 +22,16 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
         if span < s:                                # a kernel that skips pixels may need no padding at all
             total = torch.sym_max(total, 0)
         pads = [total // 2, total - total // 2, *pads]
-    return F.pad(x, pads)
+    return F.pad(x, pads, value=value)
 
 
 class SameConv2d(nn.Conv2d):
     """A convolution with `pad_same`: (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(pad_same(x, self.kernel_size, self.stride, self.dilation), self.weight, self.bias)
+        # without self.padding: torchseg sets it on every convolution that has none
+        padded = pad_same(x, self.kernel_size, self.stride, self.dilation)
+        return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 class EvenConv2d(nn.Conv2d):
@@ -40,7 +43,7 @@ class EvenConv2d(nn.Conv2d):
         for kernel, stride, dilation in zip(self.kernel_size, self.stride, self.dilation):
             total = max((kernel - 1) * dilation + 1 - stride, 0)
             pads = [total // 2, total - total // 2, *pads]
-        return self._conv_forward(F.pad(x, pads), self.weight, self.bias)
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
 def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:

@@ -77,7 +77,7 @@ class EfficientNet(BlockNet):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
-        return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|bn2)\b', (99999,))])
+        return dict(stem=r'^(?:conv_stem|bn1)\b', blocks=[(block, None), (r'^(?:conv_head|bn2)\b', (99999,))])
 
     def drop_pre_head(self) -> None:
         self.conv_head = self.bn2 = self.act2 = nn.Identity()

@@ -98,7 +98,7 @@ class MobileNetV3(BlockNet):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
-        return dict(stem=r'^(conv_stem|bn1)\b', blocks=[(block, None), (r'^(conv_head|norm_head)\b', (99999,))])
+        return dict(stem=r'^(?:conv_stem|bn1)\b', blocks=[(block, None), (r'^(?:conv_head|norm_head)\b', (99999,))])
 
     def drop_head(self) -> None:
         super().drop_head()

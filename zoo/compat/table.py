@@ -1,0 +1,80 @@
+"""Which names of timm lie where in zoo. Standard library only."""
+from __future__ import annotations
+
+# Modules: timm.<key> is zoo.<value>. What is not here but in zoo under timm's name is that: timm.data.config.
+PLACES = {
+    'layers.activations': 'compat.layers',
+    'layers.attention_pool2d': 'compat.attention_pool',
+    'layers.create_act': 'compat.layers',
+    'layers.create_conv2d': 'compat.layers',
+    'layers.helpers': 'compat.layers',
+    'layers.mlp': 'compat.layers',
+    'layers.pool2d_same': 'compat.layers',
+    'layers.weight_init': 'compat.layers',
+    'models.layers': 'layers',
+    'models._factory': 'models',
+    'models._helpers': 'models',
+    'models._manipulate': 'models',
+    'models._registry': 'models',
+    'models.efficientnet': 'compat.efficientnet',
+    'models.factory': 'models',
+    'models.helpers': 'models',
+    'models.registry': 'models',
+    'models.fastvit': 'compat.absent',
+    'models.resnet': 'compat.absent',
+    'models.sknet': 'compat.absent',
+    'models.swin_transformer': 'compat.absent',
+    'models.vision_transformer': 'compat.absent',
+    'models.vision_transformer_hybrid': 'compat.absent',
+    'data.distributed_sampler': 'compat.sampler',
+    'data.imagenet_info': 'data.labels',
+    'optim': 'compat.optim',
+    'optim.optim_factory': 'compat.optim',
+    'utils': 'compat.utils',
+    'utils.model': 'compat.utils',
+}
+
+
+def _where(places: dict[str, str]) -> dict[str, str]:
+    return {name: place for place, names in places.items() for name in names.split()}
+
+
+# Names: what timm has in a package, and zoo has in another module than its own package of that name.
+EXTRA = {
+    '': {},
+    'layers': _where({
+        'compat.layers': 'Mlp Swish create_act_layer create_conv2d create_pool2d make_divisible to_1tuple to_2tuple '
+                         'to_3tuple to_4tuple to_ntuple trunc_normal_',
+        'compat.attention_pool': 'AttentionPool2d RotAttentionPool2d',
+        'compat.utils': 'convert_sync_batchnorm freeze_batch_norm_2d unfreeze_batch_norm_2d',
+        'layers.mbconv': 'LayerScale2d',
+        'compat.absent': 'resample_abs_pos_embed resample_patch_embed',
+    }),
+    'models': _where({
+        'factory': 'create_model',
+        'registry': 'get_arch_name get_pretrained_cfg get_pretrained_cfg_value is_model is_model_in_modules '
+                    'is_model_pretrained list_models list_modules list_pretrained model_entrypoint '
+                    'split_model_name_tag',
+        'spec': 'PretrainedCfg',
+        'compat.manipulate': 'adapt_input_conv checkpoint_seq group_modules group_parameters load_checkpoint '
+                             'load_state_dict named_apply',
+        'compat.efficientnet': 'EfficientNet',
+        'models.mobilenetv3': 'MobileNetV3',
+        'models.efficientformer': 'EfficientFormer',
+        'models.efficientformer_v2': 'EfficientFormerV2',
+        'compat.absent': 'VisionTransformer',
+    }),
+    'data': _where({'compat.sampler': 'OrderedDistributedSampler'}),
+}
+
+# Classes and functions of networks that zoo does not have: programs that import them can be imported.
+ABSENT = {
+    'layers': 'resample_abs_pos_embed resample_patch_embed',
+    'models': 'VisionTransformer',
+    'models.fastvit': 'checkpoint_filter_fn',
+    'models.resnet': 'ResNet',
+    'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
+    'models.swin_transformer': 'WindowAttention',
+    'models.vision_transformer': 'Attention Block VisionTransformer',
+    'models.vision_transformer_hybrid': 'checkpoint_filter_fn',
+}
