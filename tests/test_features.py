@@ -167,7 +167,7 @@ def test_any_selection_runs_no_further_than_it_needs(name):
         with pytest.raises(ValueError, match=f'0 to {count - 1}'):
             model.forward_intermediates(images((8, 8)), bad)
         with pytest.raises(ValueError, match=f'0 to {count - 1}'):
-            on_meta(name, features_only=True, out_indices=bad) if bad == [count] else model.feature_indices(bad)
+            FeatureNet(model, bad)
     for bad in (0, -1, count + 1):
         with pytest.raises(ValueError, match=f'1 to {count}'):
             model.forward_intermediates(images((8, 8)), bad)
