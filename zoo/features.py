@@ -109,6 +109,7 @@ class FeatureNet(nn.Module):
 
     @return_layers.setter
     def return_layers(self, layers: Mapping[str, str]) -> None:
+        """Chooses the maps that come out."""
         number = {feature['module']: i for i, feature in enumerate(self.feature_info)}
         for module in layers:
             if module not in number:

@@ -71,7 +71,7 @@ def find(package: str, name: str) -> Any:
         return load(path)
     here = f'{ROOT}.{package}'.rstrip('.')
     from ..spec import refuse
-    raise AttributeError(refuse(f'Name {here}.', name, {*getattr(sys.modules[here], '__all__', ()), *extra}))
+    raise AttributeError(refuse(f'Name {here}.', name, {*vars(sys.modules[here]).get('__all__', ()), *extra}))
 
 
 def load(path: str) -> ModuleType:

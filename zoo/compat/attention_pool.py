@@ -43,7 +43,7 @@ class RotAttentionPool2d(nn.Module):
             nn.init.zeros_(self.qkv.bias)
 
     def place(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Adds positions to the tokens (B, 1 + pixels, C)."""
+        """Changes nothing: positions are in the rotation."""
         return tokens
 
     def rotate(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -75,6 +75,7 @@ class AttentionPool2d(RotAttentionPool2d):
         nn.init.trunc_normal_(self.pos_embed, std=in_features ** -0.5)
 
     def place(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Adds positions to the tokens (B, 1 + pixels, C)."""
         places = self.pos_embed
         if grid != self.ref_feat_size:
             of_map = places[1:].float().T.unflatten(1, self.ref_feat_size)[None]
@@ -83,4 +84,5 @@ class AttentionPool2d(RotAttentionPool2d):
         return tokens + places
 
     def rotate(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Changes nothing: positions are in the tokens."""
         return x

@@ -12,13 +12,12 @@ from .manipulate import group_parameters
 
 __all__ = ['create_optimizer_v2', 'param_groups_layer_decay', 'param_groups_weight_decay']
 
-# name -> class of torch.optim, and what it takes beside lr and weight_decay: a momentum, fixed options
+# name -> class of torch.optim, whether it takes a momentum, and its defaults where they are not PyTorch's
 OPTIMIZERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
-    'sgd': ('SGD', True, {'nesterov': True}), 'momentum': ('SGD', True, {}), 'rmsprop': ('RMSprop', True, {}),
+    'sgd': ('SGD', True, {'nesterov': True}), 'momentum': ('SGD', True, {}), 'rmsprop': ('RMSprop', True, {'alpha': 0.9}),
     'adam': ('Adam', False, {}), 'adamw': ('AdamW', False, {}), 'nadam': ('NAdam', False, {}),
-    'nadamw': ('NAdam', False, {'decoupled_weight_decay': True}), 'radam': ('RAdam', False, {}),
-    'radamw': ('RAdam', False, {'decoupled_weight_decay': True}), 'adamax': ('Adamax', False, {}),
-    'adagrad': ('Adagrad', False, {}), 'adadelta': ('Adadelta', False, {}),
+    'radam': ('RAdam', False, {}), 'radamw': ('RAdam', False, {'decoupled_weight_decay': True}),
+    'adamax': ('Adamax', False, {}), 'adagrad': ('Adagrad', False, {'eps': 1e-8}), 'adadelta': ('Adadelta', False, {}),
 }
 
 
@@ -70,7 +69,7 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
     """
     if opt.lower() not in OPTIMIZERS:
         raise ValueError(refuse('Optimizer', opt, OPTIMIZERS))
-    name, has_momentum, fixed = OPTIMIZERS[opt.lower()]
+    name, has_momentum, defaults = OPTIMIZERS[opt.lower()]
     parameters = model_or_params
     if isinstance(model_or_params, nn.Module):
         without = model_or_params.no_weight_decay() if hasattr(model_or_params, 'no_weight_decay') else ()
@@ -86,5 +85,5 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
     elif layer_decay is not None:
         raise ValueError('layer_decay needs a network, whose group_matcher tells its layers; parameters were given.')
     given = {'lr': lr, 'momentum': momentum if has_momentum else None, **options}
-    return getattr(torch.optim, name)(parameters, weight_decay=weight_decay, **fixed,
-                                      **{key: value for key, value in given.items() if value is not None})
+    given = defaults | {key: value for key, value in given.items() if value is not None}
+    return getattr(torch.optim, name)(parameters, weight_decay=weight_decay, **given)

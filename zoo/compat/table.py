@@ -29,7 +29,6 @@ PLACES = {
     'data.distributed_sampler': 'compat.sampler',
     'data.imagenet_info': 'data.labels',
     'optim': 'compat.optim',
-    'optim.optim_factory': 'compat.optim',
     'utils': 'compat.utils',
     'utils.model': 'compat.utils',
 }

@@ -71,6 +71,10 @@ class OffsetBias(nn.Module):
         """Fills the index from pairs of pixels to entries of the table, which is no parameter."""
         self.attention_bias_idxs = self._index()
 
+    def init_non_persistent_buffers(self) -> None:
+        """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
+        self.reset_constants()
+
     def bias(self, queries: tuple[int, int], keys: tuple[int, int]) -> Tensor:
         """(heads, queries, keys), for maps of so many rows and columns.
 

@@ -76,6 +76,10 @@ class BlurPool2d(nn.Module):
         with torch.no_grad():
             self.kernel.copy_(torch.outer(line, line).expand_as(self.kernel))
 
+    def init_non_persistent_buffers(self) -> None:
+        """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
+        self.reset_constants()
+
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, (1, 1, 1, 1), self.pad_mode), self.kernel, stride=self.stride, groups=x.shape[1])
 
