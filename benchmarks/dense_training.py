@@ -49,6 +49,7 @@ def fit(model: nn.Module, loss_of: Callable[[Any], torch.Tensor], loader: DataLo
     optimizer = torch.optim.AdamW([dict(params=slow), dict(params=fast)], lr=args.lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=args.epochs * len(loader),
                                                    pct_start=0.1)
+    torch.manual_seed(args.seed)                          # the same images in the same order, whatever the network drew
     start = time.monotonic()
     model.train()
     for epoch in range(args.epochs):

@@ -175,4 +175,3 @@ def _initialise(decoder: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode='fan_in', nonlinearity='relu')
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(decoder.classifier.weight, std=0.01)
