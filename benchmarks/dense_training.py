@@ -75,6 +75,7 @@ def timm_backbone(args: argparse.Namespace, **options: Any) -> nn.Module:
     if args.weights == 'pretrained':
         ours = zoo.create_model(args.model, pretrained=True).state_dict()
         body.load_state_dict({key: ours[key] for key in body.state_dict()})
+        timm.utils.freeze_batch_norm_2d(body)             # as zoo does where weights are loaded
     return body
 
 
@@ -85,7 +86,8 @@ def detect(args: argparse.Namespace) -> tuple[nn.Module, float, dict[str, float]
     backbone = timm_backbone(args, out_indices=(2, 3, 4)) if args.library == 'timm' else args.model
     pretrained = args.weights == 'pretrained'
     model = create_detector(backbone, args.head or 'fcos', classes=train.classes, pyramid_channels=128,
-                            pretrained_backbone=pretrained and args.library == 'zoo', frozen_bn=pretrained,
+                            pretrained_backbone=pretrained and args.library == 'zoo',
+                            frozen_bn=pretrained and args.library == 'zoo',
                             min_size=args.size, max_size=2 * args.size)
 
     def loss_of(batch: Any) -> torch.Tensor:

@@ -166,6 +166,13 @@ def test_freezing(tmp_path: Path) -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in whole.modules())
 
 
+def test_batch_norms_that_do_more_are_not_frozen() -> None:
+    body = timm.create_model('efficientnet_b0', features_only=True, out_indices=(2, 3, 4))     # they hold activations
+    with pytest.raises(ValueError, match='bn1 is a BatchNormAct2d'):
+        dense.create_detector(body, num_classes=2, frozen_bn=True, **SMALL)
+    dense.create_detector(body, num_classes=2, **SMALL)
+
+
 def test_trained_weights_reach_the_backbone(tmp_path: Path) -> None:
     network = randomize(zoo.create_model('tf_efficientnet_lite0'))
     torch.save(network.state_dict(), tmp_path / 'weights.pth')

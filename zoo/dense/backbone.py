@@ -60,7 +60,8 @@ def freeze(backbone: nn.Module, frozen_bn: bool = True, trainable_layers: int | 
             normalisation of the others is frozen as well.
 
     Raises:
-        ValueError: `trainable_layers` is out of range, or the backbone is not one of this library.
+        ValueError: `trainable_layers` is out of range, or needs a backbone of this library; a subclass of BatchNorm2d
+            is to be frozen.
     """
     untrained: set[str] = set()
     if trainable_layers is not None:
@@ -69,6 +70,9 @@ def freeze(backbone: nn.Module, frozen_bn: bool = True, trainable_layers: int | 
         for name, child in module.named_children():
             key = f'{path}.{name}' if path else name
             if isinstance(child, nn.BatchNorm2d) and (frozen_bn or f'{key}.weight' in untrained):
+                if type(child) is not nn.BatchNorm2d:      # it may do more, such as an activation
+                    raise ValueError(f'{key} is a {type(child).__name__}; only torch.nn.BatchNorm2d can be frozen. '
+                                     'Freeze it yourself, and pass frozen_bn=False.')
                 setattr(module, name, _frozen(child))
     for name, parameter in backbone.named_parameters():
         if name in untrained:
