@@ -46,7 +46,7 @@ def create_act_layer(act: str | Callable[..., nn.Module], inplace: bool | None =
 def create_conv2d(in_channels: int, out_channels: int, kernel_size: int | list[int], *, stride: int = 1,
                   dilation: int = 1, padding: str | int | None = '', groups: int = 1, depthwise: bool = False,
                   bias: bool = False) -> nn.Module:
-    """A convolution (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)), of several sizes for a list of kernels.
+    """A convolution (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)); of mixed sizes for a list of kernels.
 
     Args:
         padding: '' or None alike on all sides, 'same' as TensorFlow, 'valid' none, or pixels.

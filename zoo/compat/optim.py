@@ -14,10 +14,11 @@ __all__ = ['create_optimizer_v2', 'param_groups_layer_decay', 'param_groups_weig
 
 # name -> class of torch.optim, whether it takes a momentum, and its defaults where they are not PyTorch's
 OPTIMIZERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
-    'sgd': ('SGD', True, {'nesterov': True}), 'momentum': ('SGD', True, {}), 'rmsprop': ('RMSprop', True, {'alpha': 0.9}),
-    'adam': ('Adam', False, {}), 'adamw': ('AdamW', False, {}), 'nadam': ('NAdam', False, {}),
-    'radam': ('RAdam', False, {}), 'radamw': ('RAdam', False, {'decoupled_weight_decay': True}),
-    'adamax': ('Adamax', False, {}), 'adagrad': ('Adagrad', False, {'eps': 1e-8}), 'adadelta': ('Adadelta', False, {}),
+    'sgd': ('SGD', True, {'nesterov': True}), 'momentum': ('SGD', True, {}),
+    'rmsprop': ('RMSprop', True, {'alpha': 0.9}), 'adam': ('Adam', False, {}), 'adamw': ('AdamW', False, {}),
+    'nadam': ('NAdam', False, {}), 'radam': ('RAdam', False, {}),
+    'radamw': ('RAdam', False, {'decoupled_weight_decay': True}), 'adamax': ('Adamax', False, {}),
+    'adagrad': ('Adagrad', False, {'eps': 1e-8}), 'adadelta': ('Adadelta', False, {}),
 }
 
 
