@@ -75,7 +75,7 @@ def timm_backbone(args: argparse.Namespace, **options: Any) -> nn.Module:
     if args.weights == 'pretrained':
         ours = zoo.create_model(args.model, pretrained=True).state_dict()
         body.load_state_dict({key: ours[key] for key in body.state_dict()})
-        timm.utils.freeze_batch_norm_2d(body)             # as zoo does where weights are loaded
+        timm.layers.freeze_batch_norm_2d(body)            # as zoo does where weights are loaded
     return body
 
 
