@@ -80,7 +80,7 @@ class FeatureNet(nn.Module):
             raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
-        self.in_chans, self.output_fmt, self.norm, self.return_dict = network.in_chans, output_fmt, norm, return_dict
+        self.in_chans, self.output_fmt, self.normed, self.return_dict = network.in_chans, output_fmt, norm, return_dict
         self.names = [str(n) for n in (self.feature_info.get(out_map) if isinstance(out_map, str) else out_map)]
         if not (len(chosen) == len(self.names) == len(set(self.names)) if return_dict else isinstance(out_map, str)):
             raise ValueError('out_map is a different name for each map of a dictionary (return_dict=True): there are '
@@ -93,7 +93,7 @@ class FeatureNet(nn.Module):
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
 
     def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
-        maps = self.network.forward_intermediates(x, self.returned, norm=self.norm,
+        maps = self.network.forward_intermediates(x, self.returned, norm=self.normed,
                                                   output_fmt=self.output_fmt, intermediates_only=True)
         return dict(zip(self.names, maps)) if self.return_dict else maps
 
