@@ -5,7 +5,6 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -68,7 +67,8 @@ def create_dataset(spec: Any, split: str | None = None, *, class_map: Any = None
     found = re.fullmatch(r'(.+?)\?((?:\w+=[^&]*&)*\w+=[^&]*)', text)
     if found and not Path(text).exists():
         text, given = found[1], dict(parse_qsl(found[2], keep_blank_values=True))
-        twice = sorted(given.keys() & (options.keys() | {n for n, v in (('split', split), ('class_map', class_map)) if v}))
+        arguments = options | {k: v for k, v in (('split', split), ('class_map', class_map)) if v is not None}
+        twice = sorted(given.keys() & arguments.keys())
         if twice:
             raise ValueError(f'{description}: {", ".join(twice)} is given in the text and as an argument.')
         split, class_map = given.pop('split', split), given.pop('class_map', class_map)
@@ -82,6 +82,8 @@ def _kind(text: str, description: str) -> tuple[str, str]:
     prefix, slash, rest = text.partition('/')
     if slash and rest and prefix in OPENERS:
         return prefix, rest
+    if not text:
+        raise ValueError('The text that names a data set is empty; the folder one is in is \'.\'.')
     path = Path(text)
     if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return SUFFIXES[path.suffix.lower()], text
@@ -90,8 +92,8 @@ def _kind(text: str, description: str) -> tuple[str, str]:
         return ('tar' if entries and all(p.suffix == '.tar' for p in entries) else 'folder'), text
     known = ', '.join(f"'{name}/'" for name in OPENERS)
     if path.is_file():
-        raise ValueError(f'{description}: a file that ends in {path.suffix or "nothing"} is no data set; those that end in '
-                         f'{", ".join(SUFFIXES)} are. Other kinds begin with {known}.')
+        raise ValueError(f'{description}: a file that ends in {path.suffix or "nothing"} is no data set; those that '
+                         f'end in {", ".join(SUFFIXES)} are. Other kinds begin with {known}.')
     around = path.parent if path.parent.is_dir() else Path()
     close = nearest(path.name, [p.name for p in around.iterdir()], 1)
     meant = f' Did you mean {str(around / close[0])!r}?' if close else ''
@@ -100,7 +102,7 @@ def _kind(text: str, description: str) -> tuple[str, str]:
 
 def _call(module: str, function: str, place: Any, split: str | None, class_map: Any, model: Any, description: str,
           options: dict[str, Any]) -> ImageSource | ImageStream:
-    opener: Callable[..., ImageSource | ImageStream] = getattr(importlib.import_module(f'.{module}', __name__), function)
+    opener = getattr(importlib.import_module(f'.{module}', __name__), function)
     known = {p.name: p for p in inspect.signature(opener).parameters.values() if p.kind is p.KEYWORD_ONLY}
     for name, value in options.items():
         if name not in known:

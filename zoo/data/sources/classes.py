@@ -15,8 +15,8 @@ from ..labels import ImageNetInfo, infer_imagenet_subset, labels_for
 
 FOLDERS, NUMBERS = 'folders', 'numbers'
 SUFFIXES = ('.csv', '.json', '.txt')
-HOW = ("Say which class is which: class_map= a mapping from name to index, a file (.txt: a name a line; .csv; .json), or "
-       "model= a model with class names")
+HOW = ("Say which class is which: class_map= a mapping from name to index, a file (.txt: a name a line; .csv; .json), "
+       "or model= a model with class names")
 
 
 class ClassMap:
@@ -148,11 +148,10 @@ class ClassMap:
             raise ValueError(f"{place}: class_map='folders' numbers folders, and there are none. {HOW}.")
         named = [label for label in labels if self._keyed_by_numbers or not is_number(label)]
         if named and self.mode != 'names':
-            means = 'takes labels as indices, and these are names' if self.mode == NUMBERS else \
+            why = "class_map='numbers' takes labels as indices, and these are names" if self.mode == NUMBERS else \
                 'nothing says which class each is'
-            known = f"class_map='numbers' {means}" if self.mode == NUMBERS else means
-            raise ValueError(f'{place}: {len(named)} label{"s" * (len(named) != 1)} ({shorten(map(str, named))}): {known}. '
-                             f'{HOW}.')
+            raise ValueError(f'{place}: {len(named)} label{"s" * (len(named) != 1)} ({shorten(map(str, named))}): '
+                             f'{why}. {HOW}.')
         indices = self._looked_up(named, place, 'label') | {n: int(n) for n in set(labels) - set(named)}
         self._check_range(indices, place)
         return indices
@@ -172,8 +171,8 @@ class ClassMap:
             raise ValueError(f"{place}: class_map='folders' numbers folders; this numbers its classes itself, which "
                              "class_map='numbers' takes.")
         if self.mode == 'names' and names is not None:
-            indices = self._looked_up(names, place, 'class', " Or class_map='numbers', to take the numbers that the data "
-                                      'set gives its classes.')
+            indices = self._looked_up(names, place, 'class', " Or class_map='numbers', to take the numbers that the "
+                                      'data set gives its classes.')
             self._check_range(indices, place)
             return [indices[name] for name in names]
         if self._keyed_by_numbers and count is not None:
@@ -211,6 +210,17 @@ def is_number(label: str | int) -> bool:
     if isinstance(label, str):
         return bool(re.fullmatch(r'\s*[+-]?\d+\s*', label))
     return hasattr(label, '__index__') and not isinstance(label, bool)
+
+
+def own_index(own: Sequence[int], number: int, where: str) -> int:
+    """The index of a data set's own number `number`, by what `ClassMap.own_indices` returned.
+
+    Raises:
+        ValueError: the data set has no such class; -1 is common where labels are kept back.
+    """
+    if not is_number(number) or not 0 <= number < len(own):
+        raise ValueError(f'{where}: {number!r} is no class; the data set numbers its own 0 to {len(own) - 1}.')
+    return own[number]
 
 
 def read_class_map(file: str | os.PathLike[str]) -> list[tuple[str, int]]:
@@ -256,8 +266,8 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, int]]:
         named = [(names if isinstance(names, list) else [names], int(i)) for i, names in content.items()]
         if all(isinstance(name, str) for names, _ in named for name in names):
             return [(name, i) for names, i in named for name in names]
-    raise ValueError(f'{path}: a class map in JSON is {{name: index}}, a list of names, {{index: name}} or a config with '
-                     f'label_names; got {text[:60].strip()!r}.')
+    raise ValueError(f'{path}: a class map in JSON is {{name: index}}, a list of names, {{index: name}} or a config '
+                     f'with label_names; got {text[:60].strip()!r}.')
 
 
 def _csv_pairs(path: Path, text: str) -> list[tuple[str, int]]:

@@ -45,8 +45,8 @@ def open_folder(place: str, split: str | None, classes: ClassMap, description: s
         others = sorted(os.listdir(root))
         raise FileNotFoundError(f'{root}: no folder and no image in it; there is {shorten(others) or "nothing"}.')
     if not found:
-        raise ValueError(f'{root}: {len(loose)} images ({shorten(loose, 2)}) and no class folder. Images lie in a folder '
-                         'for each class; a flat folder needs a table of paths and labels (.csv or .parquet).')
+        raise ValueError(f'{root}: {len(loose)} images ({shorten(loose, 2)}) and no class folder. Images lie in a '
+                         'folder for each class; a flat folder needs a table of paths and labels (.csv or .parquet).')
     if loose:
         raise ValueError(f'{root}: {len(loose)} images ({shorten(loose, 2)}) lie beside the class folders '
                          f'({shorten(found)}), so their class is not known.')

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face hub, or in its format on disk; by the package `datasets`."""
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from ...spec import refuse
 from ..files import choose_split, shorten
 from .base import ImageSource, ImageStream, Labels, Target
-from .classes import ClassMap
+from .classes import ClassMap, own_index
 from .table import TASKS, numbers, one_each, several
 
 TARGETS = ('label', 'labels', 'target', 'class', 'fine_label')
@@ -22,12 +23,12 @@ class RowSource(ImageSource):
         self.dataset, self._image = dataset.select_columns([image]), image
 
     def name(self, index: int) -> str:
-        """The path that the data set has for the image, after the number of the row; else that alone."""
-        return _name(index, self.dataset[index][self._image])
+        """The number of the row."""
+        return str(index)
 
     def encoded(self, index: int) -> bytes:
         """The image file as it is stored."""
-        return _bytes(self.dataset[index][self._image], self.description, index)
+        return _bytes(self.dataset[index][self._image], f'{self.description}, row {index}')
 
 
 class RowStream(ImageStream):
@@ -39,15 +40,13 @@ class RowStream(ImageStream):
         self.dataset, self._image, self._column, self._encode = dataset, image, column, encode
 
     def __iter__(self) -> Iterator[tuple[str, bytes, Target]]:
-        """`datasets` itself splits the work between the workers of a DataLoader."""
+        """`datasets` itself splits the rows between the workers of a DataLoader, so a row's number is not known: an
+        image without a path is called by the beginning of its SHA-256."""
         for number, row in enumerate(self.dataset):
             if number % self.parts == self.part:
-                cell = row[self._image]
-                name = _name(row[_NUMBER], cell)
-                yield name, _bytes(cell, self.description, row[_NUMBER]), self._encode(row[self._column], name)
-
-
-_NUMBER = 'number of the row'
+                image = _bytes(row[self._image], self.description)
+                name = row[self._image].get('path') or hashlib.sha256(image).hexdigest()[:16]
+                yield name, image, self._encode(row[self._column], f'{self.description}, {name}')
 
 
 def open_huggingface(place: str, split: str | None, classes: ClassMap, description: str, *, config: str | None = None,
@@ -84,7 +83,7 @@ def open_huggingface(place: str, split: str | None, classes: ClassMap, descripti
             found = datasets.load_dataset(place, config, split=choose_split(split, splits, description),
                                           streaming=streaming)
         except (FileNotFoundError, ConnectionError) as error:
-            raise FileNotFoundError(f'{description}: no such data set in a folder or within reach ({error}).') from error
+            raise FileNotFoundError(f'{description}: no such data set in a folder or within reach: {error}') from error
     return open_rows(found, None, classes, description, image=image, target=target, task=task)
 
 
@@ -105,16 +104,11 @@ def open_rows(dataset: Any, split: str | None, classes: ClassMap, description: s
     encode, labels = _encoder(features[target], classes, task, description)
     dataset = dataset.select_columns([image, target]).cast_column(image, datasets.Image(decode=False))
     if isinstance(dataset, datasets.IterableDataset):
-        numbered = dataset.map(_numbered, with_indices=True)
-        return RowStream(numbered, image, target, encode, labels, description)
+        return RowStream(dataset, image, target, encode, labels, description)
     if not len(dataset):
         raise ValueError(f'{description}: the data set has no rows.')
     targets = [encode(cell, f'{description}, row {i}') for i, cell in enumerate(dataset[target])]
     return RowSource(dataset, image, targets, labels, description)
-
-
-def _numbered(row: dict[str, Any], index: int) -> dict[str, Any]:
-    return {_NUMBER: index}
 
 
 class _Encoder:
@@ -126,17 +120,16 @@ class _Encoder:
     def __call__(self, cell: Any, where: str) -> Target:
         if self.task == 'regression':
             return numbers(cell, where)
-        if self.own is not None:
-            cell = [self.own[i] for i in cell] if isinstance(cell, list) else cell if cell is None else self.own[cell]
+        if self.task == 'single' and self.own is not None:
+            return own_index(self.own, cell, where)
         if self.task == 'single':
-            if self.own is not None and cell is not None:
-                return cell
             return one_each([cell], [where], self.classes, where)[0][0]
         if not isinstance(cell, list):
             raise ValueError(f"{where}: {cell!r} is no list of classes, as task='multi' needs.")
         if self.own is None:
             return several([cell], self.classes, where)[0][0]
-        return [float(index in cell) for index in range(self.classes.count)]
+        there = {own_index(self.own, number, where) for number in cell}
+        return [float(index in there) for index in range(self.classes.count)]
 
 
 def _encoder(feature: Any, classes: ClassMap, task: str, description: str) -> tuple[_Encoder, Labels]:
@@ -158,21 +151,16 @@ def _column(name: str | None, usual: list[str], columns: Mapping[str, Any], desc
     if name is None and len(usual) == 1:
         return usual[0]
     if name is None:
-        raise ValueError(f'{description}: {what}= must name the column; there are {len(usual)} that it could be. Columns: '
-                         f'{shorten(columns, 20)}.')
+        raise ValueError(f'{description}: {what}= must name the column; there are {len(usual)} that it could be. '
+                         f'Columns: {shorten(columns, 20)}.')
     if name not in columns:
         raise ValueError(f'{description}: {refuse("column", name, columns)}')
     return name
 
 
-def _name(number: int, cell: Any) -> str:
-    path = (cell or {}).get('path')
-    return f'{number}/{Path(path).name}' if path else str(number)
-
-
-def _bytes(cell: Any, description: str, number: int) -> bytes:
+def _bytes(cell: Any, where: str) -> bytes:
     if cell and cell.get('bytes'):
         return cell['bytes']
     if cell and cell.get('path'):
         return Path(cell['path']).read_bytes()
-    raise OSError(f'{description}, row {number}: there is no image.')
+    raise OSError(f'{where}: there is no image.')

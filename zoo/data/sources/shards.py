@@ -58,8 +58,8 @@ class ShardStream(ImageStream):
         where = f'{shard}: {key}'
         images = [suffix for suffix in members if is_image(f'.{suffix}')]
         if len(images) != 1:
-            raise ValueError(f'{where} has {len(images) or "no"} images; its members are {shorten(members)}. A sample has '
-                             'one.')
+            raise ValueError(f'{where} has {len(images) or "no"} images; its members are {shorten(members)}. A sample '
+                             'has one.')
         cell = self._cell(members, where)
         if self.task == 'regression':
             target = numbers(cell, where)
@@ -147,7 +147,8 @@ def _of_folder(folder: Path, split: str | None) -> list[str]:
                                 f'{shorten(sorted(p.name for p in folder.iterdir())) or "nothing"}.')
     if split is not None:
         words = {path: re.split(r'[-_.]', path.name) for path in shards}
-        word = choose_split(split, sorted({w for ws in words.values() for w in ws if w.isalpha() and w != 'tar'}), folder)
+        known = {word for path in shards for word in words[path] if word.isalpha() and word != 'tar'}
+        word = choose_split(split, sorted(known), folder)
         shards = [path for path in shards if word in words[path]]
     return [str(path) for path in shards]
 

@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[str, list[Any]]:
         try:
             import pyarrow.parquet
         except ImportError as error:
-            raise ImportError(f"{path}: reading Parquet needs pyarrow: pip install 'zoo-image-models[data]'.") from error
+            raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'zoo-image-models[data]'.") from error
         return pyarrow.parquet.read_table(path).to_pydict()
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
@@ -160,8 +160,8 @@ def _check_files(folder: Path, names: Sequence[str], rows: Sequence[int], path: 
     seen: dict[str, int] = {}
     for name, row in zip(names, rows):
         if seen.setdefault(name, row) != row:
-            raise ValueError(f'{path}: {name!r} is in row {seen[name] + 1} and again in row {row + 1}. One row an image; '
-                             "several classes are task='multi'.")
+            raise ValueError(f'{path}: {name!r} is in row {seen[name] + 1} and again in row {row + 1}. One row an '
+                             "image; several classes are task='multi'.")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f'{path}: {len(missing)} of {len(names)} images are not under {folder}: '
@@ -197,8 +197,9 @@ def _flags(values: Sequence[Sequence[Any]], where: Sequence[str], names: list[st
 def _split_cell(cell: Any, separator: str) -> list[Any]:
     if isinstance(cell, (list, tuple)):
         return list(cell)
-    parts = [part.strip() for part in cell.split(separator)] if isinstance(cell, str) else [] if cell is None else [cell]
-    return [part for part in parts if part != '']
+    if not isinstance(cell, str):
+        return [] if cell is None else [cell]
+    return [part.strip() for part in cell.split(separator) if part.strip()]
 
 
 def _is_fraction(cell: Any) -> bool:

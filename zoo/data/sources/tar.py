@@ -98,8 +98,8 @@ def open_tar(place: str, split: str | None, classes: ClassMap, description: str)
     found = _below(found, None if root.is_dir() else split, root)
     flat = [parts[-1] for parts, _ in found if len(parts) == 1]
     if flat:
-        raise ValueError(f'{root}: {len(flat)} of {len(found)} images ({shorten(flat, 2)}) lie in no class folder. Images '
-                         "with labels beside them, as WebDataset has them, are opened by 'wds/'.")
+        raise ValueError(f'{root}: {len(flat)} of {len(found)} images ({shorten(flat, 2)}) lie in no class folder. '
+                         "Images with labels beside them, as WebDataset has them, are opened by 'wds/'.")
     found.sort()
     indices = classes.folder_indices({parts[0] for parts, _ in found}, str(root))
     return TarSource(files, ['/'.join(parts) for parts, _ in found], [piece for _, piece in found],
@@ -114,7 +114,8 @@ def _listed(path: Path, number: int) -> Iterator[tuple[tuple[str, ...], Piece]]:
         yield from _members(file, path, number, ())
 
 
-def _members(file: BinaryIO, path: Path, number: int, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Piece]]:
+def _members(file: BinaryIO, path: Path, number: int, above: tuple[str, ...],
+             ) -> Iterator[tuple[tuple[str, ...], Piece]]:
     base = file.tell()
     try:
         with tarfile.open(fileobj=file, mode='r:', tarinfo=CheckedMember) as tar:

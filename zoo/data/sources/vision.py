@@ -10,7 +10,7 @@ from typing import Any
 from ...spec import refuse
 from ..files import choose_split, shorten
 from .base import ImageSource, Labels
-from .classes import ClassMap, is_number
+from .classes import ClassMap, is_number, own_index
 
 TWO = ('train', 'test')
 THREE = ('train', 'val', 'test')
@@ -119,9 +119,11 @@ def open_items(dataset: Any, split: str | None, classes: ClassMap, description: 
         if names is None:
             indices = classes.label_indices(dict.fromkeys(targets), description)
             targets = [indices[target] for target in targets]
+        else:
+            targets = [own_index(range(len(names)), t, f'{description}, item {i}') for i, t in enumerate(targets)]
         labels = Labels('single', classes.count or (len(names) if names else None), classes.names or names)
     else:
-        targets = [own[target] for target in targets]
+        targets = [own_index(own, target, f'{description}, item {i}') for i, target in enumerate(targets)]
         labels = Labels('single', classes.count, classes.names)
     return VisionSource(dataset, targets, labels, description, prefix or type(dataset).__name__.lower())
 
@@ -141,8 +143,8 @@ def _targets(dataset: Any) -> list[Any]:
 
 def _as_png(image: Any, name: str) -> bytes:
     if not hasattr(image, 'save'):
-        raise ValueError(f"{name}: an image is one of Pillow's, or the bytes of a file; got {type(image).__name__}. Open "
-                         'the data set without a transform.')
+        raise ValueError(f"{name}: an image is one of Pillow's, or the bytes of a file; got {type(image).__name__}. "
+                         'Open the data set without a transform.')
     file = io.BytesIO()
     image.save(file, format='PNG', compress_level=1)
     return file.getvalue()
