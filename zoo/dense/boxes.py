@@ -20,9 +20,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
+from ..data.files import choose_split
 from ..data.images import load_image
 from ..spec import refuse
-from .files import checked_classes, choose_split, images_by_stem, read_split
+from .files import checked_classes, images_by_stem, read_split
 
 Place: TypeAlias = str | os.PathLike[str]
 Target: TypeAlias = dict[str, Any]

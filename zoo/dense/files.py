@@ -1,12 +1,10 @@
 """What readers of data sets share: images by their stem, the splits of VOC-format folders, names of classes."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..spec import nearest
-
-IMAGE_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
+from ..data.files import IMAGE_SUFFIXES, choose_split, is_image
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
@@ -20,7 +18,7 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
         raise FileNotFoundError(f'{folder}: there is no such folder.')
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if is_image(path.name):
             if path.stem in found:
                 raise ValueError(f'{folder}: {found[path.stem].name} and {path.name} have the same stem; keep one.')
             found[path.stem] = path
@@ -48,23 +46,6 @@ def read_split(folder: Path, split: str | None) -> list[str]:
         if lines and all(len(line) == 1 for line in lines):
             splits[path.stem] = [line[0] for line in lines]
     return splits[choose_split(split, splits, folder)]
-
-
-def choose_split(split: str | None, splits: Iterable[str], place: Path) -> str:
-    """`split`, or the only one there is if None.
-
-    Raises:
-        ValueError: it is not among `splits`, or there are several to choose from; the message lists them.
-    """
-    splits = list(splits)
-    if split is None and len(splits) == 1:
-        return splits[0]
-    if split in splits:
-        return split
-    got = 'no split was chosen' if split is None else f'there is no split {split!r}'
-    close = nearest(split, splits, 1) if split else []
-    hint = f' Did you mean {close[0]!r}?' if close else ''
-    raise ValueError(f'{place}: {got}; there are: {", ".join(splits) or "none"}.{hint}')
 
 
 def checked_classes(classes: Sequence[str]) -> list[str]:
