@@ -28,7 +28,7 @@ MAY_IMPORT = {
     'data': {'spec'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
-    'benchmarking': {'factory', 'pretrained', 'registry', 'spec'},
+    'benchmarking': {'factory', 'registry', 'spec'},
     'cli': {'benchmarking', 'tables', 'profiling', 'dense', 'data', 'factory', 'pretrained', 'registry', 'results', 'spec'},
     '__main__': {'cli'},
     '__init__': {'spec'},                                       # everything else by name, when first used

@@ -24,16 +24,17 @@ DETAILS = (TEXT - {'model'}) | {'crop_pct'}                      # columns shown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo results` to its parser."""
     parser.add_argument('tables', nargs='*', default=['imagenet'], metavar='TABLE',
-                        help='tables of zoo (imagenet, imagenet-real, imagenet-v2, imagenet-a, imagenet-r, imagenet-sketch, '
-                             'speed-gpu, speed-cpu, measured/…) or CSV files; those after the first stand beside it, '
-                             "their columns called 'TABLE.COLUMN' (default: imagenet)")
+                        help='tables of zoo (imagenet, imagenet-real, imagenet-v2, imagenet-a, imagenet-r, '
+                             'imagenet-sketch, speed-gpu, speed-cpu, measured/…) or CSV files; those after the first '
+                             "stand beside it, their columns called 'TABLE.COLUMN' (default: imagenet)")
     rows = parser.add_argument_group('which rows')
     rows.add_argument('--model', action='append', metavar='PATTERN',
                       help='names or wildcards, with or without a tag; may be repeated')
     rows.add_argument('--max-params', type=float, metavar='M', help='at most so many millions of parameters')
     rows.add_argument('--max-gmacs', type=float, metavar='G', help='at most so many billions of multiply-adds')
     rows.add_argument('--where', action='append', default=[], metavar='CONDITION',
-                      help="'COLUMN SIGN VALUE' with < <= > >= = != or ~ for a wildcard, as in 'top1 > 75'; may be repeated")
+                      help="'COLUMN SIGN VALUE' with < <= > >= = != or ~ for a wildcard, as in 'top1 > 75'; "
+                           'may be repeated')
     rows.add_argument('--pareto', action='store_true', help='only rows that none beats in both --x and --y')
     rows.add_argument('--sort', metavar='COLUMN', help='best first: the least of costs, the most of all else')
     rows.add_argument('--reverse', action='store_true', help='with --sort, worst first')
@@ -47,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument('--json', action='store_true', help='print one JSON array')
     kind.add_argument('--plot', type=Path, metavar='FILE', help='draw --y against --x into a .png, .svg or .pdf file')
     kind.add_argument('--html', type=Path, metavar='FILE', help='write one page to explore them in a browser, offline')
-    kind.add_argument('--check', action='store_true', help='measure the rows of measured tables again by their commands, '
-                      'and say which differ; the status is 1 if any does')
+    kind.add_argument('--check', action='store_true', help='measure the rows of measured tables again by their '
+                      'commands, and say which differ; the status is 1 if any does')
     shown.add_argument('--x', default='param_count', metavar='COLUMN',
                        help='across (default: %(default)s; also gmacs, gpu_img_per_sec, …)')
     shown.add_argument('--y', default='top1', metavar='COLUMN', help='up (default: %(default)s)')
@@ -58,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show, draw, write or check the rows chosen; the status is 1 if there is none."""
-    rows = [row for table in args.tables for row in tables.read(find(table))] if args.check else tables.load(args.tables)
+    if args.check:
+        rows = [row for table in args.tables for row in tables.read(find(table))]
+    else:
+        rows = tables.load(args.tables)
     total = len(rows)
     rows = _chosen(rows, args)
     if not rows:
@@ -72,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         front = draw(rows, args.plot, args.x, args.y, title)
         print(f'{args.plot}: {len(rows)} rows; on the Pareto front {", ".join(row["model"] for row in front)}')
     elif args.html:
-        args.html.write_text(page(rows, _with_origin(rows, args.columns), f'Results: {title}', args.x, args.y), encoding='utf-8')
+        text = page(rows, _with_origin(rows, args.columns), f'Results: {title}', args.x, args.y)
+        args.html.write_text(text, encoding='utf-8')
         print(f'{args.html}: {len(rows)} rows')
     elif args.compare:
         print(_side_by_side(rows, _columns(rows, args.columns)))
@@ -117,7 +122,7 @@ def _of(rows: list[Row], model: str) -> list[Row]:
 def _columns(rows: list[Row], asked: str | None) -> list[str]:
     known = columns(rows)
     if asked is None:
-        return [c for c in known if c.rpartition('.')[2] not in DETAILS]
+        return [c for c in known if c.rpartition('.')[2] not in DETAILS and not c.endswith(('_p10', '_p90'))]
     chosen = [column.strip() for column in asked.split(',')]
     for column in chosen:
         check_column(rows, column)

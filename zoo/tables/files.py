@@ -76,11 +76,11 @@ def _read_text(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise FileNotFoundError(f'There is no table {str(path)!r}.')
     with path.open(newline='', encoding='utf-8') as file:
         reader = csv.DictReader(file, restval='')
-        rows = list(reader)
+        columns, rows = list(reader.fieldnames or ()), list(reader)
     for number, row in enumerate(rows, 2):
         if None in row:
-            raise ValueError(f'{path}: row {number} has more cells than the {len(reader.fieldnames)} columns.')
-    return list(reader.fieldnames or ()), rows
+            raise ValueError(f'{path}: row {number} has more cells than the {len(columns)} columns.')
+    return columns, rows
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

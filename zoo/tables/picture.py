@@ -8,7 +8,8 @@ from .files import Row
 from .query import lower_is_better, pareto
 
 LABELS = {'param_count': 'parameters (millions)', 'gmacs': 'multiply-adds (billions)',
-          'macts': 'activations (millions)', 'img_size': 'image side (pixels)', 'top1': 'top-1 (%)', 'top5': 'top-5 (%)',
+          'macts': 'activations (millions)', 'img_size': 'image side (pixels)',
+          'top1': 'top-1 (%)', 'top5': 'top-5 (%)',
           'gpu_img_per_sec': 'published images a second, GPU', 'cpu_img_per_sec': 'published images a second, CPU'}
 
 
@@ -22,6 +23,7 @@ def draw(rows: Sequence[Row], path: str | Path, x: str = 'param_count', y: str =
         ImportError: matplotlib is not installed.
     """
     try:
+        import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -49,5 +51,6 @@ def draw(rows: Sequence[Row], path: str | Path, x: str = 'param_count', y: str =
     axes.set(xlabel=LABELS.get(x, x), ylabel=LABELS.get(y, y), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right' if lower_is_better(x) else 'lower left')
-    figure.savefig(path, dpi=150)
+    with matplotlib.rc_context({'svg.fonttype': 'none'}):           # text stays text
+        figure.savefig(path, dpi=150)
     return front

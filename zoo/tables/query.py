@@ -49,7 +49,8 @@ def _meets(cell: Any, sign: str, text: str, condition: str) -> bool:
     try:
         return COMPARISONS[sign](float(cell), float(text))
     except ValueError:
-        raise ValueError(f'The condition {condition!r} compares {cell!r} with {text!r}; {sign} is for numbers.') from None
+        raise ValueError(f'The condition {condition!r} compares {cell!r} with {text!r}; '
+                         f'{sign} is for numbers.') from None
 
 
 def check_column(rows: Sequence[Row], column: str, number: bool = False) -> None:
