@@ -111,7 +111,7 @@ def test_rows_of_a_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert row['img_per_sec'] == pytest.approx(row['batch_size'] / row['latency_ms'] * 1e3, rel=1e-3)
         assert row['command'].startswith('zoo benchmark test_efficientnet --batch-size 1 2')
         assert tables.kind(row) == 'measured' and row['img_size'] == 64 and row['device'] == 'cpu'
-    assert main(['results', str(path), '--where', 'library = zoo', '--sort', 'img_per_sec', '--columns', 'batch_size']) == 0
+    assert main(['results', str(path), '--where', 'library = zoo', '--sort', 'img_per_sec']) == 0
 
 
 def test_figures_for_people(capsys: pytest.CaptureFixture[str]) -> None:
