@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser(arguments).parse_args(arguments)
-    args.command_line = shlex.join(['zoo', *arguments])             # measured rows carry it
+    if 'command_line' in args:                                      # for rows that carry what made them
+        args.command_line = shlex.join(['zoo', *arguments])
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('default', 'The model name', DeprecationWarning)

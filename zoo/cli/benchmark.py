@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='run the same network of this library in turn, and print how many times as much it takes')
     parser.add_argument('--results-file', type=Path, metavar='FILE.csv', help='add the rows to this table')
     parser.add_argument('--json', action='store_true', help='print one JSON object a line for each row')
+    parser.set_defaults(command_line='')
 
 
 def run(args: argparse.Namespace) -> int:

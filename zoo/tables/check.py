@@ -13,7 +13,8 @@ from .files import Row, read
 
 AGAIN = ('validate',)                                       # subcommands whose figures come out the same again
 IDENTITY = frozenset(('model', 'tag', 'img_size'))
-TIMES = ('_ms', '_per_sec', '_mib', '_seconds')
+CIRCUMSTANCES = frozenset(('command', 'zoo', 'torch', 'device', 'machine', 'date', 'batch_size'))
+TIMES = ('_per_second', '_per_sec', '_seconds')
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def run_again(command: str, results_file: Path) -> str | None:
 def check(rows: Sequence[Row], tolerance: float = 0.0, run: Callable[[str, Path], str | None] = run_again,
           ) -> Iterator[Verdict]:
     """Measures the rows again, each command once, and compares: figures may differ by `tolerance`, words (the data's
-    digest, interpolation …) not at all. Times, speeds and memory are not compared.
+    digest, interpolation …) not at all. Speeds and what tells where and when are not compared.
 
     Raises:
         ValueError: a row that carries no command.
@@ -78,10 +79,9 @@ def _compare(row: Row, fresh: Sequence[Row], tolerance: float) -> Verdict:
     again = next((other for other in fresh if all(other.get(c) == row.get(c) for c in IDENTITY)), None)
     if again is None:
         return Verdict(_name(row), 'failed', (f'the command gave no row of this model at {row.get("img_size")}',))
-    ignored = IDENTITY | {'command', 'zoo', 'torch', 'device', 'machine', 'date'}
     details = []
     for column in row:
-        if column in ignored or column.endswith(TIMES):
+        if column in IDENTITY | CIRCUMSTANCES or column.endswith(TIMES):
             continue
         was, now = row[column], again.get(column)
         numbers = isinstance(was, (int, float)) and isinstance(now, (int, float))
