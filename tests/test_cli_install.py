@@ -13,7 +13,8 @@ from zoo.cli import COMMANDS
 ROOT = Path(__file__).parent.parent
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / 'setup.cfg')
-TABLES = sorted((ROOT / 'results' / 'published').glob('*.csv'))
+TABLES = sorted((ROOT / 'results' / 'published').glob('imagenet*.csv'))
+SPEEDS = sorted((ROOT / 'results' / 'published').glob('speed-*.csv'))
 
 
 def words(section: str, key: str) -> list[str]:
@@ -48,6 +49,17 @@ def test_published_tables_are_sound(table: Path) -> None:
     keys = {(row['model'], row['img_size'], row['crop_pct']) for row in rows}
     assert len(keys) == len(rows)
     assert all(0 < float(row['top1']) < float(row['top5']) <= 100 and row['source'] for row in rows)
+
+
+@pytest.mark.parametrize('table', SPEEDS, ids=lambda table: table.stem)
+def test_published_speeds_are_sound(table: Path) -> None:
+    with table.open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 100 and {row['model'] for row in rows} <= set(zoo.list_models())
+    assert len({(row['model'], row['img_size']) for row in rows}) == len(rows)
+    assert len({(row['device'], row['precision']) for row in rows}) == 1 and all(row['source'] for row in rows)
+    for row in rows:
+        assert float(row['img_per_sec']) * float(row['batch_ms']) == pytest.approx(1e3 * int(row['batch_size']), rel=0.01)
 
 
 def test_published_lines_name_models_there_are() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ COMMANDS = {
     'predict': ('zoo.cli.predict', 'name what photographs show'),
     'detect': ('zoo.cli.detect', 'draw boxes around what photographs show'),
     'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
+    'results': ('zoo.cli.results', 'choose, compare, draw and check models by published and measured figures'),
+    'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError)
@@ -33,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser(arguments).parse_args(arguments)
+    if 'command_line' in args:                                      # for rows that carry what made them
+        args.command_line = shlex.join(['zoo', *arguments])
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('default', 'The model name', DeprecationWarning)

@@ -1,0 +1,58 @@
+"""Writes results/architectures.csv: parameters, multiply-adds and activations of every architecture.
+
+    python benchmarks/architecture_table.py [MODEL ...]
+
+One line for each architecture and image size that a published table or a record of weights names, as `zoo.profile`
+counts them, with the classes of the default weights. With MODELs, only their lines are made again.
+"""
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+import zoo
+
+RESULTS = Path(__file__).parent.parent / 'results'
+TABLE = RESULTS / 'architectures.csv'
+
+
+def sizes() -> dict[str, set[int]]:
+    """Architecture -> the sides in pixels of the square images that tables and records name."""
+    found = defaultdict(set)
+    for table in (RESULTS / 'published').glob('*.csv'):
+        with table.open(newline='') as file:
+            for row in csv.DictReader(file):
+                found[row['model'].partition('.')[0]].add(int(row['img_size']))
+    for name in zoo.list_models(include_tags=True):
+        cfg = zoo.get_pretrained_cfg(name)
+        found[cfg.architecture] |= {size[1] for size in (cfg.input_size, cfg.test_input_size) if size}
+    return found
+
+
+def main() -> None:
+    names, wanted = zoo.list_models(), sizes()
+    kept = {}
+    if sys.argv[1:]:
+        with TABLE.open(newline='') as file:
+            kept = {(row['model'], int(row['img_size'])): row for row in csv.DictReader(file)}
+    for name in tqdm(sys.argv[1:] or names):
+        for size in wanted[name]:
+            with torch.device('meta'):
+                fixed = zoo.get_pretrained_cfg(name).fixed_input_size
+                model = zoo.create_model(name, **({'img_size': size} if fixed else {}))
+            cost = zoo.profile(model, size)
+            kept[name, size] = {'model': name, 'img_size': size, 'param_count': round(cost.params / 1e6, 3),
+                                'gmacs': round(cost.gmacs, 4), 'macts': round(cost.macts, 3)}
+    with TABLE.open('w', newline='') as file:
+        writer = csv.DictWriter(file, ['model', 'img_size', 'param_count', 'gmacs', 'macts'], lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(kept[key] for key in sorted(kept, key=lambda key: (names.index(key[0]), key[1])))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,194 @@
+"""`zoo benchmark`: how fast networks run, train and load here, and how much memory they take."""
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import zoo
+from zoo import benchmarking, tables
+from zoo.benchmarking import Setup
+from zoo.benchmarking.networks import PEERS
+from zoo.cli import say
+from zoo.cli.images import choose_device, positive
+from zoo.cli.results import grid
+from zoo.spec import refuse
+
+MEASURES = ('latency', 'memory', 'train', 'load')
+Row = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo benchmark` to its parser."""
+    parser.add_argument('models', nargs='+', metavar='MODEL',
+                        help="names, or wildcards in quotes: 'tf_efficientnet_lite*'")
+    parser.add_argument('--measure', nargs='+', choices=MEASURES, default=['latency', 'memory'], metavar='WHAT',
+                        help=f'any of {" ".join(MEASURES)} (default: latency memory); memory is also that of training '
+                             'where train is measured')
+    parser.add_argument('--batch-size', nargs='+', type=positive, default=[1], metavar='N',
+                        help='one or more (default: 1)')
+    parser.add_argument('--img-size', type=positive, metavar='S',
+                        help="side of the square images in pixels (default: the record's)")
+    parser.add_argument('--device', help="'cpu', 'cuda', 'mps' … (default: an accelerator if there is one)")
+    parser.add_argument('--precision', choices=list(benchmarking.PRECISIONS), default='fp32',
+                        help='bf16 and fp16 are automatic mixed precision (default: fp32)')
+    parser.add_argument('--channels-last', action='store_true', help='images and weights in NHWC layout')
+    parser.add_argument('--compile', action='store_true', help='with torch.compile; on the CPU, memory is '
+                                                               'then also that of the compiler')
+    parser.add_argument('--threads', type=positive, metavar='N', help="of the CPU (default: PyTorch's)")
+    parser.add_argument('--warmup', type=_whole, default=5, metavar='N',
+                        help='untimed runs first (default: %(default)s)')
+    parser.add_argument('--repeats', type=positive, default=20, metavar='N', help='timed runs (default: %(default)s)')
+    parser.add_argument('--against', choices=PEERS,
+                        help='run the same network of this library in turn, and print how many times as much it takes')
+    parser.add_argument('--results-file', type=Path, metavar='FILE.csv', help='add the rows to this table')
+    parser.add_argument('--json', action='store_true', help='print one JSON object a line for each row')
+    parser.set_defaults(command_line='')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure each model at each batch size and print the figures; the status is 1 if memory ran out for any."""
+    device = str(choose_device(args.device))
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    names = _names(args.models)
+    if args.against:
+        for name in names:
+            benchmarking.same_network(name, args.against)
+    origin = tables.provenance(args.command_line, device)
+    failed = 0
+    for name in names:
+        size = args.img_size or zoo.get_pretrained_cfg(name).input_size[1]
+        load = _load(Setup('zoo', name, size, 1, device), args) if 'load' in args.measure else {}
+        for batch_size in args.batch_size:
+            setup = Setup('zoo', name, size, batch_size, device, args.precision, args.channels_last, args.compile)
+            try:
+                rows = _measure(setup, args)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                say(f'{name}: memory ran out at batch size {batch_size}')
+                failed += 1
+                continue
+            rows = [row | load.get(row['library'], {}) | {'threads': torch.get_num_threads()} | origin for row in rows]
+            if args.results_file:
+                tables.append(args.results_file, rows)
+            print('\n'.join(map(json.dumps, rows)) if args.json else _text(rows), flush=True)
+    return 1 if failed else 0
+
+
+def _names(patterns: list[str]) -> list[str]:
+    """The models that names and wildcards mean, each once.
+
+    Raises:
+        ValueError: one means none; the message gives the nearest.
+    """
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        names = zoo.list_models(pattern) or zoo.list_models(pattern, include_tags=True)
+        if not names and not zoo.is_model(pattern):
+            raise ValueError(refuse('Model', pattern, zoo.list_models()))
+        found |= dict.fromkeys(names or [pattern])
+    return list(found)
+
+
+def _measure(setup: Setup, args: argparse.Namespace) -> list[Row]:
+    """A row for zoo and one for the peer, if there is one."""
+    setups = [setup, *([replace(setup, library=args.against)] if args.against else [])]
+    rows = [_described(each) for each in setups]
+    works = {'latency': benchmarking.inference, 'train': benchmarking.training}
+    for measure, work in works.items():
+        if measure in args.measure:
+            runs = [work(each) for each in setups]
+            timings = benchmarking.in_turn(runs, setup.device, args.warmup, args.repeats)
+            _enter(rows, measure, timings)
+            for row, timing in zip(rows, timings):
+                column = 'img_per_sec' if measure == 'latency' else 'train_img_per_sec'
+                row[column] = _short(setup.batch_size / timing.median)
+            del runs
+    if 'memory' in args.measure:
+        for train in [False, *([True] if 'train' in args.measure else [])]:
+            peaks = [benchmarking.peak_memory(each, train) for each in setups]
+            for row, peak in zip(rows, peaks):
+                row['train_peak_mib' if train else 'peak_mib'] = _short(peak)
+            if args.against:
+                rows[0]['train_memory_ratio' if train else 'memory_ratio'] = _short(peaks[1] / peaks[0])
+    return rows
+
+
+def _load(setup: Setup, args: argparse.Namespace) -> dict[str, Row]:
+    """Library -> its columns about the time from a file of weights on disk to the network on the device."""
+    setups = [setup, *([replace(setup, library=args.against)] if args.against else [])]
+    rows: list[Row] = [{} for _ in setups]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [benchmarking.loading(each, Path(folder)) for each in setups]
+        _enter(rows, 'load', benchmarking.in_turn(runs, setup.device, 1, args.repeats))
+    return {each.library: row for each, row in zip(setups, rows)}
+
+
+def _enter(rows: list[Row], measure: str, timings: list[benchmarking.Timing]) -> None:
+    """Milliseconds into the rows, and into zoo's how many times as long the peer takes."""
+    for row, timing in zip(rows, timings):
+        row |= {f'{measure}_ms': _short(timing.median * 1e3), f'{measure}_ms_p10': _short(timing.p10 * 1e3),
+                f'{measure}_ms_p90': _short(timing.p90 * 1e3)}
+    if len(timings) == 2:
+        rows[0][f'{measure}_ratio'] = _short(benchmarking.ratio(*timings))
+
+
+def _described(setup: Setup) -> Row:
+    with torch.device('meta'):
+        fixed = zoo.get_pretrained_cfg(setup.name).fixed_input_size
+        model = zoo.create_model(setup.name, **({'img_size': setup.img_size} if fixed else {}))
+    cost = zoo.profile(model, setup.img_size)
+    architecture, tag = zoo.split_model_name_tag(setup.name)
+    return {'model': architecture, 'tag': tag, 'library': setup.library, 'img_size': setup.img_size,
+            'batch_size': setup.batch_size, 'precision': setup.precision, 'channels_last': int(setup.channels_last),
+            'compiled': int(setup.compiled), 'param_count': round(cost.params / 1e6, 3),
+            'gmacs': round(cost.gmacs, 4), 'macts': round(cost.macts, 3)}
+
+
+def _text(rows: list[Row]) -> str:
+    """The rows of one setup for people to read."""
+    first = rows[0]
+    title = (f'{first["model"]}{"." * bool(first["tag"])}{first["tag"]}  {first["img_size"]} pixels  '
+             f'batch {first["batch_size"]}  {first["precision"]}  {first["device"]}')
+    lines = [['', *(row['library'] for row in rows), *(['ratio'] if len(rows) == 2 else [])]]
+    for measure in ('latency', 'train', 'load'):
+        if f'{measure}_ms' in first:
+            lines.append([f'{measure} ms (p10, p90)', *(_spread(row, measure) for row in rows),
+                          *([f'{first[f"{measure}_ratio"]:.2f}'] if len(rows) == 2 else [])])
+    for label, column, compared in (('images a second', 'img_per_sec', None),
+                                    ('images a second, training', 'train_img_per_sec', None),
+                                    ('peak memory MiB', 'peak_mib', 'memory_ratio'),
+                                    ('peak memory MiB, training', 'train_peak_mib', 'train_memory_ratio')):
+        if column in first:
+            lines.append([label, *(f'{row[column]:.5g}' for row in rows),
+                          *([f'{first[compared]:.2f}' if compared else ''] if len(rows) == 2 else [])])
+    return f'{title}\n{grid(lines, [False] + [True] * len(lines[0]))}\n'
+
+
+def _spread(row: Row, measure: str) -> str:
+    middle, low, high = (row[f'{measure}_ms{end}'] for end in ('', '_p10', '_p90'))
+    return f'{middle:.4g} ({low:.4g}, {high:.4g})'
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on an accelerator or on the CPU, or the system ended the process that tried."""
+    return isinstance(error, (torch.OutOfMemoryError, BrokenProcessPool)) or "can't allocate memory" in str(error)
+
+
+def _short(value: float) -> float:
+    """Five digits of it."""
+    return float(f'{value:.5g}')
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number')
+    return int(text)
