@@ -27,7 +27,9 @@ MAY_IMPORT = {
     'profiling': {'spec'},
     'data': {'spec'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
-    'cli': {'dense', 'data', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec'},
+    'evaluation': {'data', 'spec'},
+    'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
+            'tables'},
     '__main__': {'cli'},
     '__init__': {'spec'},                                       # everything else by name, when first used
 }

@@ -21,6 +21,7 @@ COMMANDS = {
     'predict': ('zoo.cli.predict', 'name what photographs show'),
     'detect': ('zoo.cli.detect', 'draw boxes around what photographs show'),
     'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
+    'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError)
