@@ -160,8 +160,11 @@ def _data(args: argparse.Namespace) -> str:
 
 def _build(args: argparse.Namespace, name: str) -> nn.Module:
     options = {key: _literal(value) for key, value in map(_pair, args.model_kwargs)}
-    model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
-                             num_classes=args.num_classes, in_chans=args.in_chans, **options)
+    try:
+        model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
+                                 num_classes=args.num_classes, in_chans=args.in_chans, **options)
+    except TypeError as error:
+        raise ValueError(f'--model-kwargs: {error}') from error
     if not model.num_classes:
         raise ValueError(f'{name} gives embeddings, not classes: there is nothing to compare with labels.')
     return model.eval()

@@ -33,7 +33,7 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
     """Puts every batch normalisation of statistics that stand still into the convolution it directly follows, in place.
 

@@ -5,16 +5,18 @@ formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path,
 """
 from __future__ import annotations
 
+import functools
 import io
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torchvision.io
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from ..data import create_transform, load_image
 from ..spec import refuse
@@ -61,7 +63,13 @@ class Preprocess:
             ValueError: it cannot be read.
         """
         image = decode_fast(encoded) if self.decoder == 'fast' else None
-        return self.transform(load_image(io.BytesIO(encoded))) if image is None else self.resize_and_cut(image)
+        if image is not None:
+            return self.resize_and_cut(image)
+        file = io.BytesIO(encoded)
+        try:
+            return self.transform(load_image(file))
+        except ValueError as error:                 # who calls knows the name
+            raise ValueError(str(error).replace(f'{file}: ', '').replace(f' {file}', '')) from error
 
     def resize_and_cut(self, image: Tensor) -> Tensor:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width)."""
@@ -127,11 +135,8 @@ def decode_fast(encoded: bytes) -> Tensor | None:
     refuse: other formats, four channels, broken files."""
     if jpeg_channels(encoded) not in (1, 3):
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')             # the bytes cannot be written to, and are not
-        data = torch.frombuffer(encoded, dtype=torch.uint8)
     try:
-        return decode_jpeg(data, mode=ImageReadMode.RGB)
+        return _decode_jpeg(encoded)
     except RuntimeError:
         return None
 
@@ -154,6 +159,24 @@ def jpeg_channels(encoded: bytes) -> int | None:
     return None
 
 
+def _decode_jpeg(encoded: bytes) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')             # of bytes that cannot be written to, and of torchvision's plans
+        data = torch.frombuffer(encoded, dtype=torch.uint8)
+        return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
+
+
+@functools.cache
+def has_jpeg_decoder() -> bool:
+    """Whether this torchvision decodes JPEG: it may be built without, and later ones leave it to another package."""
+    file = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(file, 'JPEG')
+    try:
+        return _decode_jpeg(file.getvalue()).shape == (3, 8, 8)
+    except (AttributeError, RuntimeError):
+        return False
+
+
 def _obstacle(config: Mapping[str, Any]) -> str | None:
     """What of the settings the fast path does not serve."""
     if config['input_size'][0] != 3:
@@ -164,4 +187,6 @@ def _obstacle(config: Mapping[str, Any]) -> str | None:
         return f'crop mode {config["crop_mode"]!r} (it has {", ".join(FAST_CROPS)})'
     if config['crop_pct'] > 1:
         return f'crop_pct {config["crop_pct"]}, which pads'
+    if not has_jpeg_decoder():
+        return 'anything without a JPEG decoder in torchvision'
     return None

@@ -156,7 +156,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         metrics.gather()
         found: list[Any] = [None] * parts
         dist.all_gather_object(found, unreadable)
-        unreadable = [one for part in found for one in part]
+        unreadable = sorted(one for part in found for one in part)
         _check_readable(unreadable, max_unreadable)
     if total is not None and metrics.seen + len(unreadable) != total:
         raise RuntimeError(f'The source has {total} images; {metrics.seen} were counted and {len(unreadable)} were '
