@@ -475,6 +475,20 @@ def test_the_last_batch_of_a_compiled_network_is_filled_up() -> None:
     assert shapes == [4]
 
 
+def test_a_cpu_is_given_few_large_images_at_once() -> None:
+    shapes = []
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        shapes.append(len(x))
+        return x.mean((2, 3))
+
+    forward = Forward(model, Normalize((0.0,), (1.0,)), torch.device('cpu'), 6)
+    small, large = (torch.randint(0, 256, (7, 3, side, side), dtype=torch.uint8) for side in (8, 300))
+    for levels in (small, large):
+        torch.testing.assert_close(forward(levels), levels.float().mean((2, 3)) / 255, atol=1e-4, rtol=0)
+    assert shapes[:2] == [6, 1] and 1 <= max(shapes[2:]) < 6 and sum(shapes[2:]) == 7
+
+
 def test_the_effect_of_the_decoder_is_measured(source: Source) -> None:
     effect = decoder_effect(Colours(), source, CONFIG, images=6, batch_size=4)
     assert effect['images'] == 6 and effect['changed'] == 0 and effect['top1_fast'] == effect['top1_pillow']

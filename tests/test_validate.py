@@ -88,8 +88,8 @@ def test_the_screen_and_the_row(checkpoint: list[str], tmp_path: Path, capsys: p
     assert (row['samples'], row['unreadable'], row['img_size'], row['crop_pct']) == ('12', '0', '64', '0.9')
     assert (row['data'], row['data_digest'], row['precision']) == ('photos', '12 images', 'float32')
     assert sorted(row['command'].split()) == sorted(
-        'zoo validate photos --model mobilenetv2_035 --workers 0 --img-size 64 --crop-pct 0.9 --batch-size 5 --device cpu '
-        f'--checkpoint {checkpoint[-1]}'.split())
+        'zoo validate photos --model mobilenetv2_035 --workers 0 --img-size 64 --crop-pct 0.9 --batch-size 5 --device '
+        f'cpu --checkpoint {checkpoint[-1]}'.split())
     assert float(row['param_count']) == pytest.approx(1.68, abs=0.01)
 
 

@@ -116,18 +116,29 @@ class Normalize:
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32,
                  channels_last: bool = False) -> None:
-        self.mean = torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1)
-        self.scale = torch.tensor(std, dtype=torch.float32).mul(255).reciprocal().view(1, -1, 1, 1)
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        self.factors = scale, -255 * torch.tensor(mean, dtype=torch.float64) * scale
         self.dtype = dtype
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._buffer = torch.empty(0)
 
     def __call__(self, levels: Tensor) -> Tensor:
         if self._buffer.shape != levels.shape or self._buffer.device != levels.device:
-            self.mean, self.scale = self.mean.to(levels.device), self.scale.to(levels.device)
-            self._buffer = torch.empty(levels.shape, device=levels.device, memory_format=self.memory_format)
-        torch.sub(levels, self.mean, out=self._buffer)
-        return self._buffer.mul_(self.scale).to(self.dtype)
+            self._prepare(levels)
+        self._buffer.copy_(levels)
+        torch.addcmul(self._shift, self._flat, self._scale, out=self._flat)
+        return self._buffer.to(self.dtype)
+
+    def _prepare(self, levels: Tensor) -> None:
+        """The buffer, and the factors as they lie beside it: in channels_last a row of pixels is one of numbers."""
+        self._buffer = torch.empty(levels.shape, device=levels.device, memory_format=self.memory_format)
+        factors = [factor.to(torch.float32).to(levels.device) for factor in self.factors]
+        if self.memory_format == torch.channels_last:
+            self._flat = self._buffer.permute(0, 2, 3, 1).flatten(2)
+            self._scale, self._shift = (factor.expand(levels.shape[1]).repeat(levels.shape[3]) for factor in factors)
+        else:
+            self._flat = self._buffer
+            self._scale, self._shift = (factor.view(-1, 1, 1) for factor in factors)
 
 
 def decode_fast(encoded: bytes) -> Tensor | None:
