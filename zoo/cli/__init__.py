@@ -24,6 +24,7 @@ COMMANDS = {
     'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
     'results': ('zoo.cli.results', 'choose, compare, draw and check models by published and measured figures'),
     'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
+    'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError)

@@ -1,0 +1,182 @@
+"""Validation beside timm's: its loader and its model, the same weights, images and workers, in turn.
+
+    python benchmarks/validate.py DATA [--model tf_efficientnet_lite0.in1k] [--images 500] [--workers 1] [--repeats 3]
+
+DATA is a folder of ImageNet images in folders called by synset. Prints, as medians over the repeats:
+
+1. One core, from a JPEG file to the network's input: each image through timm's plain transform; timm's prefetching
+   loader; ours; and libjpeg's decoding alone, which none can do without.
+2. The whole validation, workers and figures included, and where ours spends its time.
+3. What the fast path changes in the outputs.
+
+Both times are given: that of the clock, and that of the processor, in which other load on the machine shows less.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import zoo
+from zoo.data import ImageNetInfo
+from zoo.evaluation import Evaluation, Normalize, Preprocess, decoder_effect, evaluate
+from zoo.evaluation.loading import load_batches
+from zoo.evaluation.preprocess import decode_fast
+
+Times = dict[str, tuple[float, float]]
+
+
+class Folder:
+    """Images in folders called by synset: files, and indices among the thousand classes."""
+
+    task, num_classes, class_names = 'single', 1000, None
+
+    def __init__(self, root: Path, count: int) -> None:
+        index = {synset: i for i, synset in enumerate(ImageNetInfo().label_names())}
+        found = sorted(path for path in root.glob('*/*') if path.parent.name in index)
+        self.files = found[::max(len(found) // count, 1)][:count]
+        self.targets = [index[path.parent.name] for path in self.files]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, number: int) -> str:
+        return str(self.files[number])
+
+    def encoded(self, number: int) -> bytes:
+        with open(self.files[number], 'rb') as file:
+            return file.read()
+
+    def target(self, number: int) -> int:
+        return self.targets[number]
+
+
+class TimmReader(timm.data.readers.reader.Reader):
+    """The same images for timm's data set."""
+
+    def __init__(self, source: Folder) -> None:
+        super().__init__()
+        self.source = source
+
+    def __getitem__(self, number: int) -> tuple[Any, int]:
+        return open(self.source.files[number], 'rb'), self.source.targets[number]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def _filename(self, index: int, basename: bool = False, absolute: bool = False) -> str:
+        return self.source.name(index)
+
+
+def timm_loader(source: Folder, config: dict[str, Any], prefetch: bool, workers: int, batch_size: int) -> Any:
+    """The loader that timm's validation makes, on the CPU."""
+    dataset = timm.data.ImageDataset('', reader=TimmReader(source))
+    names = ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')
+    return timm.data.create_loader(dataset, batch_size=batch_size, use_prefetcher=prefetch, num_workers=workers,
+                                   pin_memory=False, device=torch.device('cpu'), **{k: config[k] for k in names})
+
+
+@torch.inference_mode()
+def timm_validation(model: torch.nn.Module, loader: Any) -> tuple[int, int]:
+    """How many images are right in the first answer and in the first five."""
+    right = torch.zeros(2, dtype=torch.long)
+    for images, targets in loader:
+        hits = model(images).topk(5).indices == targets[:, None]
+        right += torch.stack([hits[:, 0].sum(), hits.any(1).sum()])
+    return right[0].item(), right[1].item()
+
+
+def in_turn(kinds: dict[str, Callable[[], Any]], repeats: int, images: int) -> tuple[Times, dict[str, Any]]:
+    """Median milliseconds an image by the clock and by the processor, children included, and the last result."""
+    runs, results = {kind: [] for kind in kinds}, {}
+    for repeat in range(repeats + 1):
+        for kind, action in kinds.items():
+            clock, processor = time.perf_counter(), processor_time()
+            results[kind] = action()
+            if repeat:                                                  # the first is for warming up
+                runs[kind].append((time.perf_counter() - clock, processor_time() - processor))
+    return {kind: tuple(1000 * statistics.median(column) / images for column in zip(*found))
+            for kind, found in runs.items()}, results
+
+
+def processor_time() -> float:
+    found = os.times()
+    return found.user + found.system + found.children_user + found.children_system
+
+
+def show(times: Times, ours: str) -> None:
+    for kind, (clock, processor) in times.items():
+        ratios = [theirs / own for theirs, own in zip((clock, processor), times[ours])]
+        print(f'  {kind:32} {clock:7.2f} ms  {processor:7.2f} ms   {ratios[0]:5.2f} x ours  {ratios[1]:5.2f} x')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data', type=Path)
+    parser.add_argument('--model', default='tf_efficientnet_lite0.in1k', help='a model that both libraries have')
+    parser.add_argument('--images', type=int, default=500)
+    parser.add_argument('--batch-size', type=int, default=50)
+    parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument('--repeats', type=int, default=3)
+    args = parser.parse_args()
+    threads = torch.get_num_threads()
+    source = Folder(args.data, args.images)
+    model = zoo.create_model(args.model, pretrained=True).eval()
+    config = zoo.data.resolve_model_data_config(model)
+    theirs = timm.create_model(args.model).eval()
+    theirs.load_state_dict(model.state_dict())
+    print(f'{args.model}: {len(source)} images, medians of {args.repeats}; clock and processor, an image\n')
+
+    torch.set_num_threads(1)
+    plain = timm.data.ImageDataset('', reader=TimmReader(source), transform=timm.data.create_transform(
+        **{k: config[k] for k in ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')}))
+    prefetching = timm_loader(source, config, True, 0, args.batch_size)
+    preprocess, normalize = Preprocess(config), Normalize(config['mean'], config['std'], channels_last=True)
+
+    def ours() -> None:
+        for batch in load_batches(source, preprocess, args.batch_size, 0):
+            for piece in batch.levels.split(4):                         # as the network takes them on a CPU
+                normalize(piece)
+
+    files = [source.encoded(number) for number in range(len(source))]
+    times, _ = in_turn({
+        "timm's plain transform": lambda: [plain[number] for number in range(len(source))] and None,
+        "timm's prefetching loader": lambda: [None for _ in prefetching] and None,
+        f'ours, decoder {preprocess.decoder}': ours,
+        'decoding alone': lambda: [decode_fast(file) for file in files] and None,
+    }, args.repeats, len(source))
+    print('1. JPEG file to the network\'s input, one core')
+    show(times, f'ours, decoder {preprocess.decoder}')
+
+    torch.set_num_threads(threads)
+
+    def validation() -> Evaluation:
+        return evaluate(model, source, config, batch_size=args.batch_size, workers=args.workers, progress=False)
+
+    times, results = in_turn({
+        'timm': lambda: timm_validation(theirs, timm_loader(source, config, True, args.workers, args.batch_size)),
+        'ours': validation,
+    }, args.repeats, len(source))
+    found: Evaluation = results['ours']
+    print(f'\n2. The whole validation, {args.workers} workers, {threads} threads')
+    show(times, 'ours')
+    right = [round(found.metrics[name] * found.samples / 100) for name in ('top1', 'top5')]
+    print(f'  right in the first answer and in five: timm {results["timm"][0]}, {results["timm"][1]}; '
+          f'ours {right[0]}, {right[1]}')
+    print(f'  ours waits {found.waiting / found.seconds:.0%} of its time for images')
+
+    effect = decoder_effect(model, source, config, len(source), args.batch_size)
+    print('\n3. The fast path beside Pillow\'s')
+    for name, value in effect.items():
+        print(f'  {name:16} {value:.6g}')
+
+
+if __name__ == '__main__':
+    main()

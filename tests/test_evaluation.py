@@ -1,0 +1,537 @@
+"""Evaluation: the fast path beside Pillow's, folded networks, metrics beside plain arithmetic, the loop."""
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import randomize, relative_error
+from PIL import Image
+from torch import nn
+
+import zoo
+from zoo.data import ImageNetInfo
+from zoo.evaluation import (
+    Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare, read_valid_labels,
+)
+from zoo.evaluation.preprocess import decode_fast, has_jpeg_decoder, jpeg_channels
+from zoo.evaluation.runner import Forward
+
+PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
+CONFIG = dict(input_size=(3, 64, 64), interpolation='bicubic', crop_pct=0.875, crop_mode='center', mean=(0.5, 0.4, 0.3),
+              std=(0.2, 0.3, 0.4))
+
+
+class Source:
+    """Images in memory, as an image source offers them."""
+
+    task, num_classes, class_names, description = 'single', 10, None, 'memory'
+
+    def __init__(self, images: list[bytes], targets: list) -> None:
+        self.images, self.targets = images, targets
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def name(self, index: int) -> str:
+        return f'image{index}'
+
+    def encoded(self, index: int) -> bytes:
+        return self.images[index]
+
+    def target(self, index: int) -> object:
+        return self.targets[index]
+
+    def digest(self) -> str:
+        return f'{len(self)} images'
+
+
+class Stream:
+    """The same one after the other."""
+
+    task, num_classes, class_names, description = 'single', 10, None, 'stream'
+
+    def __init__(self, source: Source, part: int = 0, parts: int = 1) -> None:
+        self.source, self.part, self.parts = source, part, parts
+
+    def shard(self, part: int, parts: int) -> Stream:
+        return Stream(self.source, part, parts)
+
+    def __iter__(self):
+        for i in range(self.part, len(self.source), self.parts):
+            yield self.source.name(i), self.source.encoded(i), self.source.target(i)
+
+
+class Colours(nn.Module):
+    """Ten outputs of the mean colour: (B, 3, H, W) -> (B, 10)."""
+
+    num_classes = 10
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretrained_cfg = {'input_size': CONFIG['input_size']}
+        self.fc = nn.Linear(3, 10)
+        with torch.no_grad():
+            self.fc.weight.normal_(generator=torch.Generator().manual_seed(0))
+            self.fc.bias.zero_()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.mean((2, 3)))
+
+
+def jpeg(width: int = 90, height: int = 70, mode: str = 'RGB', seed: int = 0, **options: object) -> bytes:
+    """A blurred random picture as a JPEG file."""
+    channels = len(mode)
+    noise = torch.randint(0, 256, (6, 8, channels), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    small = Image.fromarray((noise[..., 0] if channels == 1 else noise).numpy(), mode)
+    file = io.BytesIO()
+    small.resize((width, height), Image.Resampling.BICUBIC).save(file, 'JPEG', quality=90, **options)
+    return file.getvalue()
+
+
+def encoded(form: str, mode: str, size: tuple[int, int] = (90, 70)) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(jpeg(*size))).convert(mode).save(file, form)
+    return file.getvalue()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source([jpeg(70 + i, 80 - i, seed=i) for i in range(11)], [i % 10 for i in range(11)])
+
+
+# --- preprocessing
+
+@pytest.mark.parametrize('size', [(90, 70), (70, 90), (64, 64), (500, 375), (375, 501), (1000, 80), (33, 47)])
+@pytest.mark.parametrize('changes', [
+    {}, {'crop_pct': 1.0}, {'crop_mode': 'squash'}, {'interpolation': 'bilinear'}, {'input_size': (3, 64, 48)},
+    {'crop_mode': 'center_floor', 'crop_pct': 0.9}, {'crop_mode': 'squash_floor', 'crop_pct': 0.9},
+], ids=str)
+def test_the_fast_path_shows_what_pillow_shows(size: tuple[int, int], changes: dict) -> None:
+    config, image = {**CONFIG, **changes}, jpeg(*size)
+    fast, pillow = (Preprocess(config, decoder)(image) for decoder in ('fast', 'pillow'))
+    assert fast.dtype == pillow.dtype == torch.uint8
+    assert fast.shape == pillow.shape == config['input_size']
+    gap = (fast.int() - pillow.int()).abs()
+    assert gap.max() <= 3 and gap.float().mean() < 0.15
+
+
+def test_levels_and_normalisation_are_those_of_create_transform() -> None:
+    image = jpeg()
+    expected = zoo.data.create_transform(**CONFIG)(Image.open(io.BytesIO(image)))
+    for channels_last in (False, True):
+        normalize = Normalize(CONFIG['mean'], CONFIG['std'], channels_last=channels_last)
+        levels = Preprocess(CONFIG, 'pillow')(image)[None]
+        torch.testing.assert_close(normalize(levels)[0], expected, atol=1e-5, rtol=1e-5)
+        assert normalize(levels).is_contiguous(memory_format=torch.channels_last) == channels_last
+
+
+def test_normalise_serves_batches_of_any_size() -> None:
+    normalize = Normalize((0.0,), (1.0,))
+    for count in (4, 2, 4):
+        levels = torch.full((count, 3, 5, 5), 51, dtype=torch.uint8)
+        torch.testing.assert_close(normalize(levels), torch.full((count, 3, 5, 5), 0.2))
+
+
+@pytest.mark.parametrize('image, channels', [
+    (jpeg(), 3), (jpeg(mode='L'), 1), (jpeg(mode='CMYK'), 4), (jpeg(progressive=True), 3),
+    (jpeg(comment=b'\xff' * 9), 3),
+    (encoded('PNG', 'RGB'), None), (encoded('PNG', 'P'), None), (encoded('WEBP', 'RGB'), None), (b'\xff\xd8', None),
+    (b'', None),
+], ids=['colour', 'grey', 'cmyk', 'progressive', 'comment', 'png', 'palette', 'webp', 'head', 'empty'])
+def test_jpeg_files_are_told_from_others(image: bytes, channels: int | None) -> None:
+    assert jpeg_channels(image) == channels
+
+
+@pytest.mark.parametrize('form, mode', [('PNG', 'P'), ('PNG', 'I;16'), ('PNG', 'RGBA'), ('PNG', 'LA'), ('WEBP', 'RGB'),
+                                        ('JPEG', 'CMYK'), ('GIF', 'P'), ('PNG', 'RGB')])
+def test_what_the_fast_decoder_does_not_serve_is_pillows_to_the_bit(form: str, mode: str) -> None:
+    image = encoded(form, mode)
+    assert decode_fast(image) is None
+    assert torch.equal(Preprocess(CONFIG, 'fast')(image), Preprocess(CONFIG, 'pillow')(image))
+
+
+def test_grey_jpeg_becomes_three_equal_channels() -> None:
+    levels = Preprocess(CONFIG, 'fast')(jpeg(mode='L'))
+    assert levels.shape == (3, 64, 64) and torch.equal(levels[0], levels[1]) and torch.equal(levels[0], levels[2])
+
+
+@pytest.mark.parametrize('decoder', ['fast', 'pillow'])
+@pytest.mark.parametrize('broken', [jpeg()[:300], jpeg()[:-400], b'', b'no image'],
+                         ids=['head', 'cut', 'empty', 'text'])
+def test_broken_files_are_refused_by_both_paths(decoder: str, broken: bytes) -> None:
+    with pytest.raises(ValueError, match='not an image'):
+        Preprocess(CONFIG, decoder)(broken)
+
+
+@pytest.mark.parametrize('changes, word', [
+    ({'interpolation': 'lanczos'}, 'lanczos'), ({'crop_mode': 'border'}, 'border'), ({'crop_pct': 1.2}, 'crop_pct'),
+    ({'input_size': (1, 64, 64), 'mean': (0.5,), 'std': (0.5,)}, '1 channels'),
+])
+def test_settings_without_a_fast_path(changes: dict, word: str) -> None:
+    config = {**CONFIG, **changes}
+    assert Preprocess(config, 'auto').decoder == 'pillow'
+    assert Preprocess(config)(jpeg()).shape == config['input_size']
+    with pytest.raises(ValueError, match=word):
+        Preprocess(config, 'fast')
+    assert Preprocess(CONFIG, 'auto').decoder == 'fast'
+
+
+def test_an_unknown_decoder_is_refused() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'pillow'"):
+        Preprocess(CONFIG, 'pilow')
+
+
+def test_a_torchvision_without_jpeg_leaves_it_to_pillow_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError('built without libjpeg')
+
+    monkeypatch.setattr('torchvision.io.decode_jpeg', missing)
+    has_jpeg_decoder.cache_clear()
+    assert Preprocess(CONFIG, 'auto').decoder == 'pillow'
+    with pytest.raises(ValueError, match='JPEG decoder'):
+        Preprocess(CONFIG, 'fast')
+    monkeypatch.undo()
+    has_jpeg_decoder.cache_clear()
+    assert Preprocess(CONFIG, 'auto').decoder == 'fast'
+
+
+def test_preprocessing_goes_to_workers() -> None:
+    image = jpeg()
+    assert torch.equal(pickle.loads(pickle.dumps(Preprocess(CONFIG)))(image), Preprocess(CONFIG)(image))
+
+
+# --- the network
+
+@pytest.mark.parametrize('name', [
+    'tf_efficientnet_lite0', 'efficientnet_b0', 'mixnet_s', 'mobilenetv4_conv_small', 'efficientformer_l1',
+    'efficientformerv2_s0', 'fbnetv3_b', 'tf_efficientnet_cc_b0_4e'])
+def test_a_prepared_network_gives_the_same_outputs(name: str) -> None:
+    model = randomize(zoo.create_model(name)).eval()
+    size = model.pretrained_cfg['input_size'] if model.img_size else (3, 96, 96)
+    image = torch.randn(2, *size, generator=torch.Generator().manual_seed(3))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    ready = prepare(model, image_size=size)
+    with torch.inference_mode():
+        assert relative_error(ready(image), model(image)) < 1e-4
+    assert count(ready) < count(model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def count(model: nn.Module) -> int:
+    return sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+
+
+def test_every_normalisation_of_lite0_is_folded() -> None:
+    assert count(prepare(zoo.create_model('tf_efficientnet_lite0').eval(), image_size=(3, 64, 64))) == 0
+
+
+def test_a_convolution_that_is_used_twice_is_left_alone() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bn(self.conv(self.conv(x)))
+
+    model = randomize(Twice()).eval()
+    assert fold_batch_norm(model, torch.randn(1, 3, 8, 8)) == 0 and count(model) == 1
+
+
+def test_folding_refuses_to_change_the_outputs() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return self.bn(x) + x
+
+    with pytest.raises(RuntimeError, match='changed the outputs'):
+        fold_batch_norm(randomize(Shared()).eval(), torch.randn(1, 3, 8, 8))
+
+
+# --- metrics
+
+def test_figures_for_one_class_an_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, truth = torch.randn(200, 8, generator=generator) * 2, torch.randint(0, 7, (200,), generator=generator)
+    metrics = Metrics('single', 8)
+    for part in range(0, 200, 30):
+        batch = slice(part, part + 30)
+        metrics.update(outputs[batch], metrics.targets(truth[batch].tolist()))
+    found = metrics.compute()
+    first = outputs.argmax(1)
+    assert found['top1'] == pytest.approx(100 * (first == truth).float().mean().item(), abs=1e-3)
+    five = (outputs.topk(5).indices == truth[:, None]).any(1)
+    assert found['top5'] == pytest.approx(100 * five.float().mean().item(), abs=1e-3)
+    by_class = {c: 100 * (first[truth == c] == c).float().mean().item() for c in range(7)}
+    assert metrics.per_class() == pytest.approx(by_class, abs=1e-3)         # class 7 has no image
+    assert found['class_mean'] == pytest.approx(sum(by_class.values()) / 7, abs=1e-3)
+    sure, error = outputs.softmax(1).max(1).values, 0.0
+    for low in range(15):
+        inside = (sure > low / 15) & (sure <= (low + 1) / 15)
+        if inside.any():
+            right = (first == truth)[inside].float().mean()
+            error += (inside.float().mean() * (sure[inside].mean() - right).abs()).item()
+    assert found['ece'] == pytest.approx(100 * error, abs=1e-2)
+    assert sum(number for *_, number in metrics.confusion()) == 200
+    assert sum(number for row, column, number in metrics.confusion() if row == column) == (first == truth).sum()
+
+
+def test_only_outputs_that_count_are_compared() -> None:
+    outputs = torch.tensor([[9.0, 1, 0, 2], [9.0, 0, 5, 1]])
+    metrics = Metrics('single', 4, valid=[1, 3])
+    metrics.update(outputs, metrics.targets([3, 1]))
+    assert metrics.compute()['top1'] == 50 and metrics.confusion() == [(1, 3, 1), (3, 3, 1)]
+    with pytest.raises(ValueError, match='Class 0'):
+        metrics.targets([0])
+
+
+def test_average_precision_for_several_labels() -> None:
+    scores = torch.tensor([[3.0, 0, 1], [2.0, 1, 0], [1.0, 2, 2], [0.0, 3, 3]])
+    truth = [[1.0, 0, 0], [0.0, 0, 0], [1.0, 1, 0], [0.0, 1, 0]]
+    metrics = Metrics('multi', 3)
+    metrics.update(scores, metrics.targets(truth))
+    assert metrics.per_class() == pytest.approx({0: 100 * (1 + 2 / 3) / 2, 1: 100.0}, abs=1e-3)
+    assert metrics.compute()['map'] == pytest.approx((100 * (1 + 2 / 3) / 2 + 100) / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize('truth', [[1.0, 2.0, 4.0, 3.0], [(1.0, 0.0), (2.0, 1.0), (4.0, 5.0), (3.0, 2.0)]],
+                         ids=['one', 'two'])
+def test_errors_of_regression(truth: list) -> None:
+    target = torch.tensor(truth).reshape(4, -1)
+    guess = target + torch.linspace(-1, 1, target.numel()).view_as(target)
+    metrics = Metrics('regression', target.shape[1])
+    for part in (slice(0, 3), slice(3, 4)):
+        metrics.update(guess[part], metrics.targets(truth[part]))
+    found = metrics.compute()
+    assert found['mae'] == pytest.approx((guess - target).abs().mean().item())
+    r2 = 1 - ((guess - target) ** 2).sum(0) / ((target - target.mean(0)) ** 2).sum(0)
+    assert found['r2'] == pytest.approx(r2.mean().item(), abs=1e-5)
+
+
+def test_an_unknown_task_and_targets_of_another_width() -> None:
+    with pytest.raises(ValueError, match='single, multi, regression'):
+        Metrics('detection', 3)
+    metrics = Metrics('multi', 3)
+    with pytest.raises(ValueError, match='2 values'):
+        metrics.update(torch.zeros(1, 3), metrics.targets([[1.0, 0.0]]))
+
+
+# --- labels
+
+def test_imagenet_a_and_r_have_200_classes_each() -> None:
+    ids = ImageNetInfo().label_names()
+    a, r = (read_valid_labels(name, 1000) for name in ('imagenet-a', 'imagenet-r'))
+    assert len(set(a)) == len(set(r)) == 200 and a == sorted(a) and r == sorted(r)
+    assert [ids[i] for i in a[:2]] == ['n01498041', 'n01531178'] and ids[a[-1]] == 'n12267677'
+    assert [ids[i] for i in r[:2]] == ['n01443537', 'n01484850'] and ids[r[-1]] == 'n12267677'
+
+
+def test_valid_labels_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / 'valid.txt').write_text('7\n2\n\n')
+    assert read_valid_labels(str(tmp_path / 'valid.txt'), 8) == [2, 7]
+    with pytest.raises(ValueError, match='0 to 6'):
+        read_valid_labels(str(tmp_path / 'valid.txt'), 7)
+    with pytest.raises(ValueError, match="Did you mean .*'imagenet-a'"):
+        read_valid_labels('imagenet-b', 1000)
+    with pytest.raises(ValueError, match='1000'):
+        read_valid_labels('imagenet-a', 10)
+    with pytest.raises(FileNotFoundError):
+        read_valid_labels(str(tmp_path / 'none.txt'), 8)
+
+
+def test_real_labels_count_any_right_class_and_skip_images_of_none(tmp_path: Path) -> None:
+    (tmp_path / 'real.json').write_text(json.dumps([[1, 3], [], [0]]))
+    real = RealLabels(tmp_path / 'real.json')
+    names = [f'val/ILSVRC2012_val_{n:08d}.JPEG' for n in (1, 2, 3)]
+    metrics = Metrics('single', 6)
+    metrics.update(torch.eye(6)[[3, 2, 5]], metrics.targets([1, 2, 0]), [real.of(name) for name in names])
+    found = metrics.compute()
+    assert found['top1'] == pytest.approx(33.3333, abs=1e-3) and found['real_top1'] == 50
+    with pytest.raises(ValueError, match='cat.jpg'):
+        real.of('cat.jpg')
+    plain = Metrics('single', 6)
+    plain.update(torch.eye(6), plain.targets([0, 1, 2, 3, 4, 5]))
+    assert not {'real_top1', 'real_top5'} & plain.compute().keys()
+
+
+# --- the loop
+
+def expected_top1(source: Source, model: nn.Module) -> float:
+    transform = zoo.data.create_transform(**CONFIG)
+    images = torch.stack([transform(Image.open(io.BytesIO(source.encoded(i)))) for i in range(len(source))])
+    with torch.inference_mode():
+        return 100 * (model(images).argmax(1) == torch.tensor(source.targets)).float().mean().item()
+
+
+@pytest.mark.parametrize('options', [
+    dict(batch_size=4), dict(batch_size=1), dict(batch_size=64), dict(batch_size=4, workers=2),
+    dict(batch_size=4, channels_last=False, fold=False), dict(batch_size=3, decoder='pillow'),
+    dict(batch_size=4, amp_dtype=torch.bfloat16), dict(batch_size=4, dtype=torch.bfloat16),
+], ids=str)
+def test_every_image_counts_once(source: Source, options: dict) -> None:
+    model = Colours()
+    source.targets = labelled(source, model)
+    found = evaluate(model, source, CONFIG, **{'workers': 0, 'progress': False, **options})
+    assert found.samples == 11 and not found.unreadable
+    assert found.metrics['top1'] == pytest.approx(expected_top1(source, model), abs=1e-3) == pytest.approx(
+        100 * 8 / 11, abs=1e-3)
+
+
+def labelled(source: Source, model: nn.Module) -> list[int]:
+    """The model's own answers, but for three."""
+    transform = zoo.data.create_transform(**CONFIG)
+    with torch.inference_mode():
+        answers = [model(transform(Image.open(io.BytesIO(image)))[None]).argmax().item() for image in source.images]
+    return [(answer + (i % 4 == 1)) % 10 for i, answer in enumerate(answers)]
+
+
+def test_a_stream_is_measured_like_a_source(source: Source) -> None:
+    one = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4)
+    other = evaluate(Colours(), Stream(source), CONFIG, workers=0, progress=False, batch_size=4)
+    assert other.metrics == one.metrics and other.samples == 11
+
+
+def test_unreadable_images_are_named_and_fail_above_the_limit(source: Source) -> None:
+    source.images[3], source.images[7] = b'broken', source.images[7][:200]
+    with pytest.raises(ValueError, match=r'more than the 0 allowed: image3 \('):
+        evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4)
+    with pytest.raises(ValueError, match='2 images could not be read, more than the 1 allowed: image3 .*, image7 '):
+        evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=1)
+    found = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=2)
+    assert found.samples == 9 and [name for name, _ in found.unreadable] == ['image3', 'image7']
+
+
+def test_no_readable_image_at_all_is_an_error() -> None:
+    with pytest.raises(ValueError, match='no image'):
+        evaluate(Colours(), Source([b'x'], [0]), CONFIG, workers=0, progress=False, max_unreadable=5)
+
+
+def test_outputs_that_are_not_finite_are_an_error_that_names_images(source: Source) -> None:
+    model = Colours()
+    with torch.no_grad():
+        model.fc.bias[3] = torch.nan
+    with pytest.raises(RuntimeError, match='not finite, for 4 of 4 images of a batch: image0, image1'):
+        evaluate(model, source, CONFIG, workers=0, progress=False, batch_size=4)
+
+
+def test_a_network_without_a_head_is_refused(source: Source) -> None:
+    model = Colours()
+    model.fc = nn.Unflatten(1, (3, 1))
+    with pytest.raises(ValueError, match='head'):
+        evaluate(model, source, CONFIG, workers=0, progress=False, fold=False)
+
+
+class Small(Colours):
+    """Runs out of memory with more than three images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError('CUDA out of memory.')
+        return super().forward(x)
+
+
+def test_the_batch_is_halved_where_memory_runs_out(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluate(Small(), source, CONFIG, workers=0, progress=False, batch_size=8)
+    assert found.batch_size == 2 and found.samples == 11
+    assert found.metrics == evaluate(Colours(), source, CONFIG, workers=0, progress=False).metrics
+    err = capsys.readouterr().err
+    assert 'batch of 8; going on with 4' in err and 'batch of 4; going on with 2' in err
+
+
+def test_other_errors_and_the_last_image_are_not_halved() -> None:
+    def fail(text: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        def run(_: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError(text)
+        return run
+
+    for text in ('shapes do not fit', "DefaultCPUAllocator: can't allocate memory"):
+        forward = Forward(fail(text), Normalize((0.0,), (1.0,)), torch.device('cpu'), 4)
+        with pytest.raises(RuntimeError, match=text):
+            forward(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_the_last_batch_of_a_compiled_network_is_filled_up() -> None:
+    shapes = []
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        shapes.append(len(x))
+        return x.mean((2, 3))
+
+    forward = Forward(model, Normalize((0.0,), (1.0,)), torch.device('cpu'), 4, pad=True)
+    levels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    torch.testing.assert_close(forward(levels), levels.float().mean((2, 3)) / 255)
+    assert shapes == [4]
+
+
+def test_a_cpu_is_given_few_large_images_at_once() -> None:
+    shapes = []
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        shapes.append(len(x))
+        return x.mean((2, 3))
+
+    forward = Forward(model, Normalize((0.0,), (1.0,)), torch.device('cpu'), 6)
+    small, large = (torch.randint(0, 256, (7, 3, side, side), dtype=torch.uint8) for side in (8, 300))
+    for levels in (small, large):
+        torch.testing.assert_close(forward(levels), levels.float().mean((2, 3)) / 255, atol=1e-4, rtol=0)
+    assert shapes[:2] == [6, 1] and 1 <= max(shapes[2:]) < 6 and sum(shapes[2:]) == 7
+
+
+def test_the_effect_of_the_decoder_is_measured(source: Source) -> None:
+    effect = decoder_effect(Colours(), source, CONFIG, images=6, batch_size=4)
+    assert effect['images'] == 6 and effect['changed'] == 0 and effect['top1_fast'] == effect['top1_pillow']
+    assert 0 < effect['level'] < 0.2 and 0 < effect['logit_max'] < 0.05
+    assert effect['logit_mean'] <= effect['logit_max'] and effect['logit_relative'] < 0.01
+    with pytest.raises(ValueError, match='by number'):
+        decoder_effect(Colours(), Stream(source), CONFIG)
+
+
+SCRIPT = '''
+import json, sys
+import torch.distributed as dist
+from test_evaluation import CONFIG, Colours, Source, jpeg
+from zoo.evaluation import evaluate
+
+dist.init_process_group('gloo')
+source = Source([jpeg(70 + i, 80 - i, seed=i) for i in range(11)], [i % 10 for i in range(11)])
+source.images[4] = b'broken'
+if sys.argv[1] == 'one':
+    source.images, source.targets = source.images[:1], source.targets[:1]
+found = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=1)
+if dist.get_rank() == 0:
+    print(json.dumps([found.metrics, found.confusion, found.samples, found.unreadable]))
+dist.destroy_process_group()
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('images', ['all', 'one'])          # one: the second process has none
+def test_two_processes_are_one_to_the_last_image(source: Source, images: str, tmp_path: Path) -> None:
+    (tmp_path / 'script.py').write_text(SCRIPT)
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', 'script.py', images],
+        cwd=tmp_path, env={**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    metrics, confusion, samples, unreadable = json.loads(done.stdout.splitlines()[-1])
+
+    source.images[4] = b'broken'
+    if images == 'one':
+        source.images, source.targets = source.images[:1], source.targets[:1]
+    alone = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=1)
+    assert metrics == pytest.approx(alone.metrics, abs=1e-3)
+    assert [tuple(row) for row in confusion] == alone.confusion
+    assert samples == alone.samples == (10 if images == 'all' else 1)
+    assert [tuple(one) for one in unreadable] == alone.unreadable

@@ -1,0 +1,233 @@
+"""`zoo validate`: the accuracy of networks on labelled images."""
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import zoo
+from zoo.cli import say
+from zoo.cli.images import choose_device, one_line, positive
+from zoo.cli.reporting import FORMATS, Report, settings_of
+from zoo.data.constants import CROP_MODES, INTERPOLATIONS
+from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
+
+SETTINGS = ('img_size', 'input_size', 'crop_pct', 'crop_mode', 'interpolation', 'mean', 'std', 'in_chans')
+DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `zoo validate` to its parser."""
+    add = parser.add_argument_group('images').add_argument
+    add('data', nargs='?', metavar='DATA',
+        help='a folder, a table, an archive or a named data set, as for zoo.data.create_dataset')
+    add('--data-dir', metavar='DATA', help='the same')
+    add('--dataset', metavar='DATA', help='the same')
+    add('--split', metavar='NAME', help='the part of the data set')
+    add('--class-map', metavar='FILE', help="class names and their indices (default: the model's own)")
+    add('--valid-labels', metavar='SET', help='imagenet-a, imagenet-r, or a file of indices: the outputs that count')
+    add('--real-labels', metavar='FILE', help="ImageNet-ReaL's JSON file, for real_top1 and real_top5")
+    add('--max-unreadable', type=_whole, default=0, metavar='N', help='unreadable images that are allowed (default: 0)')
+    add('-j', '--workers', type=_whole, default=4, metavar='N',
+        help='processes that read images (default: %(default)s)')
+    add('--decoder', choices=DECODERS, default='auto',
+        help="'fast' decodes JPEG and resizes without Pillow; 'auto' is fast where the settings allow it (the default)")
+    add('--decoder-effect', type=positive, metavar='N', help='also compare both decoders on N of the images')
+
+    add = parser.add_argument_group('model').add_argument
+    add('-m', '--model', required=True, metavar='NAME',
+        help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line")
+    add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
+    add('--checkpoint', metavar='PATH', help='a file of weights')
+    add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
+    add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
+    add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
+
+    add = parser.add_argument_group('preprocessing, where not as the weights have it').add_argument
+    add('--img-size', type=positive, metavar='N', help='pixels of a square side')
+    add('--input-size', type=positive, nargs=3, metavar=('C', 'H', 'W'), help='channels, height and width')
+    add('--use-test-size', action='store_true', help='the larger size that some weights are tested with')
+    add('--crop-pct', type=float, metavar='X', help='the fraction of the resized side that is kept')
+    add('--crop-mode', choices=CROP_MODES)
+    add('--interpolation', choices=INTERPOLATIONS)
+    add('--mean', type=float, nargs='+', metavar='X', help='per channel, or one for all; white is 1')
+    add('--std', type=float, nargs='+', metavar='X')
+
+    add = parser.add_argument_group('running').add_argument
+    add('-b', '--batch-size', type=positive, default=64, metavar='N',
+        help='halved each time that memory runs out (default: %(default)s)')
+    add('--device', help="'cpu', 'cuda', 'mps' (default: an accelerator if there is one)")
+    add('--amp', action='store_true', help='automatic mixed precision')
+    add('--amp-dtype', choices=('bfloat16', 'float16'), default='bfloat16', help='default: %(default)s')
+    add('--model-dtype', choices=DTYPES, default='float32', help='of weights and images (default: %(default)s)')
+    add('--channels-last', action=argparse.BooleanOptionalAction, default=True, help='memory format (default: yes)')
+    add('--fold', action=argparse.BooleanOptionalAction, default=True,
+        help='put batch normalisations into the convolutions before them (default: yes)')
+    add('--compile', '--torchcompile', action='store_true', help='torch.compile; pays on many thousands of images')
+
+    add = parser.add_argument_group('results').add_argument
+    add('--results-file', type=Path, metavar='PATH',
+        help='a table to add rows to; models of a list that it has with the same settings are not measured again')
+    add('--results-format', choices=FORMATS,
+        help='csv or json (default: by the name of the file). Without a file, json goes to the screen. JSON also holds '
+             'the accuracy of each class, confusions and unreadable images')
+    parser.set_defaults(default_of=parser.get_default)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure every model; the status is 1 if one of a list failed."""
+    names, several = _models(args)
+    spec = _data(args)
+    device = _device(args)
+    failed = 0
+    with _processes(device) as rank:
+        report = Report(args.results_file, args.results_format, quiet=rank > 0)
+        for name in names:
+            try:
+                _validate(args, name, spec, device, report, skip=several)
+            except (ValueError, OSError, RuntimeError) as error:
+                if not several or dist.is_initialized():
+                    raise
+                failed += 1
+                say(f'{name}: {one_line(error)}')
+        report.finish()
+    return 1 if failed else 0
+
+
+def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.device, report: Report, skip: bool) -> None:
+    """Measures one model and reports it, unless `skip` is set and the report has it with these settings."""
+    if skip:
+        with torch.device('meta'):                      # enough to know what would be measured
+            probe = _build(args, name)
+        settings = settings_of(args, name, probe, _config(args, probe), _source(args, spec, probe))
+        if _agreed(report.has(settings)):
+            say(f'{name}: already in {args.results_file}')
+            return
+    model = _build(args, name)
+    config, source = _config(args, model), _source(args, spec, model)
+    if model.img_size and model.img_size != config['input_size'][1:]:
+        model.set_input_size(config['input_size'][1:])
+    valid = read_valid_labels(args.valid_labels, model.num_classes) if args.valid_labels else None
+    real = RealLabels(args.real_labels) if args.real_labels else None
+    found: Evaluation = evaluate(
+        model, source, config, decoder=args.decoder, batch_size=args.batch_size, workers=args.workers, device=device,
+        dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
+        channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
+        valid=valid, real_labels=real, progress=not report.quiet)
+    effect = None
+    if args.decoder_effect and not report.quiet:
+        effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device)
+    report.add(args, name, model, config, settings_of(args, name, model, config, source), found, effect, device)
+
+
+def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
+    """The names of the models, and whether a pattern or a list named them."""
+    asked, path = args.model, Path(args.model)
+    if any(sign in asked for sign in '*?['):
+        names = zoo.list_pretrained(asked)
+        if not names:
+            raise ValueError(f'No model with published weights matches the pattern {asked!r}.')
+    elif path.is_file():
+        names = [line.strip() for line in path.read_text().splitlines() if line.strip() and line[0] != '#']
+        if not names:
+            raise ValueError(f'{asked}: the list of models is empty.')
+    elif args.checkpoint or args.pretrained:
+        if args.checkpoint and args.pretrained:
+            raise ValueError('--pretrained and --checkpoint both name weights; give one.')
+        return [asked], False
+    else:
+        raise ValueError('A network without trained weights is not worth measuring: give --pretrained or --checkpoint.')
+    if args.checkpoint:
+        raise ValueError(f'--checkpoint is for one model; {asked!r} names {len(names)}.')
+    return names, True
+
+
+def _data(args: argparse.Namespace) -> str:
+    given = [spec for spec in (args.data, args.data_dir, args.dataset) if spec]
+    if len(given) != 1:
+        raise ValueError('Name the images once: DATA, --data-dir or --dataset'
+                         + (f'; got {" and ".join(map(repr, given))}.' if given else '.'))
+    return given[0]
+
+
+def _build(args: argparse.Namespace, name: str) -> nn.Module:
+    options = {key: _literal(value) for key, value in map(_pair, args.model_kwargs)}
+    try:
+        model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
+                                 num_classes=args.num_classes, in_chans=args.in_chans, **options)
+    except TypeError as error:
+        raise ValueError(f'--model-kwargs: {error}') from error
+    if not model.num_classes:
+        raise ValueError(f'{name} gives embeddings, not classes: there is nothing to compare with labels.')
+    return model.eval()
+
+
+def _config(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
+    """How images are prepared: as the weights have it, but for what the options say."""
+    return zoo.data.resolve_model_data_config(model, {name: getattr(args, name) for name in SETTINGS},
+                                              use_test_size=args.use_test_size)
+
+
+def _source(args: argparse.Namespace, spec: str, model: nn.Module) -> Any:
+    return zoo.data.create_dataset(spec, args.split, class_map=args.class_map, model=model)
+
+
+def _device(args: argparse.Namespace) -> torch.device:
+    """The device of this process: with several processes and CUDA, each its own."""
+    device = choose_device(args.device)
+    if device.type == 'cuda' and 'LOCAL_RANK' in os.environ:
+        device = torch.device('cuda', int(os.environ['LOCAL_RANK']))
+        torch.cuda.set_device(device)
+    return device
+
+
+@contextlib.contextmanager
+def _processes(device: torch.device) -> Iterator[int]:
+    """Joins the other processes that torchrun has started, if it has; gives this one's number."""
+    if int(os.environ.get('WORLD_SIZE', '1')) == 1:
+        yield 0
+        return
+    dist.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
+
+
+def _agreed(answer: bool) -> bool:
+    """What the first process answers, in all of them."""
+    if not dist.is_initialized():
+        return answer
+    answers = [answer]
+    dist.broadcast_object_list(answers)
+    return answers[0]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition('=')
+    if not sign:
+        raise ValueError(f'--model-kwargs takes KEY=VALUE; got {text!r}.')
+    return key, value
+
+
+def _literal(text: str) -> Any:
+    """A number, a boolean, a tuple or None if the text is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _whole(text: str) -> int:
+    """A whole number from 0 up."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 0 up')
+    return int(text)

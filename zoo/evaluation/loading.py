@@ -1,0 +1,89 @@
+"""Batches of levels and targets from labelled images, read by workers; what cannot be read is told apart."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from .preprocess import Preprocess
+
+
+class Sample(NamedTuple):
+    """One image: its levels (C, H, W), or why there are none."""
+
+    name: str
+    target: Any
+    levels: Tensor | None
+    error: str = ''
+
+
+class Batch(NamedTuple):
+    """Images that were read, and (name, reason) of those that were not.
+
+    Levels are (B, C, H, W) in channels_last, None for a batch of none.
+    """
+
+    names: list[str]
+    targets: list[Any]
+    levels: Tensor | None
+    unreadable: list[tuple[str, str]]
+
+
+def load_batches(source: Any, preprocess: Preprocess, batch_size: int, workers: int, part: int = 0, parts: int = 1,
+                 pin_memory: bool = False) -> DataLoader:
+    """A loader of `Batch`es of part number `part` of `parts`; together the parts have every image once.
+
+    Args:
+        source: an image source by number, or a stream.
+        workers: processes that read and decode; 0 reads in this one.
+    """
+    images = _Numbered(source, preprocess, part, parts) if hasattr(source, 'encoded') else _Streamed(
+        source.shard(part, parts), preprocess)
+    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory)
+
+
+class _Numbered(Dataset):
+    """Every image of one part of a source."""
+
+    def __init__(self, source: Any, preprocess: Preprocess, part: int, parts: int) -> None:
+        self.source, self.preprocess, self.numbers = source, preprocess, range(part, len(source), parts)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Sample:
+        number = self.numbers[place]
+        name, target = self.source.name(number), self.source.target(number)
+        try:
+            return Sample(name, target, self.preprocess(self.source.encoded(number)))
+        except (OSError, ValueError) as error:
+            return Sample(name, target, None, _reason(error))
+
+
+class _Streamed(IterableDataset):
+    """The images of a stream, which shares itself out among workers."""
+
+    def __init__(self, stream: Any, preprocess: Preprocess) -> None:
+        self.stream, self.preprocess = stream, preprocess
+
+    def __iter__(self) -> Iterator[Sample]:
+        for name, encoded, target in self.stream:
+            try:
+                yield Sample(name, target, self.preprocess(encoded))
+            except ValueError as error:
+                yield Sample(name, target, None, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _collate(samples: list[Sample]) -> Batch:
+    read = [sample for sample in samples if sample.levels is not None]
+    # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
+    levels = torch.stack([s.levels.permute(1, 2, 0) for s in read]).permute(0, 3, 1, 2) if read else None
+    return Batch([s.name for s in read], [s.target for s in read], levels,
+                 [(s.name, s.error) for s in samples if s.levels is None])

@@ -1,0 +1,203 @@
+"""From an image file in memory to the levels a network is shown, and from these to its input.
+
+The fast path decodes JPEG with torchvision's libjpeg and resizes 8-bit tensors. Whatever it does not serve - other
+formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of `zoo.data.create_transform`.
+"""
+from __future__ import annotations
+
+import functools
+import io
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torchvision.io
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..data import create_transform, load_image
+from ..spec import refuse
+
+DECODERS = ('auto', 'fast', 'pillow')
+SUPPORT = {'bilinear': 1, 'bicubic': 2}         # source pixels that a kernel reaches where nothing shrinks
+FAST_CROPS = ('center', 'center_floor', 'squash', 'squash_floor')
+# markers of a frame's header in a JPEG file, all but the codings that libjpeg does not read
+FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+ALONE = frozenset((0x01, *range(0xD0, 0xD9)))   # markers without a length
+
+
+class Preprocess:
+    """Image files in memory -> uint8 levels (C, height, width), as evaluation shows them to a network.
+
+    Args:
+        config: the settings that `zoo.data.resolve_data_config` returns.
+        decoder: 'fast' decodes JPEG of 8 bits with torchvision and everything else with Pillow; 'pillow' uses Pillow
+            always; 'auto' is 'fast' where the settings have such a path.
+
+    Attributes:
+        decoder: 'fast' or 'pillow', what 'auto' came to.
+
+    Raises:
+        ValueError: an unknown decoder; 'fast' with settings that only Pillow's path serves.
+    """
+
+    def __init__(self, config: Mapping[str, Any], decoder: str = 'auto') -> None:
+        if decoder not in DECODERS:
+            raise ValueError(refuse('decoder', decoder, DECODERS))
+        obstacle = _obstacle(config)
+        if decoder == 'fast' and obstacle:
+            raise ValueError(f"decoder='fast' does not serve {obstacle}; 'auto' takes Pillow's path there.")
+        self.decoder = 'pillow' if obstacle or decoder == 'pillow' else 'fast'
+        self.size = tuple(config['input_size'][1:])
+        self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
+        self.target = tuple(math.floor(side / config['crop_pct']) for side in self.size)
+        self.transform = create_transform(**config, normalize=False)
+
+    def __call__(self, encoded: bytes) -> Tensor:
+        """The levels of one image.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        image = decode_fast(encoded) if self.decoder == 'fast' else None
+        if image is not None:
+            return self.resize_and_cut(image)
+        file = io.BytesIO(encoded)
+        try:
+            return self.transform(load_image(file))
+        except ValueError as error:                 # who calls knows the name
+            raise ValueError(str(error).replace(f'{file}: ', '').replace(f' {file}', '')) from error
+
+    def resize_and_cut(self, image: Tensor) -> Tensor:
+        """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width)."""
+        whole = image.shape[-2:]
+        resized = self.resized_size(*whole)
+        corner = [self._start(side - cut) for side, cut in zip(resized, self.size)]
+        needed = [start + cut for start, cut in zip(corner, self.size)]
+        # Only what lies above and left of the cut's far corner is computed: the pixels are those of the whole image.
+        scales = [new / old for new, old in zip(resized, whole)]
+        reach = [math.ceil((end + 1) / scale + SUPPORT[self.interpolation] * max(1 / scale, 1)) + 1
+                 for end, scale in zip(needed, scales)]
+        options = dict(mode=self.interpolation, antialias=True)
+        if all(end < side for end, side in zip(reach, whole)):
+            image = image[:, :reach[0], :reach[1]]
+            image = F.interpolate(image[None], scale_factor=tuple(scales), recompute_scale_factor=False, **options)[0]
+        elif resized != tuple(whole):
+            image = F.interpolate(image[None], resized, **options)[0]
+        return image[:, corner[0]:needed[0], corner[1]:needed[1]]
+
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that an image of that size is resized to before the cut; see `create_transform`."""
+        if self.crop_mode.startswith('squash'):
+            return self.target
+        if self.target[0] == self.target[1]:
+            short, long = sorted((height, width))
+            other = int(self.target[0] * long / short)
+            return (self.target[0], other) if height <= width else (other, self.target[0])
+        ratio = min(height / self.target[0], width / self.target[1])
+        return round(height / ratio), round(width / ratio)
+
+    def _start(self, spare: int) -> int:
+        return spare // 2 if self.crop_mode.endswith('_floor') else round(spare / 2)
+
+
+class Normalize:
+    """Levels (B, C, H, W) on their device -> the network's input (B, C, H, W) in floats, in one buffer that every call
+    of the same shape fills anew.
+
+    Args:
+        mean, std: per channel, where white is 1.
+        dtype: of the result.
+        channels_last: the result's memory format.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype = torch.float32,
+                 channels_last: bool = False) -> None:
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+        self.factors = scale, -255 * torch.tensor(mean, dtype=torch.float64) * scale
+        self.dtype = dtype
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._buffer = torch.empty(0)
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        if self._buffer.shape != levels.shape or self._buffer.device != levels.device:
+            self._prepare(levels)
+        self._buffer.copy_(levels)
+        torch.addcmul(self._shift, self._flat, self._scale, out=self._flat)
+        return self._buffer.to(self.dtype)
+
+    def _prepare(self, levels: Tensor) -> None:
+        """The buffer, and the factors as they lie beside it: in channels_last a row of pixels is one of numbers."""
+        self._buffer = torch.empty(levels.shape, device=levels.device, memory_format=self.memory_format)
+        factors = [factor.to(torch.float32).to(levels.device) for factor in self.factors]
+        if self.memory_format == torch.channels_last:
+            self._flat = self._buffer.permute(0, 2, 3, 1).flatten(2)
+            self._scale, self._shift = (factor.expand(levels.shape[1]).repeat(levels.shape[3]) for factor in factors)
+        else:
+            self._flat = self._buffer
+            self._scale, self._shift = (factor.view(-1, 1, 1) for factor in factors)
+
+
+def decode_fast(encoded: bytes) -> Tensor | None:
+    """A JPEG file of 8 bits in grey or colour as levels (3, H, W); None for everything that is for Pillow to read or to
+    refuse: other formats, four channels, broken files."""
+    if jpeg_channels(encoded) not in (1, 3):
+        return None
+    try:
+        return _decode_jpeg(encoded)
+    except RuntimeError:
+        return None
+
+
+def jpeg_channels(encoded: bytes) -> int | None:
+    """How many channels a JPEG file of 8 bits has; None for any other file."""
+    if encoded[:2] != b'\xff\xd8':
+        return None
+    at = 2
+    while at + 9 < len(encoded) and encoded[at] == 0xFF:
+        marker = encoded[at + 1]
+        if marker == 0xFF:                          # padding
+            at += 1
+        elif marker in ALONE:
+            at += 2
+        elif marker in FRAMES:
+            return encoded[at + 9] if encoded[at + 4] == 8 else None
+        else:
+            at += 2 + int.from_bytes(encoded[at + 2:at + 4], 'big')
+    return None
+
+
+def _decode_jpeg(encoded: bytes) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')             # of bytes that cannot be written to, and of torchvision's plans
+        data = torch.frombuffer(encoded, dtype=torch.uint8)
+        return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
+
+
+@functools.cache
+def has_jpeg_decoder() -> bool:
+    """Whether this torchvision decodes JPEG: it may be built without, and later ones leave it to another package."""
+    file = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(file, 'JPEG')
+    try:
+        return _decode_jpeg(file.getvalue()).shape == (3, 8, 8)
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def _obstacle(config: Mapping[str, Any]) -> str | None:
+    """What of the settings the fast path does not serve."""
+    if config['input_size'][0] != 3:
+        return f'{config["input_size"][0]} channels'
+    if config['interpolation'] not in SUPPORT:
+        return f'interpolation {config["interpolation"]!r} (it has {" and ".join(SUPPORT)})'
+    if config['crop_mode'] not in FAST_CROPS:
+        return f'crop mode {config["crop_mode"]!r} (it has {", ".join(FAST_CROPS)})'
+    if config['crop_pct'] > 1:
+        return f'crop_pct {config["crop_pct"]}, which pads'
+    if not has_jpeg_decoder():
+        return 'anything without a JPEG decoder in torchvision'
+    return None

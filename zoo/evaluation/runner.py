@@ -1,0 +1,209 @@
+"""The loop over labelled images: every one counted exactly once, every one that could not be read named."""
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .labels import RealLabels
+from .loading import Batch, load_batches
+from .metrics import Metrics
+from .network import prepare
+from .preprocess import Normalize, Preprocess
+
+NAMED = 5                   # images that a message names
+CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: figures of all images, see `Metrics.compute`.
+        per_class: see `Metrics.per_class`.
+        confusion: see `Metrics.confusion`.
+        samples: how many images were counted.
+        unreadable: (name, reason) of the images that could not be read and are in no figure.
+        decoder: 'fast' or 'pillow'.
+        batch_size: the largest batch that fitted into memory.
+        seconds: of the loop, in this process; `waiting` of them for images, the rest for the network and the metrics.
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[int, float]
+    confusion: list[tuple[int, int, int]]
+    samples: int
+    unreadable: list[tuple[str, str]]
+    decoder: str
+    batch_size: int
+    seconds: float
+    waiting: float
+
+
+@dataclass
+class Forward:
+    """Levels (B, C, H, W) -> outputs (B, n) in float32, in pieces that fit into memory.
+
+    Args:
+        model: a network from `prepare`.
+        batch_size: the largest batch to begin with; each time that memory runs out, it is halved.
+        amp_dtype: of automatic mixed precision; None for none.
+        pad: fill smaller batches up, for a compiled network.
+    """
+
+    model: nn.Module
+    normalize: Normalize
+    device: torch.device
+    batch_size: int
+    amp_dtype: torch.dtype | None = None
+    pad: bool = False
+    _halved: list[int] = field(default_factory=list)
+
+    @torch.inference_mode()
+    def __call__(self, levels: Tensor) -> Tensor:
+        outputs, start = [], 0
+        while start < len(levels):
+            piece = self._piece(levels)
+            try:
+                outputs.append(self._run(levels[start:start + piece], piece))
+                start += piece
+            except RuntimeError as error:
+                if not _is_out_of_memory(error) or piece == 1:
+                    raise
+                self._halve(min(piece, len(levels)))
+        return torch.cat(outputs)
+
+    def _piece(self, levels: Tensor) -> int:
+        """How many images go through the network at once. A CPU is soonest done with few, whose maps stay in its caches
+        and in memory that it has already."""
+        if self.device.type != 'cpu':
+            return self.batch_size
+        cached = CACHED * torch.get_num_threads() // levels[0, 0].numel()
+        return min(self.batch_size, max(cached, 1))
+
+    def _run(self, levels: Tensor, piece: int) -> Tensor:
+        count = len(levels)
+        if self.pad and count < piece:
+            levels = torch.cat([levels, levels[:1].expand(piece - count, -1, -1, -1)])
+        images = self.normalize(levels.to(self.device, non_blocking=True))
+        mixed = torch.autocast(self.device.type, self.amp_dtype) if self.amp_dtype else contextlib.nullcontext()
+        with mixed:
+            outputs = self.model(images)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            raise ValueError('The network gives no outputs (images, classes): it needs its pooling and its head.')
+        return outputs[:count].float()
+
+    def _halve(self, tried: int) -> None:
+        """After the exception is gone, and with it what it held in memory."""
+        self.batch_size = max(tried // 2, 1)
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+        print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
+
+
+def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'auto', batch_size: int = 64,
+             workers: int = 4, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
+             amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
+             compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
+             real_labels: RealLabels | None = None, progress: bool = True) -> Evaluation:
+    """Measures a network on every image of a source.
+
+    Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
+
+    Args:
+        model: images -> outputs (B, n); it is left as it is.
+        source: labelled images by number (`name`, `encoded`, `target`, `task`, `len`), or a stream of them.
+        config: the settings that `zoo.data.resolve_data_config` returns.
+        decoder: see `Preprocess`.
+        workers: processes that read images, beside this one.
+        dtype, channels_last, fold, compile: see `prepare`.
+        amp_dtype: see `Forward`.
+        max_unreadable: how many images may be unreadable.
+        valid: indices of the outputs that count; see `Metrics`.
+        real_labels: ReaL labels, for `real_top1` and `real_top5`.
+        progress: show a bar with the rate and how it stands so far.
+
+    Raises:
+        ValueError: more unreadable images than allowed, no image at all, a target that the outputs do not have.
+        RuntimeError: outputs that are not finite, with the names of images; a count that is not the source's.
+    """
+    device = torch.device(device)
+    rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    preprocess = Preprocess(config, decoder)
+    metrics = Metrics(source.task, model.num_classes, device, valid)
+    network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
+    normalize = Normalize(config['mean'], config['std'], dtype, channels_last)
+    forward = Forward(network, normalize, device, batch_size, amp_dtype, pad=compile)
+    loader = load_batches(source, preprocess, batch_size, workers, rank, parts, pin_memory=device.type == 'cuda')
+
+    unreadable, waiting, begin = [], 0.0, time.perf_counter()
+    total = len(source) if hasattr(source, '__len__') else None
+    with _bar(total, progress and rank == 0) as bar:
+        batches = iter(loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            waiting += time.perf_counter() - asked
+            if batch is None:
+                break
+            unreadable += batch.unreadable
+            _check_readable(unreadable, max_unreadable)
+            if batch.levels is not None:
+                _measure(batch, forward, metrics, real_labels)
+            bar.update(parts * (len(batch.names) + len(batch.unreadable)))
+            bar.set_postfix_str(metrics.running, refresh=False)
+    seconds = time.perf_counter() - begin
+
+    if parts > 1:
+        metrics.gather()
+        found: list[Any] = [None] * parts
+        dist.all_gather_object(found, unreadable)
+        unreadable = sorted(one for part in found for one in part)
+        _check_readable(unreadable, max_unreadable)
+    if total is not None and metrics.seen + len(unreadable) != total:
+        raise RuntimeError(f'The source has {total} images; {metrics.seen} were counted and {len(unreadable)} were '
+                           'unreadable.')
+    if not metrics.seen:
+        raise ValueError('There was no image to measure the network on.')
+    return Evaluation(metrics.compute(), metrics.per_class(), metrics.confusion(), metrics.seen, unreadable,
+                      preprocess.decoder, forward.batch_size, seconds, waiting)
+
+
+def _measure(batch: Batch, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:
+    targets = metrics.targets(batch.targets)
+    outputs = forward(batch.levels)
+    finite = outputs.isfinite().all(1).tolist()
+    if not all(finite):
+        bad = [name for name, good in zip(batch.names, finite) if not good]
+        raise RuntimeError(f'The network gives outputs that are not finite, for {len(bad)} of {len(finite)} images '
+                           f'of a batch: {_some(bad)}.')
+    metrics.update(outputs, targets, real_labels and [real_labels.of(name) for name in batch.names])
+
+
+def _check_readable(unreadable: list[tuple[str, str]], limit: int) -> None:
+    if len(unreadable) > limit:
+        named = _some([f'{name} ({reason})' for name, reason in unreadable])
+        raise ValueError(f'{len(unreadable)} images could not be read, more than the {limit} allowed: {named}.')
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    words = ('out of memory', "can't allocate memory", 'not enough memory')
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def _bar(total: int | None, shown: bool) -> Any:
+    from tqdm import tqdm
+    return tqdm(total=total, unit='image', disable=not shown, smoothing=0.05)
