@@ -498,6 +498,24 @@ def test_the_effect_of_the_decoder_is_measured(source: Source) -> None:
         decoder_effect(Colours(), Stream(source), CONFIG)
 
 
+DATA = Path(os.environ.get('ZOO_DATA', 'nowhere')) / 'imagenet-sample'
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason='ZOO_DATA names no folder with imagenet-sample/')
+def test_on_photographs_the_fast_path_has_as_many_right_as_pillow() -> None:
+    index = {synset: i for i, synset in enumerate(ImageNetInfo().label_names())}
+    files = sorted(DATA.glob('*/*'))
+    source = Source([file.read_bytes() for file in files], [index[file.parent.name] for file in files])
+    model = zoo.create_model('tf_efficientnet_lite0.in1k', pretrained=True).eval()
+    config = zoo.data.resolve_model_data_config(model)
+    found = evaluate(model, source, config, workers=0, progress=False)
+    assert found.samples == 500 and found.decoder == 'fast'
+    assert abs(5 * found.metrics['top1'] - 442) <= 1.01 and abs(5 * found.metrics['top5'] - 486) <= 1.01
+    effect = decoder_effect(model, source, config, images=100)
+    assert abs(effect['top1_fast'] - effect['top1_pillow']) <= 1 and effect['logit_relative'] < 0.01
+
+
 SCRIPT = '''
 import json, sys
 import torch.distributed as dist
