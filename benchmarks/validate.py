@@ -138,7 +138,7 @@ def main() -> None:
     plain = timm.data.ImageDataset('', reader=TimmReader(source), transform=timm.data.create_transform(
         **{k: config[k] for k in ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')}))
     prefetching = timm_loader(source, config, True, 0, args.batch_size)
-    preprocess, normalize = Preprocess(config), Normalize(config['mean'], config['std'], channels_last=True)
+    preprocess, normalize = Preprocess(config, 'auto'), Normalize(config['mean'], config['std'], channels_last=True)
 
     def ours() -> None:
         for batch in load_batches(source, preprocess, args.batch_size, 0):
@@ -158,7 +158,8 @@ def main() -> None:
     torch.set_num_threads(threads)
 
     def validation() -> Evaluation:
-        return evaluate(model, source, config, batch_size=args.batch_size, workers=args.workers, progress=False)
+        return evaluate(model, source, config, decoder='auto', batch_size=args.batch_size, workers=args.workers,
+                        progress=False)
 
     times, results = in_turn({
         'timm': lambda: timm_validation(theirs, timm_loader(source, config, True, args.workers, args.batch_size)),

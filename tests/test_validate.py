@@ -82,7 +82,7 @@ def test_the_screen_and_the_row(checkpoint: list[str], tmp_path: Path, capsys: p
     head, line = out.splitlines()
     assert head.split()[:5] == ['model', 'top1', 'top5', 'ece', 'class_mean'] and line.split()[:2] == [
         'mobilenetv2_035', '8.333']
-    assert '12 images in' in err and 'decoder fast' in err and '12/12' in err and 'top1 8.33 %' in err
+    assert '12 images in' in err and 'decoder pillow' in err and '12/12' in err and 'top1 8.33 %' in err
     (row,) = table(path)
     assert float(row['top1']) == pytest.approx(100 / 12, abs=1e-3)
     assert (row['samples'], row['unreadable'], row['img_size'], row['crop_pct']) == ('12', '0', '64', '0.9')

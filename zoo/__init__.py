@@ -22,8 +22,8 @@ _PUBLIC = {
     'outputs': ('forward_outputs',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
-_MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'features', 'layers', 'models', 'pretrained',
-            'tables')
+_MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'features', 'layers', 'models',
+            'pretrained', 'tables')
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--max-unreadable', type=_whole, default=0, metavar='N', help='unreadable images that are allowed (default: 0)')
     add('-j', '--workers', type=_whole, default=4, metavar='N',
         help='processes that read images (default: %(default)s)')
-    add('--decoder', choices=DECODERS, default='auto',
-        help="'fast' decodes JPEG and resizes without Pillow; 'auto' is fast where the settings allow it (the default)")
+    add('--decoder', choices=DECODERS, default='pillow',
+        help="'fast' decodes JPEG and resizes without Pillow, which can change an answer that is nearly a tie; 'auto' is "
+             'fast where the settings allow it (default: %(default)s)')
     add('--decoder-effect', type=positive, metavar='N', help='also compare both decoders on N of the images')
 
     add = parser.add_argument_group('model').add_argument

@@ -44,7 +44,7 @@ class Preprocess:
         ValueError: an unknown decoder; 'fast' with settings that only Pillow's path serves.
     """
 
-    def __init__(self, config: Mapping[str, Any], decoder: str = 'auto') -> None:
+    def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow') -> None:
         if decoder not in DECODERS:
             raise ValueError(refuse('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)

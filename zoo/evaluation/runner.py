@@ -109,7 +109,7 @@ class Forward:
         print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
 
 
-def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'auto', batch_size: int = 64,
+def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', batch_size: int = 64,
              workers: int = 4, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
              amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
              compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
