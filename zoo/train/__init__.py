@@ -1,0 +1,1 @@
+"""Training: recipes, augmentation's partners (losses, optimizers, schedules), checkpoints, the loop."""

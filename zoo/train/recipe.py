@@ -1,0 +1,278 @@
+"""A recipe: all that says how a network is trained, as frozen records; read strictly, written back."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """The network.
+
+    Attributes:
+        model: a name as `zoo.create_model` takes it.
+        pretrained: start from its published weights.
+        initial_checkpoint: start from a file of weights; its classifier is left out where the classes differ.
+        num_classes: None takes the data's.
+        in_chans: channels of the images. img_size: pixels of the square images in training; None takes the weights'.
+        gp, drop, drop_path, bn_momentum, bn_eps: `global_pool`, `drop_rate`, `drop_path_rate` ... of the network; None
+            leaves the variant's.
+        model_kwargs: any other arguments of the network.
+        freeze: the first so many stages are not trained and their normalisation stays as it is; 1 is the stem.
+        grad_checkpointing: recompute activations in the backward pass.
+        sync_bn: statistics of normalisation over all processes.
+        channels_last: memory format. torchcompile: `torch.compile` the network.
+    """
+
+    model: str = ''
+    pretrained: bool = False
+    initial_checkpoint: str | None = None
+    num_classes: int | None = None
+    in_chans: int | None = None
+    img_size: int | None = None
+    gp: str | None = None
+    drop: float | None = None
+    drop_path: float | None = None
+    bn_momentum: float | None = None
+    bn_eps: float | None = None
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    freeze: int = 0
+    grad_checkpointing: bool = False
+    sync_bn: bool = False
+    channels_last: bool = True
+    torchcompile: bool = False
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """Images and targets.
+
+    Attributes:
+        data: as `zoo.data.create_dataset` takes it. val_data: another place for the validation images.
+        train_split, val_split: names of the splits.
+        class_map: as `zoo.data.create_dataset` takes it; None numbers the folders of the training split in order, and
+            takes the validation split's by these names.
+        batch_size: images a step and process (of one forward pass: see `run.grad_accum_steps`).
+        validation_batch_size: None takes `batch_size`.
+        workers: processes that read images.
+        crop_pct, crop_mode, interpolation, mean, std: of evaluation, mean and std of training too; None takes the
+            weights'.
+        max_unreadable: how many images may be unreadable in one pass.
+    """
+
+    data: str = ''
+    val_data: str | None = None
+    train_split: str | None = 'train'
+    val_split: str | None = 'val'
+    class_map: str | None = None
+    batch_size: int = 128
+    validation_batch_size: int | None = None
+    workers: int = 4
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    max_unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class AugmentPart:
+    """What happens to training images; see `zoo.data.create_transform`, `zoo.data.Mixup`.
+
+    Attributes:
+        aa: 'rand-m9-mstd0.5', 'augmix-m3', 'original', 'v0', '3a' ...: see `zoo.data.augment`.
+        aug_repeats: each image is drawn so many times in an epoch, with different distortions, in different processes.
+        aug_splits: parts of a batch: the clean images, then distorted copies (for `loss.loss: jsd`).
+        resplit: no random erasing of the clean part.
+        mixup_off_epoch: from this epoch on neither mixup nor cutmix; 0 for never.
+    """
+
+    no_aug: bool = False
+    train_crop_mode: Literal['rrc', 'rkrc', 'rkrr'] = 'rrc'
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    train_interpolation: str = 'random'
+    hflip: float = 0.5
+    vflip: float = 0.0
+    color_jitter: float | tuple[float, ...] | None = 0.4
+    color_jitter_prob: float | None = None
+    grayscale_prob: float = 0.0
+    gaussian_blur_prob: float = 0.0
+    aa: str | None = None
+    aug_repeats: int = 0
+    aug_splits: int = 0
+    reprob: float = 0.0
+    remode: Literal['const', 'rand', 'pixel'] = 'pixel'
+    recount: int = 1
+    resplit: bool = False
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    cutmix_minmax: tuple[float, float] | None = None
+    mixup_prob: float = 1.0
+    mixup_switch_prob: float = 0.5
+    mixup_mode: Literal['batch', 'pair', 'elem'] = 'batch'
+    mixup_off_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class LossPart:
+    """What is made small.
+
+    Attributes:
+        loss: 'ce' (with soft targets too), 'bce', 'jsd', 'asymmetric', 'focal'; 'mse' and 'l1' for numbers. None: 'ce' for one
+            class an image, 'bce' for several, 'mse' for numbers.
+        smoothing: label smoothing.
+        bce_target_thresh: soft targets above it are 1, the others 0. bce_sum: sum over classes, not mean.
+        bce_pos_weight: weight of positive targets.
+    """
+
+    loss: Literal['ce', 'bce', 'jsd', 'asymmetric', 'focal', 'mse', 'l1'] | None = None
+    smoothing: float = 0.1
+    bce_target_thresh: float | None = None
+    bce_sum: bool = False
+    bce_pos_weight: float | None = None
+    jsd_alpha: float = 12.0
+    gamma_neg: float = 4.0
+    gamma_pos: float = 1.0
+    asymmetric_clip: float = 0.05
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+
+
+@dataclass(frozen=True)
+class DistillPart:
+    """A teacher to learn from.
+
+    Attributes:
+        kd_model_name: the teacher, with `kd_checkpoint` or else its published weights; None for no teacher.
+        kd_distill_type: 'logit' (KL of softened logits, arXiv:1503.02531), 'feature' (of the last maps), 'token' (the
+            distillation head learns the teacher, arXiv:2012.12877).
+        kd_hard: the distillation head learns the teacher's first class, not its probabilities.
+        kd_temperature: softens the logits.
+        distill_loss_weight, task_loss_weight: weights of both losses.
+    """
+
+    kd_model_name: str | None = None
+    kd_checkpoint: str | None = None
+    kd_distill_type: Literal['logit', 'feature', 'token'] = 'logit'
+    kd_hard: bool = True
+    kd_temperature: float = 1.0
+    distill_loss_weight: float = 1.0
+    task_loss_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimizerPart:
+    """How weights move; see `zoo.train.optim.create_optimizer_v2`.
+
+    Attributes:
+        lr: learning rate; None: lr_base * (images a step / lr_base_size), or its root, by `lr_base_scale`.
+        clip_grad: limit of `clip_mode`; None for none.
+    """
+
+    opt: str = 'sgd'
+    opt_eps: float | None = None
+    opt_betas: tuple[float, ...] | None = None
+    momentum: float = 0.9
+    weight_decay: float = 2e-5
+    layer_decay: float | None = None
+    opt_kwargs: dict[str, Any] = field(default_factory=dict)
+    lr: float | None = None
+    lr_base: float = 0.1
+    lr_base_size: int = 256
+    lr_base_scale: Literal['linear', 'sqrt'] | None = None
+    clip_grad: float | None = None
+    clip_mode: Literal['norm', 'value', 'agc'] = 'norm'
+
+
+@dataclass(frozen=True)
+class SchedulePart:
+    """How the learning rate changes; see `zoo.train.schedules`.
+
+    Attributes:
+        epochs: in all, warm-up and cool-down included.
+        sched_on_updates: change it every step, not every epoch.
+    """
+
+    epochs: int = 300
+    sched: Literal['cosine', 'step', 'multistep', 'poly', 'plateau', 'tanh', 'constant'] = 'cosine'
+    sched_on_updates: bool = False
+    warmup_lr: float = 1e-5
+    warmup_epochs: float = 5
+    warmup_prefix: bool = False
+    cooldown_epochs: float = 0
+    min_lr: float = 0.0
+    decay_epochs: float = 90
+    decay_milestones: tuple[float, ...] = (90, 180, 270)
+    decay_rate: float = 0.1
+    lr_k_decay: float = 1.0
+    poly_power: float = 0.5
+    patience_epochs: int = 10
+    lr_cycle_mul: float = 1.0
+    lr_cycle_decay: float = 0.5
+    lr_cycle_limit: int = 1
+
+
+@dataclass(frozen=True)
+class EmaPart:
+    """A moving average of the weights, which is what is evaluated and kept as the best.
+
+    Attributes:
+        model_ema_warmup: a smaller decay in the first steps: (1 + step) / (10 + step) until it reaches the decay.
+    """
+
+    model_ema: bool = False
+    model_ema_decay: float = 0.9998
+    model_ema_warmup: bool = False
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """The run itself.
+
+    Attributes:
+        output, experiment: the run's folder is output/experiment; without `experiment` its name is made of time,
+            network and size.
+        device: 'cpu', 'cuda', 'mps'; None takes an accelerator if there is one.
+        amp: mixed precision of `amp_dtype`.
+        grad_accum_steps: batches whose gradients are added up for a step.
+        distributed: 'ddp' or 'fsdp' where torchrun has started several processes.
+        log_interval: steps between lines of the log. recovery_interval: steps between checkpoints within an epoch; 0
+            for none.
+        checkpoint_hist: best checkpoints kept beside model_best.
+        eval_metric: what the best is judged by; None: top1, mAP or mae by the task.
+        val_interval: epochs between evaluations.
+        tensorboard, log_wandb: also log there.
+    """
+
+    seed: int = 42
+    device: str | None = None
+    amp: bool = False
+    amp_dtype: Literal['bfloat16', 'float16'] = 'bfloat16'
+    grad_accum_steps: int = 1
+    distributed: Literal['ddp', 'fsdp'] = 'ddp'
+    output: str = 'runs'
+    experiment: str | None = None
+    log_interval: int = 50
+    recovery_interval: int = 0
+    checkpoint_hist: int = 3
+    eval_metric: str | None = None
+    val_interval: int = 1
+    tensorboard: bool = False
+    log_wandb: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe. The names of all keys are different, so that each is a flag of the command as well."""
+
+    model: ModelPart = field(default_factory=ModelPart)
+    data: DataPart = field(default_factory=DataPart)
+    augment: AugmentPart = field(default_factory=AugmentPart)
+    loss: LossPart = field(default_factory=LossPart)
+    distill: DistillPart = field(default_factory=DistillPart)
+    optimizer: OptimizerPart = field(default_factory=OptimizerPart)
+    schedule: SchedulePart = field(default_factory=SchedulePart)
+    ema: EmaPart = field(default_factory=EmaPart)
+    run: RunPart = field(default_factory=RunPart)
