@@ -31,8 +31,9 @@ MAY_IMPORT = {
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
+    'train': {'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
-            'benchmarking', 'tables'},
+            'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},
     '__init__': {'compat'},                                      # everything else by name, when first used
 }

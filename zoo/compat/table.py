@@ -28,7 +28,14 @@ PLACES = {
     'models.vision_transformer_hybrid': 'compat.absent',
     'data.distributed_sampler': 'compat.sampler',
     'data.imagenet_info': 'data.labels',
-    'optim': 'compat.optim',
+    'optim': 'train.optim',
+    'loss': 'train.losses',
+    'loss.asymmetric_loss': 'train.losses',
+    'loss.binary_cross_entropy': 'train.losses',
+    'loss.cross_entropy': 'train.losses',
+    'loss.jsd': 'train.losses',
+    'optim.lamb': 'train.lamb',
+    'optim.rmsprop_tf': 'train.rmsprop_tf',
     'utils': 'compat.utils',
     'utils.model': 'compat.utils',
 }
@@ -55,8 +62,8 @@ EXTRA = {
                     'is_model_pretrained list_models list_modules list_pretrained model_entrypoint '
                     'split_model_name_tag',
         'spec': 'PretrainedCfg',
-        'compat.manipulate': 'adapt_input_conv checkpoint_seq group_modules group_parameters load_checkpoint '
-                             'load_state_dict named_apply',
+        'compat.manipulate': 'adapt_input_conv checkpoint_seq load_checkpoint load_state_dict named_apply',
+        'train.groups': 'group_modules group_parameters',
         'compat.efficientnet': 'EfficientNet',
         'models.mobilenetv3': 'MobileNetV3',
         'models.efficientformer': 'EfficientFormer',
