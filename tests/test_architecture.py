@@ -26,13 +26,14 @@ MAY_IMPORT = {
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'data': {'compat', 'spec'},
-    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec'},
+    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec', 'train'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
+    'train': {'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
-            'benchmarking', 'tables'},
+            'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},
     '__init__': {'compat'},                                      # everything else by name, when first used
 }
