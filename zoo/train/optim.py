@@ -126,8 +126,8 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
         else:
             groups = [p for p in model.parameters() if p.requires_grad]
     elif layer_decay is not None or param_group_fn is not None or fallback_list:
-        raise ValueError('layer_decay, param_group_fn and fallback_list need a network, whose parameters have names '
-                         'and layers; parameters were given.')
+        asked = 'layer_decay' if layer_decay is not None else 'param_group_fn' if param_group_fn else 'fallback_list'
+        raise ValueError(f'{asked} needs a network, whose parameters have names and layers; parameters were given.')
     else:
         groups = model_or_params
     optimizer = cls(groups, **_options(cls, inner, lr, weight_decay, momentum, foreach, options))
