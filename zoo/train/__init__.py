@@ -15,10 +15,12 @@ _PUBLIC = {
     'schedules': ('Schedule',),
     'losses': ('create_loss',),
     'clip': ('clip_gradients',),
+    'distill': ('Distillation', 'create_distillation'),
     'ema': ('ModelEma',),
     'trainer': ('Trainer', 'train'),
     'progress': ('Result',),
     'saved': ('load_trained', 'trained_record'),
+    'sync_bn': ('convert_sync_batchnorm',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]

@@ -83,7 +83,7 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
     record = describe(model, part.model, arguments, sources.task, sources.class_names, config)
     if part.sync_bn:
         from .sync_bn import convert_sync_batchnorm
-        model = convert_sync_batchnorm(model)
+        model = convert_sync_batchnorm(model, device_type=device.type)
     model.set_grad_checkpointing(part.grad_checkpointing)
     frozen = freeze_stages(model, part.freeze)
     model.to(device, memory_format=torch.channels_last if part.channels_last else torch.preserve_format)
@@ -123,25 +123,52 @@ def learning_rate(recipe: Recipe, images_a_step: int) -> float:
     return part.lr_base * (ratio ** 0.5 if scale == 'sqrt' else ratio)
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """What moves the network's parameters."""
+def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """What moves the network's parameters, and `extra` ones beside them."""
     part = recipe.optimizer
     given = {name: value for name, value in (('eps', part.opt_eps), ('betas', part.opt_betas)) if value is not None}
-    return create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
-                               **given, **part.opt_kwargs)
+    optimizer = create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
+                                    **given, **part.opt_kwargs)
+    if extra:
+        optimizer.add_param_group({'params': extra})
+    return optimizer
 
 
-class Objective(nn.Module):
-    """(network, images, targets) -> what is made small."""
+class Objective:
+    """(network, images, targets) -> what is made small: the loss, and the distance to a teacher if there is one.
 
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
+    Attributes:
+        student: the module to train: the model, or what a teacher's maps need around it.
+        extra: parameters that are trained beside the model's.
+    """
 
-    def forward(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(network(images).float(), targets)
+    def __init__(self, recipe: Recipe, network: Network, task: str, device: torch.device) -> None:
+        self.loss = create_loss(recipe.loss, task, recipe.augment.aug_splits).to(device)
+        self.distillation, self.student, self.extra = None, network.model, []
+        if recipe.distill.kd_model_name is not None:
+            from .distill import create_distillation
+            norm = network.config['mean'], network.config['std']
+            self.distillation = create_distillation(network.model, recipe.distill, norm)
+            self.distillation.to(device, torch.channels_last if recipe.model.channels_last else None)
+            self.student, self.extra = self.distillation.student, self.distillation.extra_parameters()
+            if self.extra and recipe.run.distributed == 'fsdp':
+                raise ValueError("distill.kd_distill_type 'feature' with maps of another width does not go with "
+                                 "run.distributed 'fsdp'; use 'ddp'.")
 
+    def __call__(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        output = network(images)
+        if self.distillation:
+            return self.distillation.loss(output, images, targets, self._task)[0]
+        return self._task(output, targets)
 
-def build_objective(recipe: Recipe, sources: Sources, device: torch.device) -> Objective:
-    """The loss that the recipe names, on its device."""
-    return Objective(create_loss(recipe.loss, sources.task, recipe.augment.aug_splits)).to(device)
+    def _task(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(logits.float(), targets)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is trained beside the model."""
+        return self.distillation.state_dict() if self.distillation else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes over what `state_dict` gave."""
+        if self.distillation:
+            self.distillation.load_state_dict(state)

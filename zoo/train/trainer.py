@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..evaluation import Metrics, evaluate
-from .build import METRICS, OTHER_METRICS, build_network, build_objective, build_optimizer, choose_device, learning_rate
+from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
 from .inputs import Inputs, train_transform
@@ -68,9 +68,9 @@ class Trainer:
         self.model, self.config = self.network.model, self.network.config
         self.ema = self._average()
         self._plain = plain_copy(self.model, self.processes, run.distributed)       # to put spread parameters into
-        running = share_out(self.model, self.processes, run.distributed)
+        self.objective = Objective(recipe, self.network, self.sources.task, self.device)
+        running = share_out(self.objective.student, self.processes, run.distributed)
         running = torch.compile(running) if recipe.model.torchcompile else running
-        self.objective = build_objective(recipe, self.sources, self.device)
 
         images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed)
         self.loader = TrainLoader(
@@ -79,7 +79,7 @@ class Trainer:
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
         self.lr = learning_rate(recipe, recipe.data.batch_size * self.accumulate * self.processes.count)
-        self.optimizer = build_optimizer(recipe, self.model, self.lr)
+        self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr)
         self.metric = self._metric()
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
         self.inputs = Inputs(recipe, self.config, self.sources.task, self.sources.num_outputs, self.device)
