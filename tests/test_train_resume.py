@@ -1,10 +1,9 @@
 """A run that is killed, stopped, or runs out of disk goes on from its last checkpoint and ends as if nothing had been."""
 from __future__ import annotations
 
-import csv
+import errno
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -13,43 +12,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from train_runs import assert_same_run, make_images, rows, same, state_of, tiny_recipe
 
 from zoo.pretrained import read_record, read_state_dict, write_tensors
-from zoo.train.checkpoint import read_run
-from zoo.train.logs import TIMES
-from zoo.train.recipe import (
-    AugmentPart, DataPart, EmaPart, ModelPart, OptimizerPart, Recipe, RunPart, SchedulePart,
-)
+from zoo.train import checkpoint, folder as folders
+from zoo.train.reading import write_recipe
+from zoo.train.step import LossNotFinite
+from zoo.train.trainer import Trainer, train
+
+KILLS = 50
+PROGRAM = '''
+import sys, torch
+torch.set_num_threads(1)
+from zoo.train.reading import read_recipe
 from zoo.train.trainer import train
-
-TINY = {'blocks': ['ds_r1_k3_s2_e1_c8', 'ir_r1_k3_s2_e2_c8_se0.25'], 'stem_size': 8, 'head_size': 16}
-COLOURS = {'ants': (200, 60, 40), 'bees': (40, 90, 210)}
-
-
-def make_images(root: Path, train: int = 10, val: int = 4) -> Path:
-    drawn = random.Random(0)
-    for split, count in (('train', train), ('val', val)):
-        for name, colour in COLOURS.items():
-            (root / split / name).mkdir(parents=True)
-            for number in range(count):
-                image = Image.new('RGB', (24, 20), tuple(c + drawn.randint(-40, 40) for c in colour))
-                image.paste(tuple(drawn.randint(0, 255) for _ in range(3)), (drawn.randint(0, 10), 4, 20, 12))
-                image.save(root / split / name / f'{number}.png')
-    return root
-
-
-def recipe(images: Path, epochs: int = 3, **parts) -> Recipe:
-    chosen = dict(
-        model=dict(model='efficientnet_b0', model_kwargs=TINY, img_size=16, drop_path=0.2, drop=0.2),
-        data=dict(data=str(images), batch_size=4, workers=0), schedule=dict(epochs=epochs, warmup_epochs=1),
-        optimizer=dict(opt='adamw', lr=0.01), ema=dict(model_ema=True, model_ema_decay=0.8),
-        run=dict(device='cpu', recovery_interval=2, seed=3))
-    kinds = dict(model=ModelPart, data=DataPart, schedule=SchedulePart, optimizer=OptimizerPart, ema=EmaPart, run=RunPart,
-                 augment=AugmentPart)
-    for part, values in parts.items():
-        chosen[part] = chosen.get(part, {}) | values
-    return Recipe(**{part: kinds[part](**values) for part, values in chosen.items()})
+print('ready', flush=True)
+sys.exit(train(read_recipe(sys.argv[1]), sys.argv[2], resume=len(sys.argv) > 3, quiet=True).status)
+'''
 
 
 @pytest.fixture(scope='module')
@@ -60,39 +39,8 @@ def images(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def whole_run(images, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('whole') / 'run'
-    train(recipe(images), folder, quiet=True)
+    train(tiny_recipe(images), folder, quiet=True)
     return folder
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / 'log.csv', newline='') as file:
-        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
-
-
-def without_times(state: dict) -> dict:
-    progress = {k: v for k, v in state['progress'].items() if k != 'seconds'}
-    progress['rows'] = [{k: v for k, v in row.items() if k not in TIMES} for row in progress['rows']]
-    return state | {'progress': progress}
-
-
-def same(a, b) -> bool:
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
-def assert_same_run(folder: Path, other: Path) -> None:
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == sorted(path.name for path in other.iterdir())
-    assert same(without_times(read_run(folder / 'last.safetensors')), without_times(read_run(other / 'last.safetensors')))
-    for name in (n for n in names if n.startswith(('model_best', 'checkpoint'))):
-        assert same(read_state_dict(folder / name), read_state_dict(other / name)), name
-        assert read_record(folder / name, 'zoo.model') == read_record(other / name, 'zoo.model')
-    assert rows(folder) == rows(other)
 
 
 def in_child(work, seconds: float | None = None) -> int:
@@ -112,28 +60,209 @@ def in_child(work, seconds: float | None = None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_path):
-    folder, kills, wait, killed = tmp_path / 'run', 50, random.Random(5), 0
+def has_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in (folders.LAST, folders.BEST, folders.RECIPE))
+
+
+def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_path, monkeypatch):
+    monkeypatch.setattr('zoo.train.trainer.draw_curves', lambda rows, path: path.touch())     # most of a run's time
+    recipe, drawn, killed, ends, resumed = tiny_recipe(images), random.Random(5), 0, 0, set()
+    folder, best = tmp_path / 'run0', None
     begun = time.perf_counter()
-    assert in_child(lambda: train(recipe(images), tmp_path / 'timed', quiet=True)) == 0
-    length = time.perf_counter() - begun
-    best = None
-    while killed < kills:
-        resume = folder.exists() and any(folder.iterdir())
-        status = in_child(lambda: train(recipe(images), folder, resume=resume, quiet=True), wait.uniform(0, length / 3))
+    assert in_child(lambda: train(recipe, tmp_path / 'timed', quiet=True)) == 0
+    length = 0.7 * (time.perf_counter() - begun)
+
+    def go_on() -> None:
+        train(recipe, folder, resume=has_run(folder), quiet=True)
+
+    while killed < KILLS:
+        status = in_child(go_on, drawn.uniform(0.1, 1.0) * length)
         assert status in (-signal.SIGKILL, 0)
+        length *= 1.0 if status else 0.7                     # the machine is faster now than when it was measured
         killed += status != 0
         for path in folder.glob('*.safetensors'):
             assert read_state_dict(path)
-        if (folder / 'model_best.safetensors').exists():
-            now = read_record(folder / 'model_best.safetensors', 'zoo.model')['metric']
+        if (folder / folders.LAST).exists():
+            progress = checkpoint.read_run(folder / folders.LAST)['progress']
+            resumed.add((progress['epoch'], progress['update']))
+        if (folder / folders.BEST).exists():
+            now = read_record(folder / folders.BEST, 'zoo.model')['metric']
             assert best is None or now >= best
             best = now
-        if status == 0 or killed % 13 == 0:                 # complete it, and compare; then begin a new one
-            if resume or folder.exists():
-                assert in_child(lambda: train(recipe(images), folder, resume=any(folder.iterdir()), quiet=True)) == 0
-                assert_same_run(folder, whole_run)
-            folder, best = tmp_path / f'run{killed}', None
-    if folder.exists():
-        train(recipe(images), folder, resume=any(folder.iterdir()), quiet=True)
-        assert_same_run(folder, whole_run)
+        if status == 0 or killed == KILLS:                   # complete: compare, and begin another
+            assert in_child(go_on) == 0
+            assert_same_run(folder, whole_run)
+            folder, best, ends = tmp_path / f'run{killed}', None, ends + 1
+    assert ends >= 2 and len(resumed) >= 4                   # there were kills at different places, and ends
+
+
+@pytest.mark.parametrize('parts', [
+    dict(augment=dict(mixup=0.2, cutmix=1.0, reprob=0.5, aa='rand-m9-mstd0.5'), data=dict(workers=1)),
+    dict(augment=dict(aug_splits=2, aa='augmix-m3'), loss=dict(loss='jsd'), run=dict(grad_accum_steps=2)),
+    dict(optimizer=dict(opt='rmsproptf', layer_decay=0.7), schedule=dict(sched='plateau', patience_epochs=1),
+         ema=dict(model_ema_warmup=True), augment=dict(aug_repeats=2)),
+    dict(model=dict(channels_last=False), optimizer=dict(opt='sgd'), ema=dict(model_ema=False)),
+], ids=['mixing', 'splits', 'plateau', 'plain'])
+def test_what_is_stopped_anywhere_goes_on_bit_for_bit(images, tmp_path, parts):
+    recipe = tiny_recipe(images, **parts)
+    train(recipe, tmp_path / 'whole', quiet=True)
+    trainer, updates = None, 3 if recipe.run.grad_accum_steps > 1 else 5
+    for update in (1, 2, updates, 2 * updates - 1):         # within an epoch, at its end, in the next
+        trainer = Trainer(recipe, tmp_path / 'run', resume=trainer is not None, quiet=True)
+        step = trainer.step
+
+        class Stopped(type(step)):
+            def __call__(self, batches, epoch, number, last):
+                if number + 1 == update:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return super().__call__(batches, epoch, number, last)
+
+        step.__class__ = Stopped
+        result = trainer.run()
+        assert result.status == 143 and checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress'][
+            'updates'] == update
+    train(recipe, tmp_path / 'run', resume=True, quiet=True)
+    assert_same_run(tmp_path / 'run', tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_ends(images, whole_run, tmp_path, number, status):
+    recipe = tiny_recipe(images, run=dict(recovery_interval=0), schedule=dict(epochs=500))
+    (tmp_path / 'recipe.yaml').write_text(write_recipe(recipe))
+    command = [sys.executable, '-c', PROGRAM, str(tmp_path / 'recipe.yaml'), str(tmp_path / 'run')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / 'run' / 'log.csv').exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == status
+    assert checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress']['updates'] > 0
+    assert not list((tmp_path / 'run').glob('*.part'))
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(images, whole_run, tmp_path, monkeypatch):
+    real, written = checkpoint.write_tensors, []
+
+    def full(path, tensors, records):
+        written.append(path.name)
+        if len(written) > 2:
+            path.with_name(f'{path.name}.{os.getpid()}.part').write_bytes(b'half')
+            monkeypatch.setattr('zoo.pretrained.write.save_file', _no_space)
+        real(path, tensors, records)
+
+    def _no_space(*_, **__):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(checkpoint, 'write_tensors', full)
+    with pytest.raises(OSError, match=r'could not be written.*last good checkpoint is .*last\.safetensors') as caught:
+        train(tiny_recipe(images), tmp_path / 'run', quiet=True)
+    assert caught.value.errno == errno.ENOSPC
+    assert not list((tmp_path / 'run').glob('*.part'))
+    monkeypatch.undo()
+    train(tiny_recipe(images), tmp_path / 'run', resume=True, quiet=True)
+    assert_same_run(tmp_path / 'run', whole_run)
+
+
+def test_a_file_limit_is_met_as_a_full_disk_is(tmp_path):
+    """By the system itself, in a process that may write no more than 100 kB a file."""
+    program = '''
+import resource, signal, sys, torch
+from zoo.pretrained import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+write_tensors(sys.argv[1], {'a': torch.zeros(10)}, {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_tensors(sys.argv[1], {'a': torch.zeros(100_000)}, {})
+'''
+    path = tmp_path / 'weights.safetensors'
+    done = subprocess.run([sys.executable, '-c', program, str(path)], capture_output=True, text=True)
+    assert done.returncode == 1 and 'could not be written (File too large)' in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == [path.name] and len(read_state_dict(path)['a']) == 10
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(images, tmp_path):
+    trainer = Trainer(tiny_recipe(images), tmp_path / 'run', quiet=True)
+    objective, before, calls = trainer.objective, {}, []
+
+    def bad(network, inputs, targets):
+        calls.append(0)
+        if len(calls) == 4:
+            before.update({k: v.clone() for k, v in trainer.model.named_parameters()})
+            return objective(network, inputs, targets) * float('nan')
+        return objective(network, inputs, targets)
+
+    trainer.step.objective = bad
+    with pytest.raises(LossNotFinite, match=r'nan in step 4, epoch 0.*(ants|bees)/\d\.png.*last good checkpoint is '
+                                            r'.*last\.safetensors'):
+        trainer.run()
+    assert all(torch.equal(before[k], v) for k, v in trainer.model.named_parameters())
+    assert state_of(tmp_path / 'run')['progress']['updates'] == 2
+    train(tiny_recipe(images), tmp_path / 'run', resume=True, quiet=True)
+
+
+def test_weights_that_are_not_finite_are_never_written(images, tmp_path):
+    trainer = Trainer(tiny_recipe(images), tmp_path / 'run', quiet=True)
+    trainer._begin()
+    trainer._save()
+    good = (tmp_path / 'run' / 'last.safetensors').read_bytes()
+    next(trainer.model.parameters()).data[0] = float('nan')
+    with pytest.raises(FloatingPointError, match='conv_stem.weight'):
+        trainer._save()
+    assert (tmp_path / 'run' / 'last.safetensors').read_bytes() == good
+
+
+def test_a_folder_has_one_run(images, whole_run, tmp_path):
+    with pytest.raises(FileExistsError, match='has a run already'):
+        train(tiny_recipe(images), whole_run, quiet=True)
+    with pytest.raises(FileNotFoundError, match='no run to resume'):
+        train(tiny_recipe(images), tmp_path / 'none', resume=True, quiet=True)
+    with pytest.raises(ValueError, match=r'optimizer\.lr \(0\.01, now 0\.02\).*schedule\.epochs \(3, now 4\)'):
+        train(tiny_recipe(images, optimizer=dict(lr=0.02), schedule=dict(epochs=4)), whole_run, resume=True)
+    before = state_of(whole_run)
+    free = tiny_recipe(images, run=dict(log_interval=7), data=dict(workers=1))
+    result = train(free, whole_run, resume=True, quiet=True)                         # complete already
+    assert len(result.rows) == 3 and same(before['model'], state_of(whole_run)['model'])
+    train(tiny_recipe(images), whole_run, resume=True, quiet=True)
+
+
+def test_the_best_is_never_replaced_by_a_worse_one(images, tmp_path, monkeypatch):
+    values = iter([50.0, 75.0, 25.0])
+    monkeypatch.setattr(Trainer, '_validate', lambda self: {'top1': next(values)})
+    result = train(tiny_recipe(images, run=dict(checkpoint_hist=2)), tmp_path / 'run', quiet=True)
+    assert (result.best, result.best_epoch) == (75.0, 1)
+    assert read_record(tmp_path / 'run' / 'model_best.safetensors', 'zoo.model')['epoch'] == 1
+    assert sorted(p.name for p in (tmp_path / 'run').glob('checkpoint*')) == [
+        'checkpoint-0.safetensors', 'checkpoint-1.safetensors']
+    assert [row['top1'] for row in rows(tmp_path / 'run')] == ['50.0', '75.0', '25.0']
+
+
+def test_a_best_that_was_written_before_the_run_was_killed_counts(images, tmp_path, monkeypatch):
+    folder, recipe = tmp_path / 'run', tiny_recipe(images)
+    values = iter([50.0, 75.0])
+    monkeypatch.setattr(Trainer, '_validate', lambda self: {'top1': next(values)})
+    save = Trainer._save
+
+    def killed(self: Trainer) -> None:
+        if self.progress.epoch == 2:
+            raise KeyboardInterrupt
+        save(self)
+
+    monkeypatch.setattr(Trainer, '_save', killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, folder, quiet=True)                    # its second epoch is the best, but was not written down
+    monkeypatch.setattr(Trainer, '_save', save)
+    monkeypatch.setattr(Trainer, '_validate', lambda self: {'top1': 60.0})
+    result = train(recipe, folder, resume=True, quiet=True)
+    assert (result.best, result.best_epoch) == (75.0, 1)
+    assert read_record(folder / 'model_best.safetensors', 'zoo.model')['metric'] == 75.0
+
+
+def test_nested_states_are_written_and_read_as_they_were(tmp_path):
+    state = {'a': [1, 2.5, None, 'x', True, (1, (2,))], 'b': {3: torch.arange(3), 'c': {}}, 'inf': float('inf'),
+             'half': torch.ones(2, dtype=torch.bfloat16), 'scalar': torch.tensor(3)}
+    checkpoint.write_run(tmp_path / 'run.safetensors', state, {})
+    assert same(checkpoint.read_run(tmp_path / 'run.safetensors'), state)
+    with pytest.raises(TypeError, match='no form'):
+        checkpoint.write_run(tmp_path / 'run.safetensors', {'a': {1}}, {})
+    write_tensors(tmp_path / 'other.safetensors', {'a': torch.ones(1)}, {})
+    with pytest.raises(ValueError, match='holds no training run'):
+        checkpoint.read_run(tmp_path / 'other.safetensors')

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.cli import printable, say
 from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line, positive
+from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
 DEFAULT_MODEL = 'tf_efficientnet_lite0.in1k'  # the weights of an installable package: no network needed
@@ -24,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo predict` to its parser."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
                         help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
-    parser.add_argument('--model', default=DEFAULT_MODEL, metavar='NAME', help='default: %(default)s')
-    parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own")
+    parser.add_argument('--model', metavar='NAME',
+                        help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
+    parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
+                        'that zoo train wrote knows network, classes and preprocessing')
     parser.add_argument('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     parser.add_argument('--topk', type=positive, default=5, metavar='K', help='classes per image (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=16, metavar='N', help='default: %(default)s')
@@ -80,7 +83,9 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
 def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[dict[str, Any]]]:
     device = next(model.parameters()).device
     with torch.inference_mode():
-        probabilities = model(torch.stack(images).to(device)).softmax(-1)
+        outputs = model(torch.stack(images).to(device))
+    # where an image has several classes, each is a yes or no of its own
+    probabilities = outputs.sigmoid() if getattr(model, 'task', 'single') == 'multi' else outputs.softmax(-1)
     values, indices = (t.tolist() for t in probabilities.topk(min(topk, probabilities.shape[-1])))
     names = model.labels or range(probabilities.shape[-1])
     return [[{'index': i, 'class': str(names[i]), 'probability': v} for i, v in zip(*one)]
@@ -91,10 +96,18 @@ def _build(args: argparse.Namespace) -> nn.Module:
     if args.num_classes and not args.checkpoint:
         raise ValueError('--num-classes says how many classes a --checkpoint has; there is none.')
     device = choose_device(args.device)
-    model = zoo.create_model(args.model, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
+    if args.checkpoint and not args.model and trained_record(args.checkpoint):
+        if args.num_classes:
+            raise ValueError(f'{args.checkpoint} says itself how many classes it has; leave --num-classes out.')
+        model = load_trained(args.checkpoint)
+        if model.task == 'regression':
+            raise ValueError(f'{args.checkpoint} holds a network that estimates numbers, not classes.')
+        return model.to(device)
+    name = args.model or DEFAULT_MODEL
+    model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
                              num_classes=args.num_classes)
     if not model.num_classes:
-        raise ValueError(f'{args.model} gives embeddings, not classes: it cannot name what an image shows.')
+        raise ValueError(f'{name} gives embeddings, not classes: it cannot name what an image shows.')
     return model.eval().to(device)
 
 

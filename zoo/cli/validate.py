@@ -19,6 +19,7 @@ from zoo.cli.images import choose_device, one_line, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
+from zoo.train import load_trained, trained_record
 
 SETTINGS = ('img_size', 'input_size', 'crop_pct', 'crop_mode', 'interpolation', 'mean', 'std', 'in_chans')
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
@@ -44,10 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--decoder-effect', type=positive, metavar='N', help='also compare both decoders on N of the images')
 
     add = parser.add_argument_group('model').add_argument
-    add('-m', '--model', required=True, metavar='NAME',
-        help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line")
+    add('-m', '--model', metavar='NAME',
+        help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line (default: what the "
+             'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
-    add('--checkpoint', metavar='PATH', help='a file of weights')
+    add('--checkpoint', metavar='PATH',
+        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
@@ -131,6 +134,8 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
 
 def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
     """The names of the models, and whether a pattern or a list named them."""
+    if args.model is None:
+        return [_recorded(args)], False
     asked, path = args.model, Path(args.model)
     if any(sign in asked for sign in '*?['):
         names = zoo.list_pretrained(asked)
@@ -151,6 +156,18 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
     return names, True
 
 
+def _recorded(args: argparse.Namespace) -> str:
+    """The name of the network in a file that says which it is."""
+    record = trained_record(args.checkpoint) if args.checkpoint else None
+    if record is None:
+        raise ValueError('Name the network: --model NAME, or --checkpoint FILE with one that zoo train wrote.')
+    given = [flag for flag, value in (('--num-classes', args.num_classes), ('--in-chans', args.in_chans),
+                                      ('--model-kwargs', args.model_kwargs), ('--pretrained', args.pretrained)) if value]
+    if given:
+        raise ValueError(f'{args.checkpoint} says itself what its network is; leave {", ".join(given)} out.')
+    return record['name']
+
+
 def _data(args: argparse.Namespace) -> str:
     given = [spec for spec in (args.data, args.data_dir, args.dataset) if spec]
     if len(given) != 1:
@@ -160,6 +177,8 @@ def _data(args: argparse.Namespace) -> str:
 
 
 def _build(args: argparse.Namespace, name: str) -> nn.Module:
+    if args.model is None:
+        return load_trained(args.checkpoint)
     options = {key: _literal(value) for key, value in map(_pair, args.model_kwargs)}
     try:
         model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
