@@ -31,7 +31,7 @@ MAY_IMPORT = {
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
-    'train': {'factory', 'spec'},                               # factory for a teacher
+    'train': {'data', 'factory', 'spec'},                       # factory for a teacher
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},

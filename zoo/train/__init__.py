@@ -10,7 +10,7 @@ from typing import Any
 _PUBLIC = {
     'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
                'SchedulePart', 'EmaPart', 'RunPart'),
-    'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'RMSpropTF', 'lookahead'),
+    'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'NAdamW', 'RMSpropTF', 'lookahead'),
     'groups': ('param_groups_layer_decay', 'param_groups_weight_decay'),
     'schedules': ('Schedule',),
     'losses': ('create_loss',),
