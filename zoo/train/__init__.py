@@ -18,6 +18,9 @@ _PUBLIC = {
     'distill': ('Distillation', 'create_distillation'),
     'ema': ('ModelEma',),
     'sync_bn': ('convert_sync_batchnorm',),
+    'trainer': ('Trainer', 'train'),
+    'progress': ('Result',),
+    'saved': ('load_trained', 'trained_record'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]
