@@ -50,7 +50,10 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('patience_epochs', 'schedule.sched: plateau', lambda r: r.schedule.sched == 'plateau'),
     ('lr_k_decay', 'schedule.sched: cosine or poly', lambda r: r.schedule.sched in ('cosine', 'poly')),
     ('lr_cycle_mul lr_cycle_decay', 'schedule.lr_cycle_limit above 1', lambda r: r.schedule.lr_cycle_limit > 1),
-    ('lr_cycle_limit', 'schedule.sched: cosine, tanh or poly', lambda r: r.schedule.sched in ('cosine', 'tanh', 'poly')),
+    ('lr_cycle_limit', 'schedule.sched: cosine, tanh or poly',
+     lambda r: r.schedule.sched in ('cosine', 'tanh', 'poly')),
+    ('min_lr', 'a schedule other than constant', lambda r: r.schedule.sched != 'constant'),
+    ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
     ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
     ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
 ]
