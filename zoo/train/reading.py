@@ -197,9 +197,9 @@ def _read_overrides(overrides: Iterable[str], base: Mapping[str, Source]) -> dic
 def _parts(name: str, where: str) -> tuple[str, str, str]:
     """'section.key', 'section.key.entry' or 'key' in its parts."""
     first, *rest = name.split('.', 2)
+    if first in SECTION_OF and (not rest or first not in TYPES):
+        return _parts(f'{SECTION_OF[first]}.{name}', where) if rest else (SECTION_OF[first], first, '')
     if not rest:
-        if first in SECTION_OF:
-            return SECTION_OF[first], first, ''
         _known(None, first, where)
     if first not in TYPES:
         raise ValueError(f'{where}: {refuse("The section", first, TYPES)}')
