@@ -5,6 +5,8 @@ import argparse
 import dataclasses
 import math
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +82,7 @@ def test_options_words_and_file_in_any_order(tmp_path):
 
 @pytest.mark.parametrize('words, section, key, value', [
     (['--bce-loss'], 'loss', 'loss', 'bce'),
+    (['--jsd-loss', '--aug-splits', '3'], 'loss', 'loss', 'jsd'),
     (['--jsd-loss', '--aug-splits', '3'], 'loss', 'loss', 'jsd'),
     (['--jsd', '--aug-splits', '3'], 'loss', 'loss', 'jsd'),
     (['--model-ema'], 'ema', 'model_ema', True),
@@ -185,6 +188,16 @@ def test_timms_published_command_is_the_recipe():
     assert recipe_of(*command.split(), *defaults_of_the_time) == recipe
 
 
+def test_commands_of_the_readme():
+    commands = re.findall(r'`((?:zoo train|python train.py|torchrun [^`]*train.py) [^`]*)`', (ROOT / 'README.md').read_text())
+    assert len(commands) > 2
+    for command in commands:
+        words = shlex.split(command.partition('train')[2].removeprefix('.py').replace('PHOTOS', 'photos'))
+        resumed = '--resume' in words
+        if not resumed and '…' not in words:
+            assert recipe_of(*words).model.model
+
+
 # runs
 
 def test_a_dry_run(photos, tmp_path, capsys, monkeypatch):
@@ -256,3 +269,27 @@ def test_several_labels(tmp_path, capsys):
     assert main(words) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['RBC', '6', '2'] in rows and ['WBC', '3', '1'] in rows and ['best', 'by', 'map'] in rows
+
+
+def test_images_that_are_not_split(photos, tmp_path, capsys):
+    folder = photos / 'train'
+    words = ['--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]
+    assert main(tiny(folder, *words)) == 2
+    assert 'data.train_split=none data.hold_out=0.2' in capsys.readouterr().err
+    assert main(tiny(folder, *words, 'train_split=none', 'hold_out=0.2')) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ['blue', '6', '2'] in rows and ['red', '6', '2'] in rows
+
+
+def test_what_is_held_out_depends_on_names_alone(photos):
+    from zoo.data import create_dataset
+    from zoo.train.holdout import hold_out
+    source = create_dataset(photos / 'train', class_map='folders')
+    train, val = hold_out(source, 0.3)
+    names = [{part.name(i) for i in range(len(part))} for part in (train, val)]
+    assert len(train) == 18 and len(val) == 6 and not names[0] & names[1]
+    assert all(part.target(i) == source.class_names.index(part.name(i).partition('/')[0])
+               for part in (train, val) for i in range(len(part)))
+    assert all(val.encoded(i) == (photos / 'train' / val.name(i)).read_bytes() for i in range(len(val)))
+    again = {val.name(i) for val in [hold_out(source, 0.3)[1]] for i in range(len(val))}
+    assert again == names[1] and val.class_names == source.class_names and val.num_classes == 3

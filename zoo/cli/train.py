@@ -17,7 +17,7 @@ from zoo.train.recipe import Recipe
 
 SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('-j',), 'decay_rate': ('--dr',),
          'data': ('--data-dir', '--dataset', '-d')}
-LOSSES = {'--bce-loss': 'bce', '--jsd-loss': 'jsd'}
+LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
     'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(f'{section}: {HELP[section]}')
         for key, kind in keys.items():
             _add_key(group, section, key, kind)
-    for flag, loss in LOSSES.items():
-        parser.add_argument(flag, action='append_const', dest='changes', const=f'loss.loss={loss}',
+    for loss, flags in LOSSES.items():
+        parser.add_argument(*flags, action='append_const', dest='changes', const=f'loss.loss={loss}',
                             help=f'the same as --loss {loss}')
     parser.set_defaults(left_over=functools.partial(_take_left_over, parser))
 

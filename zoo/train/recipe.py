@@ -49,9 +49,11 @@ class DataPart:
 
     Attributes:
         data: as `zoo.data.create_dataset` takes it. val_data: another place for the validation images.
-        train_split, val_split: names of the splits.
-        class_map: as `zoo.data.create_dataset` takes it; None numbers the folders of the training split in order, and
-            takes the validation split's by these names.
+        train_split, val_split: names of the splits; null where there are none.
+        hold_out: share of the training images of each class that is kept for validation; 0 where there is a split of
+            its own.
+        class_map: as `zoo.data.create_dataset` takes it; None numbers the classes of the training split in
+            sorted order, and takes the validation split's by these names.
         batch_size: images a step and process (of one forward pass: see `run.grad_accum_steps`).
         validation_batch_size: None takes `batch_size`.
         workers: processes that read images.
@@ -64,6 +66,7 @@ class DataPart:
     val_data: str | None = None
     train_split: str | None = 'train'
     val_split: str | None = 'val'
+    hold_out: float = 0.0
     class_map: str | None = None
     batch_size: int = 128
     validation_batch_size: int | None = None
