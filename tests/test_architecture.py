@@ -31,7 +31,7 @@ MAY_IMPORT = {
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
-    'train': {'spec'},
+    'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},

@@ -131,6 +131,7 @@ def test_what_is_said_of_absent_options_is_true():
     (['a.yaml', 'b.yaml'], 'one recipe'),
     (['no.yaml'], "no recipe 'no.yaml'"),
     (['--resume', 'no/run'], "no run 'no/run'"),
+    (['--resume', 'tests', '--model', 'x', '--dry-run'], 'recipe.yaml'),
     (['--epochs', '3', 'epochs=4'], 'given twice'),
     (['--lr', 'fast'], "the text 'fast'"),
     (['photos', '--model', 'mobilenetv2_035'], 'photos'),
@@ -191,7 +192,7 @@ def test_timms_published_command_is_the_recipe():
 def test_commands_of_the_readme():
     commands = re.findall(r'`((?:zoo train|python train.py|torchrun [^`]*train.py) [^`]*)`', (ROOT / 'README.md').read_text())
     assert len(commands) > 2
-    for command in commands:
+    for command in set(commands) - {'zoo train RECIPE.yaml DATA'}:
         words = shlex.split(command.partition('train')[2].removeprefix('.py').replace('PHOTOS', 'photos'))
         resumed = '--resume' in words
         if not resumed and '…' not in words:
@@ -232,6 +233,8 @@ def test_train_and_go_on(photos, tmp_path, capsys):
     assert f'{folder}/model_best.safetensors' in capsys.readouterr().out
     written = read_recipe(folder / 'recipe.yaml')
     assert written.schedule.epochs == 2 and written.data.data == str(photos) and written.run.experiment == 'first'
+    assert main(['train', '--resume', str(folder), '--dry-run']) == 2
+    assert 'how a run begins' in capsys.readouterr().err
     assert main(words) == 2                                     # it is there already
     assert 'has a run already' in capsys.readouterr().err
     assert main(['train', '--resume', str(folder)]) == 0        # which is complete
@@ -293,3 +296,29 @@ def test_what_is_held_out_depends_on_names_alone(photos):
     assert all(val.encoded(i) == (photos / 'train' / val.name(i)).read_bytes() for i in range(len(val)))
     again = {val.name(i) for val in [hold_out(source, 0.3)[1]] for i in range(len(val))}
     assert again == names[1] and val.class_names == source.class_names and val.num_classes == 3
+
+
+def test_a_sheet_names_what_is_mixed(photos, tmp_path):
+    from zoo.train.plan import _described
+    from zoo.train.trainer import Trainer
+    base = ['model=mobilenetv2_035', f'data.data={photos}', 'img_size=32', 'batch_size=8', 'workers=0', 'device=cpu']
+    trainer = Trainer(read_recipe(None, [*base, 'cutmix_minmax=[0.6, 0.7]']), quiet=True)
+    batch = next(iter(trainer.loader.batches(0)))
+    _, targets = trainer.inputs(batch, 0)
+    names = [name.partition('/')[0] for name in batch.names]
+    for own, other, target in zip(names, reversed(names), targets):
+        text = _described(trainer, target)
+        assert text == own if own == other else own in text and other in text and ' + ' in text
+    plain = Trainer(read_recipe(None, base), quiet=True)
+    assert _described(plain, plain.inputs(batch, 0)[1][0]) == names[0]
+
+
+@pytest.mark.slow
+def test_two_processes(photos, tmp_path):
+    words = [word for word in tiny(photos, '--epochs', '1', '--output', str(tmp_path)) if word != 'train']
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '--standalone', 'train.py', *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('model_best.safetensors') == 1 and len(list(tmp_path.iterdir())) == 1

@@ -51,20 +51,23 @@ def run(args: argparse.Namespace) -> int:
     sources = sources_of(args)
     recipe = build_recipe(sources)
     _complete(recipe)
+    if args.dry_run and args.resume:
+        raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
     from zoo.train.parallel import Processes
     from zoo.train.plan import dry_run
     from zoo.train.trainer import Trainer, choose_device
     processes = Processes(choose_device(recipe))
     try:
-        if args.dry_run:
-            where = {name: source.where for name, source in sources.items()}
-            dry_run(recipe, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
-            return 0
-        folder = _run_of(args.resume) if args.resume else processes.gathered(_new_folder(recipe))[0]
+        new = None if args.dry_run else processes.gathered(_new_folder(recipe))[0]
+        folder = _run_of(args.resume) if args.resume else new
         try:
-            trainer = Trainer(recipe, folder, resume=args.resume is not None)
+            trainer = Trainer(recipe, folder, resume=args.resume is not None, quiet=args.dry_run)
         except TypeError as error:                                  # an argument that the network does not have
             raise ValueError(f'{recipe.model.model}: {error}') from error
+        if args.dry_run:
+            where = {name: source.where for name, source in sources.items()}
+            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
+            return 0
         result = trainer.run()
     finally:
         processes.close()

@@ -21,28 +21,26 @@ TILES, TILE = 24, 160       # images of the sheet, and pixels of the longer side
 CLASSES = 30                # lines of the table of classes
 
 
-def dry_run(recipe: Recipe, sheet: Path, where: Mapping[str, str] | None = None) -> None:
+def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None = None) -> None:
     """Prints recipe, network, data and plan, draws augmented images into a file, and trains two steps.
 
-    No folder of a run is made.
-
     Args:
+        trainer: a run that was made ready, without a folder.
         sheet: the picture of augmented images, a PNG file.
         where: where values were given, by 'section.key'.
 
     Raises:
-        What `zoo.train.trainer.Trainer` and its steps raise.
+        OSError: the picture cannot be written. Besides, what steps of the run raise.
     """
-    trainer = Trainer(recipe, quiet=True)
     show = print if trainer.processes.first else lambda *_: None
-    parts = {'recipe': recipe_lines(recipe, where or {}), 'network': network_lines(trainer),
+    parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'network': network_lines(trainer),
              'data': data_lines(trainer), 'plan': plan_lines(trainer)}
     for title, lines in parts.items():
         show('\n'.join([title, *(f'  {line}' for line in lines), '']))
     groups = _groups(trainer)
     group = next(groups)
     if trainer.processes.first:
-        draw_sheet(trainer, group[0], sheet)
+        draw_sheet(trainer, group[0], Path(sheet))
     show(f'augmented images\n  {sheet}\n\nsteps')
     trainer.network.training()
     for number, batches in enumerate([group, *islice(groups, STEPS - 1)]):
