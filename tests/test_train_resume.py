@@ -39,10 +39,10 @@ def make_images(root: Path, train: int = 10, val: int = 4) -> Path:
     return root
 
 
-def recipe(data: Path, epochs: int = 3, **parts) -> Recipe:
+def recipe(images: Path, epochs: int = 3, **parts) -> Recipe:
     chosen = dict(
         model=dict(model='efficientnet_b0', model_kwargs=TINY, img_size=16, drop_path=0.2, drop=0.2),
-        data=dict(data=str(data), batch_size=4, workers=0), schedule=dict(epochs=epochs, warmup_epochs=1),
+        data=dict(data=str(images), batch_size=4, workers=0), schedule=dict(epochs=epochs, warmup_epochs=1),
         optimizer=dict(opt='adamw', lr=0.01), ema=dict(model_ema=True, model_ema_decay=0.8),
         run=dict(device='cpu', recovery_interval=2, seed=3))
     kinds = dict(model=ModelPart, data=DataPart, schedule=SchedulePart, optimizer=OptimizerPart, ema=EmaPart, run=RunPart,

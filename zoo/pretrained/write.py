@@ -34,7 +34,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], records: Mapp
         with open(part, 'rb+') as file:
             os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        if os.name == 'posix':                              # the name is on disk once its folder is
+            folder = os.open(path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
     except (SafetensorError, OSError) as error:
         number = re.search(r'os error (\d+)', str(error))
         code = error.errno if isinstance(error, OSError) else int(number[1]) if number else None
@@ -61,13 +64,3 @@ def read_record(path: str | Path, name: str) -> Any:
             return json.loads((file.metadata() or {}).get(name, 'null'))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f'{path} cannot be read: {error}') from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Puts a new name on disk, where the system can."""
-    if os.name == 'posix':
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -20,6 +20,9 @@ _PUBLIC = {
     'losses': ('create_loss',),
     'clip': ('clip_gradients',),
     'ema': ('ModelEma',),
+    'trainer': ('Trainer', 'train'),
+    'progress': ('Result',),
+    'saved': ('load_trained', 'trained_record'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]
