@@ -11,8 +11,6 @@ _PUBLIC = {
     'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
                'SchedulePart', 'EmaPart', 'RunPart'),
     'reading': ('read_recipe', 'write_recipe'),
-    'trainer': ('train', 'Trainer'),
-    'saved': ('load_trained',),
     'plan': ('dry_run',),
     'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'RMSpropTF', 'lookahead'),
     'groups': ('param_groups_layer_decay', 'param_groups_weight_decay'),
