@@ -43,6 +43,8 @@ PLACES = {
     'optim.nadamw': 'compat.optim',
     'optim.optim_factory': 'compat.optim',
     'optim.rmsprop_tf': 'compat.optim',
+    'scheduler': 'compat.scheduler',
+    'scheduler.scheduler_factory': 'compat.scheduler',
     'utils': 'compat.utils',
     'utils.model': 'compat.utils',
 }
@@ -59,7 +61,8 @@ EXTRA = {
         'compat.layers': 'Mlp Swish create_act_layer create_conv2d create_pool2d make_divisible to_1tuple to_2tuple '
                          'to_3tuple to_4tuple to_ntuple trunc_normal_',
         'compat.attention_pool': 'AttentionPool2d RotAttentionPool2d',
-        'compat.utils': 'convert_sync_batchnorm freeze_batch_norm_2d unfreeze_batch_norm_2d',
+        'compat.utils': 'freeze_batch_norm_2d unfreeze_batch_norm_2d',
+        'train.sync_bn': 'convert_sync_batchnorm',
         'layers.mbconv': 'LayerScale2d',
         'compat.absent': 'resample_abs_pos_embed resample_patch_embed',
     }),

@@ -26,12 +26,18 @@ def clip_gradients(model: nn.Module, limit: float, mode: str = 'norm') -> Tensor
     """
     if limit <= 0:
         raise ValueError(f'The limit of gradients is above 0, not {limit}; None, where it is an option, is no limit.')
+    return dispatch_clip_grad(without_classifier(model) if mode == 'agc' else model.parameters(), limit, mode)
+
+
+def dispatch_clip_grad(parameters: Tensor | Iterable[Tensor], value: float, mode: str = 'norm',
+                       norm_type: float = 2.0) -> Tensor | None:
+    """`clip_gradients` of parameters; all of them, with 'agc' too."""
     if mode == 'norm':
-        return nn.utils.clip_grad_norm_(model.parameters(), limit)
+        return nn.utils.clip_grad_norm_(parameters, value, norm_type)
     if mode == 'value':
-        nn.utils.clip_grad_value_(model.parameters(), limit)
+        nn.utils.clip_grad_value_(parameters, value)
     elif mode == 'agc':
-        adaptive_clip_grad(without_classifier(model), limit)
+        adaptive_clip_grad(parameters, value, norm_type=norm_type)
     else:
         raise ValueError(refuse('Way to clip gradients', mode, MODES))
     return None
