@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import io
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -171,10 +170,8 @@ def jpeg_channels(encoded: bytes) -> int | None:
 
 
 def _decode_jpeg(encoded: bytes) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')             # of bytes that cannot be written to, and of torchvision's plans
-        data = torch.frombuffer(encoded, dtype=torch.uint8)
-        return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
+    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: they are not to be written
+    return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
 
 
 @functools.cache
