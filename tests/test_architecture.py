@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'data': {'compat', 'spec'},
-    'compat': {'blocks', 'layers', 'models', 'pretrained', 'spec'},
+    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
