@@ -28,6 +28,9 @@ def keys(module: nn.Module) -> list[str]:
 
 
 def plain(key: str) -> str:
+    """A name of a parameter or a module as zoo has it. The map of a stem comes out of `bn1` in timm, whose
+    normalisation includes the activation, and out of `act1` in zoo."""
+    key = re.sub(r'^bn1$', 'act1', key)
     key = re.sub(r'\b(stages|stem)_(conv)?(\d)', r'\1.\2\3', key)
     return re.sub(r'\b(model|_backbone)\.model\.', r'\1.', key)
 
@@ -132,7 +135,8 @@ def transformers() -> Results:
         x = images(size_of(name))
         backbone = fill(TimmBackbone(TimmBackboneConfig(backbone=name, out_indices=(1, 3))))
         maps = backbone(x).feature_maps
-        results[f'stages of {name}'] = [backbone.stage_names, backbone.channels, list(backbone.out_indices)]
+        results[f'stages of {name}'] = [[plain(stage) for stage in backbone.stage_names], backbone.channels,
+                                         list(backbone.out_indices)]
         results[f'maps of {name}'] = list(maps)
         backbone.freeze_batch_norm_2d()
         assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())

@@ -220,11 +220,20 @@ def test_files_that_are_no_saved_networks_are_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ['broken.safetensors', 'other.safetensors']
 
 
+def strangers(found: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> list[int]:
+    """The boxes found that none of the others, whatever their order, is: 0.1 pixel of every side, 1e-3 of the score."""
+    sides = (found['boxes'][:, None] - others['boxes']).abs().amax(2) <= 0.1
+    scores = (found['scores'][:, None] - others['scores']).abs() <= 1e-3
+    same = sides & scores & (found['labels'][:, None] == others['labels'])
+    return (~same.any(1)).nonzero().flatten().tolist()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientformer_l1'])
 @pytest.mark.parametrize('head', dense.DETECTION_HEADS)
 def test_detectors_export_to_onnx(head: str, name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
+    torch.manual_seed(1)
     model = loud(detector(name, head)).train()
     dense.export_onnx(model, tmp_path / 'detector.onnx', (90, 120))
     assert model.training
@@ -233,12 +242,14 @@ def test_detectors_export_to_onnx(head: str, name: str, tmp_path: Path) -> None:
     theirs = {output.name: torch.from_numpy(value) for output, value in zip(session.get_outputs(), results)}
     with torch.no_grad():
         ours = model.eval()([IMAGES[0]])[0]
-    assert len(ours['boxes']) == len(theirs['boxes']) > 10
-    orders = [sorted(range(len(one['boxes'])), key=lambda i, one=one: (one['labels'][i].item(),
-              [round(side, 2) for side in one['boxes'][i].tolist()])) for one in (ours, theirs)]  # ties may swap
-    for key in ours:
-        mine, other = (one[key][order].float() for one, order in zip((ours, theirs), orders))
-        assert torch.allclose(mine, other, atol=0.1 if key == 'boxes' else 1e-3)
+    count = len(ours['boxes'])
+    assert count == len(theirs['boxes']) > 10
+    # which boxes of nearly the same score go on to the second part, or are the last that count, is chance there: of 40
+    # random images at most 3 of 100 boxes changed
+    allowed = 0.03 * count if head == 'faster_rcnn' else 0
+    assert len(strangers(ours, theirs)) <= allowed and len(strangers(theirs, ours)) <= allowed
+    moved = {**theirs, 'scores': theirs['scores'].roll(count // 2)}
+    assert len(strangers(ours, moved)) > 0.5 * count
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ COMMANDS = {
     'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
     'results': ('zoo.cli.results', 'choose, compare, draw and check models by published and measured figures'),
     'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
+    'train': ('zoo.cli.train', 'train a network by a recipe, or go on with a run'),
     'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
@@ -36,7 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Such an error is one line on stderr; with ZOO_TRACEBACK set in the environment it is raised.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args = _parser(arguments).parse_args(arguments)
+    parser = _parser(arguments)
+    args, left_over = parser.parse_known_args(arguments)
+    if left_over and 'left_over' in args:                           # for a subcommand with words between its options
+        args.left_over(args, left_over)
+    elif left_over:
+        parser.error(f'unrecognized arguments: {" ".join(left_over)}')
     if 'command_line' in args:                                      # for rows that carry what made them
         args.command_line = shlex.join(['zoo', *arguments])
     try:

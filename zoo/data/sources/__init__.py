@@ -71,7 +71,7 @@ def open_dataset(spec: Any, split: str | None = None, *, class_map: Any = None, 
         spec: the text, a path; or an object: a data set of `datasets`, or one with items (image of Pillow's, class).
         split: 'train', 'val', …, where there are several.
         class_map: which name is which class: a mapping from name to index, a list of names, or a file
-            (`zoo.data.sources.classes.read_class_map`); 'numbers' or 'folders', see `ClassMap`.
+            (`zoo.data.sources.classes.read_class_map`); 'numbers', 'folders' or 'sorted', see `ClassMap`.
         model: the network whose outputs the targets are to be compared with. Its class names are the class map where
             none is given, and no target is beyond its outputs.
         **options: those of the kind of data set: see the functions in `OPENERS`.

@@ -1,0 +1,128 @@
+"""What the values of a recipe may be, and which of them only mean something beside others."""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .recipe import Recipe
+
+# what is asked of a number -> of which keys
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    'at least 1': (lambda x: x >= 1, '''
+        num_classes in_chans img_size batch_size validation_batch_size recount epochs patience_epochs lr_cycle_limit
+        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval'''),
+    'at least 0': (lambda x: x >= 0, '''
+        freeze workers max_unreadable color_jitter aug_repeats aug_splits mixup cutmix mixup_off_epoch weight_decay
+        warmup_lr warmup_epochs cooldown_epochs min_lr decay_milestones jsd_alpha gamma_neg gamma_pos asymmetric_clip
+        focal_gamma distill_loss_weight task_loss_weight recovery_interval seed'''),
+    'above 0': (lambda x: x > 0, '''
+        bn_eps std opt_eps lr lr_base decay_epochs clip_grad lr_cycle_mul lr_cycle_decay lr_k_decay poly_power
+        kd_temperature bce_pos_weight crop_pct ratio'''),
+    'from 0 to 1': (lambda x: 0 <= x <= 1, '''
+        bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
+        cutmix_minmax bce_target_thresh focal_alpha'''),
+    'from 0 to below 1': (lambda x: 0 <= x < 1, 'hold_out drop drop_path smoothing opt_betas momentum model_ema_decay'),
+    'above 0, to 1': (lambda x: 0 < x <= 1, 'scale layer_decay decay_rate'),
+}
+
+# Keys that are read only where this holds; elsewhere they must keep their defaults.
+_ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
+    ('mixup_prob mixup_mode mixup_off_epoch', 'augment.mixup or augment.cutmix', lambda r: mixes(r)),
+    ('mixup_switch_prob', 'both augment.mixup and augment.cutmix',
+     lambda r: r.augment.mixup > 0 and (r.augment.cutmix > 0 or r.augment.cutmix_minmax is not None)),
+    ('remode recount resplit', 'augment.reprob', lambda r: r.augment.reprob > 0),
+    ('color_jitter_prob', 'augment.color_jitter', lambda r: bool(r.augment.color_jitter)),
+    ('resplit', 'augment.aug_splits', lambda r: r.augment.aug_splits > 1),
+    ('bce_target_thresh bce_sum bce_pos_weight', 'loss.loss: bce', lambda r: r.loss.loss in (None, 'bce')),
+    ('jsd_alpha', 'loss.loss: jsd', lambda r: r.loss.loss == 'jsd'),
+    ('gamma_neg gamma_pos asymmetric_clip', 'loss.loss: asymmetric', lambda r: r.loss.loss == 'asymmetric'),
+    ('focal_alpha focal_gamma', 'loss.loss: focal', lambda r: r.loss.loss == 'focal'),
+    ('kd_checkpoint kd_distill_type kd_hard kd_temperature distill_loss_weight task_loss_weight',
+     'a teacher, distill.kd_model_name', lambda r: r.distill.kd_model_name is not None),
+    ('lr_base lr_base_size lr_base_scale', 'optimizer.lr: null', lambda r: r.optimizer.lr is None),
+    ('clip_mode', 'optimizer.clip_grad', lambda r: r.optimizer.clip_grad is not None),
+    ('decay_epochs', 'schedule.sched: step', lambda r: r.schedule.sched == 'step'),
+    ('decay_milestones', 'schedule.sched: multistep', lambda r: r.schedule.sched == 'multistep'),
+    ('decay_rate', 'schedule.sched: step, multistep or plateau',
+     lambda r: r.schedule.sched in ('step', 'multistep', 'plateau')),
+    ('poly_power', 'schedule.sched: poly', lambda r: r.schedule.sched == 'poly'),
+    ('patience_epochs', 'schedule.sched: plateau', lambda r: r.schedule.sched == 'plateau'),
+    ('lr_k_decay', 'schedule.sched: cosine or poly', lambda r: r.schedule.sched in ('cosine', 'poly')),
+    ('lr_cycle_mul lr_cycle_decay', 'schedule.lr_cycle_limit above 1', lambda r: r.schedule.lr_cycle_limit > 1),
+    ('lr_cycle_limit', 'schedule.sched: cosine, tanh or poly',
+     lambda r: r.schedule.sched in ('cosine', 'tanh', 'poly')),
+    ('min_lr', 'a schedule other than constant', lambda r: r.schedule.sched != 'constant'),
+    ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
+    ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
+    ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
+]
+
+
+def mixes(recipe: Recipe) -> bool:
+    """Whether images are mixed with others, and targets with them."""
+    return recipe.augment.mixup > 0 or recipe.augment.cutmix > 0 or recipe.augment.cutmix_minmax is not None
+
+
+def check_recipe(recipe: Recipe, where: Mapping[str, str] | None = None) -> None:
+    """Refuses what cannot be trained, or would be read by nothing.
+
+    `where` says where values were given, by 'section.key', for the messages.
+
+    Raises:
+        ValueError: the message names the key, its value and what is asked of it.
+    """
+    places = where or {}
+    flat = {key: (section.name, value) for section in dataclasses.fields(recipe)
+            for key, value in vars(getattr(recipe, section.name)).items()}
+
+    def named(key: str) -> str:
+        section, value = flat[key]
+        place = places.get(f'{section}.{key}')
+        return f'{f"{place}: " if place else ""}{section}.{key} is {value}'
+
+    for asked, (holds, keys) in _RANGES.items():
+        for key in keys.split():
+            value = flat[key][1]
+            for number in value if isinstance(value, tuple) else () if value is None else (value,):
+                if not holds(number):
+                    raise ValueError(f'{named(key)}; it has to be {asked}.')
+    for key in ('scale', 'ratio', 'cutmix_minmax', 'decay_milestones'):
+        value = flat[key][1]
+        if value and list(value) != sorted(value):
+            raise ValueError(f'{named(key)}; it has to rise.')
+    for key, problem in _together(recipe):
+        raise ValueError(f'{named(key)}{problem}')
+    for keys, condition, holds in _ONLY_WITH:
+        for key in keys.split():
+            section, value = flat[key]
+            if value != _default(section, key) and not holds(recipe):
+                raise ValueError(f'{named(key)}, which nothing reads: it needs {condition}.')
+
+
+def _together(r: Recipe) -> list[tuple[str, str]]:
+    """Keys whose values do not go with others, and what is wrong."""
+    schedule, augment = r.schedule, r.augment
+    found = []
+    if schedule.warmup_epochs + schedule.cooldown_epochs >= schedule.epochs:
+        found.append(('epochs', f', warm-up ({schedule.warmup_epochs:g}) and cool-down ({schedule.cooldown_epochs:g}) '
+                                'included, which leaves none between them: see schedule.warmup_epochs.'))
+    if r.optimizer.lr is not None and schedule.min_lr > r.optimizer.lr:
+        found.append(('min_lr', f', above the learning rate {r.optimizer.lr:g}.'))
+    if r.data.hold_out and (r.data.val_data or r.data.val_split not in (None, 'val')):
+        found.append(('hold_out', ', and other images are named for validation: only one of them can be.'))
+    if augment.aug_splits == 1:
+        found.append(('aug_splits', '; it has to be 0 or at least 2.'))
+    if r.loss.loss == 'jsd' and augment.aug_splits < 2:
+        found.append(('loss', ', which compares the parts of a batch: set augment.aug_splits to at least 2.'))
+    if augment.aug_splits and mixes(r):
+        found.append(('aug_splits', ', and mixup or cutmix would mix its parts: only one of them can be on.'))
+    if r.model.pretrained and r.model.initial_checkpoint:
+        found.append(('initial_checkpoint', ' and model.pretrained is true: only one of them can be the start.'))
+    if augment.no_aug and (augment.aa or augment.reprob or mixes(r) or augment.aug_repeats or augment.aug_splits):
+        found.append(('no_aug', ', but others of the section ask for augmentation.'))
+    return found
+
+
+def _default(section: str, key: str) -> Any:
+    return getattr(getattr(Recipe(), section), key)
