@@ -31,11 +31,7 @@ MAY_IMPORT = {
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
-<<<<<<< HEAD
     'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
-=======
-    'train': {'factory', 'spec'},                               # factory for a teacher
->>>>>>> h_opt
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},

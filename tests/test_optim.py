@@ -139,7 +139,7 @@ def test_the_fields_optimizers_make_a_loss_small(name):
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)), torch.randn(64, 4)
     y = x[:, :1] * x[:, 1:2]
-    optimizer = create_optimizer_v2(model, name, lr=1.0 if name in ('prodigy', 'lars', 'nlars') else 0.01, weight_decay=1e-4)
+    optimizer = create_optimizer_v2(model, name, lr={'prodigy': 1.0, 'lars': 0.1, 'nlars': 0.1, 'sophia': 0.1}.get(name, 0.01), weight_decay=1e-4)
     losses = []
     for _ in range(40):
         optimizer.zero_grad()
@@ -193,7 +193,7 @@ def test_groups_are_timms(name):
     model = zoo.create_model(name)
     some = list(model.no_weight_decay()) or ['*.conv_dw.weight']
     for options in (dict(), dict(no_weight_decay_list=some), dict(fallback_list=['*stem*', 'head*'], weight_decay=0.1),
-                    dict(fallback_list=['*.weight'], fallback_no_weight_decay=True), dict(weight_decay_exclude_1d=False)):
+                    dict(fallback_list=['*stem*'], no_weight_decay_list=some, fallback_no_weight_decay=True), dict(weight_decay_exclude_1d=False)):
         assert flat(model, optim.param_groups_weight_decay(model, **options)) == \
             flat(model, theirs.param_groups_weight_decay(model, **options)), options
         for more in (dict(), dict(layer_decay=0.9, min_scale=0.6)):

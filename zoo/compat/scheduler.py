@@ -176,15 +176,18 @@ class PlateauLRScheduler(Scheduler):
             optimizer, mode, decay_rate, patience_t, threshold, cooldown=cooldown_t, min_lr=lr_min)
 
     def step(self, epoch: int, metric: float | None = None) -> None:
+        """Sets the learning rates after an epoch with its metric."""
         if epoch <= self.warmup_t:
             self._set(self._values(min(epoch, self.warmup_t)))
         elif metric is not None:
             self.watch.step(metric)
 
     def state_dict(self) -> dict[str, Any]:
+        """All but the optimizer."""
         return super().state_dict() | {'watch': self.watch.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
         self.watch.load_state_dict(state_dict['watch'])
         super().load_state_dict({key: value for key, value in state_dict.items() if key != 'watch'})
 

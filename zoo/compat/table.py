@@ -27,6 +27,8 @@ PLACES = {
     'models.vision_transformer': 'compat.absent',
     'models.vision_transformer_hybrid': 'compat.absent',
     'data.auto_augment': 'data.augment',
+    'data.dataset': 'compat.datasets',
+    'data.dataset_factory': 'compat.datasets',
     'data.distributed_sampler': 'compat.sampler',
     'data.imagenet_info': 'data.labels',
     'data.mixup': 'data.augment',
@@ -80,7 +82,8 @@ EXTRA = {
         'models.efficientformer_v2': 'EfficientFormerV2',
         'compat.absent': 'VisionTransformer',
     }),
-    'data': _where({'compat.sampler': 'OrderedDistributedSampler'}),
+    'data': _where({'compat.sampler': 'OrderedDistributedSampler',
+                    'compat.datasets': 'ImageDataset IterableImageDataset'}),
 }
 
 # Classes and functions of networks that zoo does not have: programs that import them can be imported.

@@ -17,7 +17,9 @@ from .config import check_settings, sizes, values
 from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
-from .transforms import CropOrPad, FloorCrop, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder
+from .transforms import (
+    CropOrPad, FloorCrop, RandomCropResize, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder,
+)
 
 # what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
 UNSERVED = dict(tf_preprocessing=False, naflex=False, patch_size=16, max_seq_len=576, patchify=False,
@@ -231,7 +233,7 @@ def _random_crop(
     scale, ratio = _range(scale, defaults[0], 'scale'), _range(ratio, defaults[1], 'ratio')
     names = ('bilinear', 'bicubic') if interpolation == RANDOM else (interpolation,)
     if crop_mode == 'rrc':
-        return [_any_of([T.RandomResizedCrop(size, scale, ratio, InterpolationMode(name)) for name in names])]
+        return [_any_of([RandomCropResize(size, name, scale, ratio) for name in names])]
     return [_any_of([RandomKeepRatio(size, name, scale=scale, ratio=ratio) for name in names]),
             CropOrPad(size, random=crop_mode == 'rkrr')]
 

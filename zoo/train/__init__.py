@@ -10,17 +10,19 @@ from typing import Any
 _PUBLIC = {
     'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
                'SchedulePart', 'EmaPart', 'RunPart'),
-    'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'RMSpropTF', 'lookahead'),
+    'reading': ('read_recipe', 'write_recipe'),
+    'plan': ('dry_run',),
+    'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'NAdamW', 'RMSpropTF', 'lookahead'),
     'groups': ('param_groups_layer_decay', 'param_groups_weight_decay'),
     'schedules': ('Schedule',),
     'losses': ('create_loss',),
     'clip': ('clip_gradients',),
     'distill': ('Distillation', 'create_distillation'),
     'ema': ('ModelEma',),
+    'sync_bn': ('convert_sync_batchnorm',),
     'trainer': ('Trainer', 'train'),
     'progress': ('Result',),
     'saved': ('load_trained', 'trained_record'),
-    'sync_bn': ('convert_sync_batchnorm',),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]

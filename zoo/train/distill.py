@@ -142,6 +142,7 @@ def create_distillation(model: nn.Module, part: DistillPart,
     Raises:
         ValueError: the recipe has no teacher, or one that there are no weights for; or as `Distillation`.
     """
+    from ..data.config import resolve_model_data_config
     from ..factory import create_model
     if part.kd_model_name is None:
         raise ValueError('The recipe has no teacher: set distill.kd_model_name.')
@@ -151,8 +152,8 @@ def create_distillation(model: nn.Module, part: DistillPart,
                                **options)
     else:
         teacher = create_model(part.kd_model_name, pretrained=True)
-    cfg = teacher.pretrained_cfg
-    return Distillation(model, teacher, part, student_norm, (cfg.mean, cfg.std) if student_norm else None)
+    config = resolve_model_data_config(teacher)
+    return Distillation(model, teacher, part, student_norm, (config['mean'], config['std']) if student_norm else None)
 
 
 def softened_divergence(logits: Tensor, answer: Tensor, temperature: float = 1.0) -> Tensor:

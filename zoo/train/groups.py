@@ -22,7 +22,7 @@ def param_groups_weight_decay(model: nn.Module, weight_decay: float = 1e-5, weig
     Args:
         no_weight_decay_list: names, or patterns with '*' and '?'.
         fallback_list: such names are in groups with 'use_fallback', which `Muon` moves as AdamW does.
-        fallback_no_weight_decay: and, where their weight decay is left to the other two rules, none of them has any.
+        fallback_no_weight_decay: and so are those of `no_weight_decay_list`.
     """
     return _groups(model, None, weight_decay, weight_decay_exclude_1d, no_weight_decay_list, fallback_list,
                    fallback_no_weight_decay)
@@ -60,8 +60,9 @@ def _groups(model: nn.Module, layers: tuple[dict[str, int], dict[str, float]] | 
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        other = _listed(name, fallback)
-        decay = not (without_1d and parameter.ndim <= 1 or _listed(name, without) or other and fallback_without)
+        exempt = _listed(name, without)
+        other = _listed(name, fallback) or fallback_without and exempt
+        decay = not (exempt or without_1d and parameter.ndim <= 1)
         layer = layers[0][name] if layers else 0
         group = groups.setdefault((layer, decay, other), {'params': [], 'weight_decay': weight_decay if decay else 0.0})
         group['params'].append(parameter)

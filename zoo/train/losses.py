@@ -1,6 +1,6 @@
 """What training makes small: losses for one class an image, for several, and for numbers.
 
-All take logits (B, C). Targets are classes (B,) or, from mixing of images, from several labels an image or from a
+All take logits (B, C), and compute in single precision where these are of half. Targets are classes (B,) or, from mixing of images, from several labels an image or from a
 teacher, probabilities (B, C).
 """
 from __future__ import annotations
@@ -37,6 +37,7 @@ class CrossEntropy(nn.Module):
         self.smoothing = smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         if target.ndim == 1 and not target.is_floating_point():
             return F.cross_entropy(logits, target.long(), label_smoothing=self.smoothing)
         return F.cross_entropy(logits, one_hot(target, logits.shape[1], logits.dtype))
@@ -81,6 +82,7 @@ class BinaryCrossEntropy(nn.Module):
         self.register_buffer('pos_weight', None if pos_weight is None else torch.as_tensor(pos_weight))
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         dense = target.ndim == 2
         target = one_hot(target, logits.shape[1], logits.dtype, self.smoothing)
         if dense and self.smooth_dense:
@@ -108,6 +110,7 @@ class JsdCrossEntropy(nn.Module):
         self.cross_entropy = CrossEntropy(smoothing)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         if len(logits) % self.num_splits:
             raise ValueError(f'A batch of {len(logits)} has no {self.num_splits} equal parts.')
         count = len(logits) // self.num_splits
@@ -134,6 +137,7 @@ class AsymmetricLossMultiLabel(nn.Module):
         self.reduction = _reduction(reduction, 'batchmean')
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         target = one_hot(target, logits.shape[1], logits.dtype)
         if self.smoothing:
             target = target * (1 - self.smoothing) + self.smoothing / 2
@@ -156,6 +160,7 @@ class AsymmetricLossSingleLabel(nn.Module):
         self.gamma_pos, self.gamma_neg, self.eps, self.reduction = gamma_pos, gamma_neg, eps, _reduction(reduction)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         hard = one_hot(target, logits.shape[1], logits.dtype)
         log_probabilities = logits.log_softmax(-1)
         probabilities = log_probabilities.exp()
@@ -180,6 +185,7 @@ class FocalLoss(nn.Module):
         self.reduction = _reduction(reduction, 'positives')
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        logits = _wide(logits)
         hard = one_hot(target, logits.shape[1], logits.dtype)
         target = hard * (1 - self.smoothing) + self.smoothing / 2
         probabilities = logits.sigmoid()
@@ -242,6 +248,10 @@ def create_loss(part: LossPart, task: str = 'single', num_splits: int = 0) -> nn
     if kind == 'focal':
         return FocalLoss(part.focal_alpha, part.focal_gamma, smoothing)
     return NumbersLoss(kind)
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _reduction(name: str, *more: str) -> str:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ..spec import refuse
+from .ahead import lookahead
 from .groups import param_groups_layer_decay, param_groups_weight_decay
 from .lamb import Lamb
-from .lookahead import lookahead
 from .muon import Muon
 from .nadamw import NAdamW
 from .rmsprop_tf import RMSpropTF
@@ -97,7 +97,8 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
             before it, weights go halfway back every 6 steps.
         lr: None leaves the class's default. momentum: of classes that have one.
         filter_bias_and_bn: no weight decay of biases and normalisation, nor of a network's `no_weight_decay()`.
-        fallback_list: names of parameters that 'muon' moves as AdamW does. fallback_no_weight_decay: without decay.
+        fallback_list: names of parameters that 'muon' moves as AdamW does. fallback_no_weight_decay: those of a
+            network's `no_weight_decay()`, too.
         layer_decay: learning rates fall by this factor a layer, towards the input, to no less than
             `layer_decay_min_scale`; layers below `layer_decay_no_opt_scale` are frozen.
         param_group_fn: network -> groups, in place of all of this.

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..data import ImageSource, create_dataset
+from .holdout import hold_out
 from .recipe import DataPart
 
 TASKS = ('single', 'multi', 'regression')
@@ -50,7 +51,9 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
     names = class_names or train.class_names
     outputs = _outputs(train, num_classes)
     val = None
-    if part.val_data or part.val_split:
+    if part.hold_out:
+        train, val = hold_out(train, part.hold_out)
+    elif part.val_data or part.val_split:
         known = part.class_map if names is None or part.class_map is not None else list(names)
         val = create_dataset(part.val_data or part.data, part.val_split, class_map=None if train.task == 'regression'
                              else known)
@@ -61,14 +64,21 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
 
 
 def _numbered(part: DataPart, class_names: list[str] | None) -> Any:
-    """The training images; folders are numbered in sorted order unless something says otherwise."""
+    """The training images; classes are numbered in sorted order unless something says otherwise.
+
+    Raises:
+        ValueError: besides others, no such split, with how to do without.
+    """
     if part.class_map is not None or class_names:
         given = part.class_map if part.class_map is not None else class_names
         return create_dataset(part.data, part.train_split, class_map=given)
     try:
-        return create_dataset(part.data, part.train_split, class_map='folders')
-    except ValueError:                  # not folders: the data set numbers its own classes, or says what is missing
-        return create_dataset(part.data, part.train_split)
+        return create_dataset(part.data, part.train_split, class_map='sorted')
+    except ValueError as error:
+        if 'split' in str(error) and part.train_split == DataPart.train_split and not part.hold_out:
+            raise ValueError(f'{error} To train with images that are not split: data.train_split=none '
+                             'data.hold_out=0.2.') from error
+        raise
 
 
 def _outputs(train: ImageSource, num_classes: int | None) -> int:
