@@ -78,7 +78,7 @@ def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_p
     while killed < KILLS:
         status = in_child(go_on, drawn.uniform(0.1, 1.0) * length)
         assert status in (-signal.SIGKILL, 0)
-        length *= 1.0 if status else 0.7                     # the machine is faster now than when it was measured
+        length *= 1.04 if status else 0.7                    # as it was measured, the machine may have been slower
         killed += status != 0
         for path in folder.glob('*.safetensors'):
             assert read_state_dict(path)
@@ -93,7 +93,7 @@ def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_p
             assert in_child(go_on) == 0
             assert_same_run(folder, whole_run)
             folder, best, ends = tmp_path / f'run{killed}', None, ends + 1
-    assert ends >= 2 and len(resumed) >= 4                   # there were kills at different places, and ends
+    assert ends >= 2 and len(resumed) >= 5                   # there were kills at different places, and ends
 
 
 @pytest.mark.parametrize('parts', [

@@ -86,6 +86,7 @@ def share_out(model: nn.Module, processes: Processes, how: str) -> nn.Module:
         return model
     if how == 'fsdp':
         from torch.distributed.fsdp import fully_shard
+        model.to(memory_format=torch.contiguous_format)      # which it asks of parameters; images may lie as they like
         for part in sharded_parts(model):
             fully_shard(part)
         fully_shard(model)

@@ -1,0 +1,206 @@
+"""What a run trains on, what its steps do, and the network it leaves."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from train_runs import TINY, make_images, rows, same, state_of, tiny_recipe
+
+import zoo
+from zoo.cli import main
+from zoo.data import create_dataset
+from zoo.train import load_trained
+from zoo.train.loader import TrainImages, TrainLoader
+from zoo.train.sources import open_sources
+from zoo.train.trainer import Trainer, train
+
+STILL = dict(model=dict(drop=0.0, drop_path=0.0, model_kwargs=TINY | {
+    'norm_layer': 'groupnorm', 'norm_kwargs': {'num_groups': 4}}), optimizer=dict(opt='momentum', lr=0.05))
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> Path:
+    return make_images(tmp_path_factory.mktemp('images'))
+
+
+@pytest.fixture(scope='module')
+def run(images, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('runs') / 'run'
+    train(tiny_recipe(images), folder, quiet=True)
+    return folder
+
+
+def loader(images: Path, workers: int = 0, batch_size: int = 4, **options) -> TrainLoader:
+    def transform(image: Image.Image) -> torch.Tensor:
+        return torch.randint(0, 255, (3, 2, 2), dtype=torch.uint8)
+    source = create_dataset(images, 'train', class_map='folders')
+    return TrainLoader(TrainImages(source, transform, seed=1), batch_size, workers, **options)
+
+
+def drawn(found: TrainLoader, epoch: int, start: int = 0) -> list[tuple[list[str], torch.Tensor]]:
+    return [(batch.names, batch.levels) for batch in found.batches(epoch, start)]
+
+
+def test_an_image_depends_on_its_place_alone(images):
+    whole = drawn(loader(images), 3)
+    assert len(whole) == 5 and len({name for names, _ in whole for name in names}) == 20
+    assert same(drawn(loader(images, workers=2), 3), whole)
+    assert same(drawn(loader(images), 3, start=2), whole[2:])
+    again = loader(images, workers=1)
+    drawn(again, 0)
+    assert same(drawn(again, 3), whole) and not same(drawn(again, 4), whole)
+    state = torch.get_rng_state()
+    drawn(loader(images), 1)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_processes_share_the_batches_of_one(images):
+    whole = drawn(loader(images, batch_size=4), 2)
+    parts = [drawn(loader(images, batch_size=2, part=part, parts=2), 2) for part in (0, 1)]
+    for (names, levels), (first, one), (second, two) in zip(whole, *parts, strict=True):
+        assert names[0::2] == first and names[1::2] == second
+        assert torch.equal(levels[0::2], one) and torch.equal(levels[1::2], two)
+
+
+def test_repeats_come_in_a_row(images):
+    names = [name for names, _ in drawn(loader(images, batch_size=5, repeats=2), 0) for name in names]
+    assert len(names) == 20 and names[0::2] == names[1::2] and len(set(names)) == 10
+
+
+def test_a_set_smaller_than_a_batch_is_refused(images):
+    with pytest.raises(ValueError, match='20 training images, fewer than one batch'):
+        loader(images, batch_size=21)
+    with pytest.raises(ValueError, match='11 x 2 processes'):
+        loader(images, batch_size=11, parts=2)
+
+
+def test_classes_of_validation_go_by_name(images, tmp_path):
+    shutil.copytree(images, tmp_path / 'some')
+    shutil.rmtree(tmp_path / 'some' / 'val' / 'ants')
+    part = tiny_recipe(tmp_path / 'some').data
+    found = open_sources(part)
+    assert found.class_names == ['ants', 'bees'] and {found.val.target(i) for i in range(len(found.val))} == {1}
+    (tmp_path / 'some' / 'val' / 'bees').rename(tmp_path / 'some' / 'val' / 'wasps')
+    with pytest.raises(ValueError, match="wasps"):
+        open_sources(part)
+    (tmp_path / 'some' / 'val' / 'wasps').rename(tmp_path / 'some' / 'val' / 'bees')
+    shutil.copytree(images / 'train' / 'ants', tmp_path / 'some' / 'train' / 'aardvarks')
+    assert {open_sources(part, ['ants', 'bees', 'aardvarks']).val.target(0)} == {1}       # as a run saved them
+
+
+@pytest.mark.parametrize('task, targets, outputs, metric', [
+    ('multi', ('red,blue', '1,0', '0,1'), 2, 'map'), ('regression', ('level', '0.3', '0.7'), 1, 'mae')])
+def test_several_classes_and_numbers(images, tmp_path, task, targets, outputs, metric):
+    lines = [f'file,split,{targets[0]}']
+    for path in sorted(images.rglob('*.png')):
+        name = path.relative_to(images).as_posix()
+        lines.append(f'{name},{name.partition("/")[0]},{targets[1 + ("bees" in name)]}')
+    table = tmp_path / 'table.csv'
+    table.write_text('\n'.join(lines))
+    recipe = tiny_recipe(f'{table}?task={task}&target={targets[0]}&root={images}', schedule=dict(epochs=2))
+    result = train(recipe, tmp_path / 'run', quiet=True)
+    assert result.metric == metric and len(result.rows) == 2 and result.best is not None
+    model = load_trained(tmp_path / 'run' / 'model_best.safetensors')
+    assert (model.task, model.num_classes) == (task, outputs)
+    status = main(['predict', '--checkpoint', str(tmp_path / 'run' / 'model_best.safetensors'), '--json',
+                   str(images / 'val' / 'ants' / '0.png')])
+    assert bool(status) == (task == 'regression')
+
+
+def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path):
+    data = shutil.copytree(images, tmp_path / 'data')
+    (data / 'train' / 'ants' / '3.png').write_bytes(b'nothing')
+    with pytest.raises(ValueError, match=r'1 training images could not be read.*max_unreadable.*ants/3\.png'):
+        train(tiny_recipe(data), tmp_path / 'strict', quiet=True)
+    recipe = tiny_recipe(data, data=dict(max_unreadable=1))
+    train(recipe, tmp_path / 'run', quiet=True)
+    assert [row['unreadable'] for row in rows(tmp_path / 'run')] == ['1'] * 3
+
+
+def test_accumulated_batches_are_one_large_one(images, tmp_path):
+    one, parts = tiny_recipe(images, **STILL), tiny_recipe(images, **STILL, data=dict(batch_size=2),
+                                                          run=dict(grad_accum_steps=2))
+    for name, recipe in (('one', one), ('parts', parts)):
+        train(recipe, tmp_path / name, quiet=True)
+    for a, b in zip(rows(tmp_path / 'one'), rows(tmp_path / 'parts'), strict=True):
+        assert abs(float(a['train_loss']) - float(b['train_loss'])) < 1e-5 and a['updates'] == b['updates']
+    weights = [state_of(tmp_path / name)['model'] for name in ('one', 'parts')]
+    assert all((weights[0][k] - weights[1][k]).abs().max() < 1e-5 for k in weights[0])
+
+
+def test_the_last_step_takes_what_batches_are_left(images):
+    trainer = Trainer(tiny_recipe(images, run=dict(grad_accum_steps=3)))
+    assert trainer.updates == 2 and [len(group) for group in trainer._groups(0, 0)] == [3, 2]
+
+
+def test_frozen_stages_stay_as_they_are(images, tmp_path):
+    recipe = tiny_recipe(images, model=dict(freeze=2, drop_path=None), ema=dict(model_ema=False))
+    before = {k: v.clone() for k, v in Trainer(recipe).model.state_dict().items()}
+    train(recipe, tmp_path / 'run', quiet=True)
+    after = state_of(tmp_path / 'run')['model']
+    still = {key for key in before if torch.equal(before[key], after[key])}
+    frozen = {key for key in before if key.startswith(('conv_stem', 'bn1', 'blocks.0'))}
+    assert frozen <= still and 'classifier.weight' not in still and 'blocks.1.0.bn1.running_mean' not in still
+    with pytest.raises(ValueError, match='model.freeze is 0 to'):
+        Trainer(tiny_recipe(images, model=dict(freeze=9)))
+
+
+def test_the_folder_is_enough(images, run, capsys):
+    best = run / 'model_best.safetensors'
+    model = load_trained(best)
+    assert model.labels == ('ants', 'bees') and model.pretrained_cfg['input_size'] == (3, 16, 16)
+    assert zoo.data.resolve_model_data_config(model) == Trainer(tiny_recipe(images)).config
+    assert main(['predict', '--checkpoint', str(best), '--json', str(images / 'val' / 'ants')]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 4 and {one['class'] for one in lines[0]['predictions']} == {'ants', 'bees'}
+    assert main(['validate', str(images), '--split', 'val', '--checkpoint', str(best), '--results-format', 'json',
+                 '-j', '0', '--device', 'cpu']) == 0
+    found = json.loads(capsys.readouterr().out)
+    found = found[0] if isinstance(found, list) else found
+    assert any(abs(float(value) - max(float(row['top1']) for row in rows(run))) < 1e-3
+               for key, value in found.items() if key.endswith('top1'))
+    same_weights = load_trained(run / 'checkpoint-0.safetensors')
+    assert same_weights.num_classes == 2
+    averaged = {k.removeprefix('module.'): v for k, v in state_of(run)['ema'].items() if k != 'steps'}
+    assert same(dict(load_trained(run / 'last.safetensors').state_dict()), averaged)
+    with pytest.raises(ValueError, match='does not say which network'):
+        zoo.pretrained.write_tensors(run.parent / 'bare.safetensors', model.state_dict(), {})
+        load_trained(run.parent / 'bare.safetensors')
+
+
+def test_a_run_writes_what_it_did(run):
+    assert {'last.safetensors', 'model_best.safetensors', 'recipe.yaml', 'log.csv', 'curves.png'} <= {
+        path.name for path in run.iterdir()}
+    assert Image.open(run / 'curves.png').size[0] > 300
+    assert [row['epoch'] for row in rows(run)] == ['0', '1', '2'] and float(rows(run)[-1]['lr']) == 0.0
+
+
+@pytest.mark.parametrize('parts, words', [
+    (dict(run=dict(eval_metric='map')), "run.eval_metric is one of top1"),
+    (dict(data=dict(val_split=None), run=dict(eval_metric='top1')), "can be 'train_loss'"),
+    (dict(model=dict(num_classes=1)), 'model.num_classes is 1, and the data has 2'),
+    (dict(model=dict(model_kwargs=TINY | {'drop_rate': 0.1})), 'drop_rate, which other keys'),
+    (dict(run=dict(device='nowhere')), "device 'nowhere' cannot be used"),
+])
+def test_a_recipe_that_cannot_be_followed(images, parts, words):
+    with pytest.raises(ValueError, match=words):
+        Trainer(tiny_recipe(images, **parts))
+
+
+def test_without_validation_the_loss_is_what_the_best_is_judged_by(images, tmp_path):
+    result = train(tiny_recipe(images, data=dict(val_split=None)), tmp_path / 'run', quiet=True)
+    losses = [float(row['train_loss']) for row in rows(tmp_path / 'run')]
+    assert result.metric == 'train_loss' and result.best == min(losses)
+
+
+def test_logs_that_are_not_installed_are_named(images, tmp_path):
+    for name, words in (('tensorboard', r'zoo-image-models\[train\]'), ('log_wandb', 'pip install wandb')):
+        try:
+            __import__('wandb' if name == 'log_wandb' else 'tensorboard')
+        except ImportError:
+            with pytest.raises(ImportError, match=words):
+                train(tiny_recipe(images, run={name: True}), tmp_path / name, quiet=True)
