@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .layers.attention_bias import image_size
 from .layers.pool import GlobalPool
 from .spec import Feature, refuse
 
@@ -75,7 +76,25 @@ class ImageModel(nn.Module):
     # --- image sizes
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
-        """Fits the network to images of another size, in pixels; one that takes any size has nothing to do."""
+        """Fits the network to images of another size, a side in pixels or (height, width), and says whether it takes
+        any size; None leaves either as it is. `pretrained_cfg` has the size then, for preprocessing to follow.
+
+        Optimizers are made afterwards: a parameter whose shape changes is a new one.
+
+        Raises:
+            ValueError: no such size.
+        """
+        size = None if img_size is None else image_size(img_size)
+        self.fit_to_size(size, dynamic_img_size)
+        record = getattr(self, 'pretrained_cfg', None)
+        if record and size:
+            record['input_size'] = (self.in_chans, *size)
+            record.pop('test_input_size', None)
+        if record and dynamic_img_size is not None and self.img_size:
+            record['fixed_input_size'] = not dynamic_img_size
+
+    def fit_to_size(self, img_size: tuple[int, int] | None, dynamic_img_size: bool | None) -> None:
+        """What `set_input_size` changes in the network; one that takes images of any size has nothing to do."""
 
     def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of this network as it was for images of another size, fitted to the size it has now; weights

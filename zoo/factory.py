@@ -178,8 +178,9 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
     labels = _labels(model, cfg)
     about_classes = ('num_classes', 'classifier') if wrap else ()
+    record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
-        part.pretrained_cfg = part.default_cfg = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
+        part.pretrained_cfg = part.default_cfg = record
         part.labels = labels
     return wrapped
 
