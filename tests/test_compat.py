@@ -14,11 +14,12 @@ from torch import nn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 import zoo
-from zoo.compat import manipulate, optim, table, utils
+from zoo.compat import manipulate, table, utils
 from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
 from zoo.compat.layers import Mlp, create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
 from zoo.compat.sampler import OrderedDistributedSampler
+from zoo.train import groups, optim
 
 ROOT = Path(__file__).parent.parent
 NAMES = ('efficientnet_b0', 'mobilenetv3_small_100', 'mobilenetv4_conv_small', 'hardcorenas_a', 'efficientformer_l1',
@@ -249,10 +250,10 @@ def test_layers_of_parameters_and_optimizer_groups_are_timms(name, real):
     model = zoo.create_model(name)
     for coarse in (False, True):
         matcher = model.group_matcher(coarse)
-        assert manipulate.group_parameters(model, matcher) == real.models.group_parameters(model, matcher)
+        assert groups.group_parameters(model, matcher) == real.models.group_parameters(model, matcher)
         for reverse in (False, True):
             ours, theirs = (f(model, matcher, reverse=reverse) for f in
-                            (manipulate.group_modules, real.models.group_modules))
+                            (groups.group_modules, real.models.group_modules))
             assert ours.keys() == theirs.keys()
             assert all(v == theirs[k] if reverse else set(v) == set(theirs[k]) for k, v in ours.items())
     without = model.no_weight_decay()
@@ -265,19 +266,20 @@ def test_layers_of_parameters_and_optimizer_groups_are_timms(name, real):
         assert flat(ours(model, **options)) == flat(theirs(model, **options))
 
 
-@pytest.mark.parametrize('name', optim.OPTIMIZERS)
+@pytest.mark.parametrize('name', [name for name, (cls, _) in optim.OPTIMIZERS.items() if not isinstance(cls, str) and
+                                  name not in ('asgd', 'muon', 'nmuon')])       # timm has none, or a later variant
 def test_optimizers_step_as_timms(name, real):
     ends = []
     for create in (optim.create_optimizer_v2, real.optim.create_optimizer_v2):
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+        model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)).double()
         optimizer = create(model, name, lr=0.01, weight_decay=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            model(torch.randn(6, 4)).square().mean().backward()
+            model(torch.randn(6, 4).double()).square().mean().backward()
             optimizer.step()
         ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    assert relative_error(*ends) < 1e-5
+    assert relative_error(*ends) < 1e-10
 
 
 def test_optimizers_say_what_they_do_not_know():

@@ -180,7 +180,7 @@ def test_class_maps_that_are_not_right(tmp_path, file, content, message):
 
 
 def test_class_maps_that_are_missing_or_empty_or_have_no_index():
-    with pytest.raises(FileNotFoundError, match="'folders' or 'numbers'"):
+    with pytest.raises(FileNotFoundError, match="'folders', 'numbers' or 'sorted'"):
         ClassMap('folder')
     with pytest.raises(ValueError, match='has no class'):
         ClassMap({})
@@ -263,6 +263,19 @@ def test_tables_that_are_not_right(tmp_path, text, options, error, message):
     model = None if options.get('task') == 'multi' else PETS
     with pytest.raises(error, match=message):
         create_dataset(table(tmp_path, text), model=model, **options)
+
+
+def test_labels_in_sorted_order(tmp_path):
+    place = table(tmp_path, 'file,label,split\na.png,cat; dog,train\nb.png,,train\nc.png,10;ant,train\n')
+    source = create_dataset(place, 'train', task='multi', class_map='sorted')
+    assert source.class_names == ['10', 'ant', 'cat', 'dog'] and source.num_classes == 4
+    assert targets(source) == {'a.png': [0, 0, 1, 1], 'b.png': [0, 0, 0, 0], 'c.png': [1, 1, 0, 0]}
+    place = table(tmp_path, 'file,label\na.png,dog\nb.png,cat\n', 'one.csv')
+    assert targets(create_dataset(place, class_map='sorted')) == {'a.png': 1, 'b.png': 0}
+    with pytest.raises(ValueError, match="2 labels .cat, dog., but the model has 3 classes"):
+        create_dataset(place, class_map='sorted', model=SimpleNamespace(labels=None, num_classes=3))
+    numbers = create_dataset(table(tmp_path, 'file,label\na.png,7\nb.png,2\n', 'two.csv'), class_map='sorted')
+    assert targets(numbers) == {'a.png': 7, 'b.png': 2} and numbers.class_names is None
 
 
 def test_names_without_a_map_and_several_labels_of_unknown_number(tmp_path):

@@ -171,8 +171,10 @@ def test_any_mode(image):
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(auto_augment='rand-m9-mstd0.5'), 'auto_augment is not available'),
-    (dict(re_prob=0.25), 're_prob is not available'),
+    (dict(auto_augment='rand-m9-sd0.5'), "'rand-m9-sd0.5': the key of 'sd0.5' is not known. Known: inc, m, mmax"),
+    (dict(auto_augment='v0', mean=(0.5,) * 4, std=(0.5,) * 4), 'images of 1 or 3 channels'),
+    (dict(re_prob=1.5), 'probability is from 0 to 1'),
+    (dict(re_prob=0.25, normalize=False), 'normalize is False'),
     (dict(train_crop_mode='rkr'), "Did you mean 'rkr[cr]'"),
     (dict(scale=0.5), 'scale is a range'),
     (dict(scale=(1.0, 0.5)), 'scale is a range'),

@@ -109,6 +109,7 @@ def test_what_is_refused_by_form(tmp_path, text, words):
     ('decay_rate=0.5', ['schedule.decay_rate is 0.5', 'schedule.sched: step']),
     ('kd_temperature=2', ['distill.kd_model_name']),
     ('model_ema_decay=0.9', ['ema.model_ema']),
+    ('kd_hard=false', ['nothing reads', 'distill.kd_model_name']),
 ])
 def test_what_is_refused_by_meaning(change, words):
     with pytest.raises(ValueError) as caught:

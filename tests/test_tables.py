@@ -301,8 +301,8 @@ def test_commands_run_again_with_their_rows_elsewhere(command: str, monkeypatch:
                       '--results-file', str(tmp_path / 'new.csv')]]
 
 
-@pytest.mark.parametrize('command', ['rm -r everything', 'zoo benchmark a', 'zoo', '', 'zoo fetch a; zoo validate b'])
-def test_nothing_but_validation_is_run(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize('command', ['rm -r everything', 'zoo list a', 'zoo', '', 'zoo fetch a; zoo validate b'])
+def test_nothing_but_measurements_is_run(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checking.subprocess, 'run', lambda *_, **__: pytest.fail('it was run'))
     with pytest.raises(ValueError):
         checking.run_again(command, tmp_path / 'new.csv')
@@ -310,12 +310,52 @@ def test_nothing_but_validation_is_run(command: str, monkeypatch: pytest.MonkeyP
 
 def test_check_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'mine.csv'
-    tables.append(path, [{**MEASURED, 'command': 'zoo benchmark tf_efficientnet_lite0'}])
+    tables.append(path, [{**MEASURED, 'command': 'zoo predict tf_efficientnet_lite0'}])
     assert main(['results', str(path), '--check']) == 0
     out = capsys.readouterr().out
     assert out.startswith('not run  tf_efficientnet_lite0.in1k') and out.endswith('1 not run\n')
     assert main(['results', 'imagenet', '--check', '--limit', '1']) == 2
     assert 'only measured rows can be checked' in capsys.readouterr().err
+
+
+FAST = {'model': 'test_efficientnet', 'library': 'zoo', 'img_size': 32, 'batch_size': 2, 'gmacs': 0.02,
+        'latency_ms': 10.0, 'latency_ms_p10': 9.0, 'latency_ms_p90': 12.0, 'img_per_sec': 200.0, 'latency_ratio': 1.5,
+        'peak_mib': 50.0, 'command': 'zoo benchmark test_efficientnet --against timm'}
+
+
+@pytest.mark.parametrize('changes, details', [
+    ({'latency_ms': 13.0, 'latency_ms_p10': 11.9, 'latency_ms_p90': 14.0}, ()),             # the ranges meet
+    ({'latency_ms': 13.0, 'latency_ms_p10': 12.1, 'latency_ms_p90': 14.0},
+     ('latency_ms: 10.0 (9.0 to 12.0) in the table, 13.0 (12.1 to 14.0) now (1.30 times)',)),
+    ({'latency_ms': 5.0, 'latency_ms_p10': 4.0, 'latency_ms_p90': 8.9},
+     ('latency_ms: 10.0 (9.0 to 12.0) in the table, 5.0 (4.0 to 8.9) now (0.50 times)',)),
+    ({'latency_ms': None}, ('latency_ms: 10.0 in the table, nothing now',)),
+    ({'peak_mib': 54.9, 'img_per_sec': 1.0, 'latency_ratio': 9.0}, ()),
+    ({'peak_mib': 55.1}, ('peak_mib: 50.0 in the table, 55.1 now (+5.1)',)),
+    ({'gmacs': 0.021}, ('gmacs: 0.02 in the table, 0.021 now (+0.001)',)),
+])
+def test_times_differ_by_more_than_their_spread(changes: dict[str, Any], details: tuple[str, ...]) -> None:
+    def run(command: str, path: Path) -> None:
+        peer = {**FAST, 'library': 'timm', 'gmacs': 7.0}
+        tables.append(path, [peer, {**FAST, 'batch_size': 1, 'gmacs': 7.0}, {**FAST, **changes}])
+
+    verdict, = checking.check([FAST], run=run)
+    assert verdict.details == details and verdict.outcome == ('differs' if details else 'same')
+
+
+def test_a_benchmark_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / 'speed.csv'
+    assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--measure', 'latency', '--repeats', '3',
+                 '--warmup', '1', '--threads', '1', '--device', 'cpu', '--results-file', str(path)]) == 0
+    row, = tables.read(path)
+    assert str(tmp_path) not in row['command']
+    slower = tmp_path / 'slower.csv'
+    tables.append(slower, [{**row, 'latency_ms': 1e6, 'latency_ms_p10': 1e6, 'latency_ms_p90': 1e6, 'gmacs': 99}])
+    capsys.readouterr()
+    assert main(['results', str(slower), '--check']) == 1
+    out = capsys.readouterr().out
+    assert out.startswith('differs  test_efficientnet\n') and 'gmacs: 99 in the table' in out and 'latency_ms:' in out
+    assert 'param_count' not in out and 'threads' not in out
 
 
 # --- the picture and the page

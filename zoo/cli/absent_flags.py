@@ -15,7 +15,6 @@ ABSENT = {
     '--torchscript': 'use --torchcompile.',
     '--torchcompile-mode': 'use --torchcompile.',
     '--fast-norm': _NO_NEED,
-    '--reparam-model': _NO_NEED,
     '--split-bn': 'use --sync-bn, or leave it out: parts of a batch share their statistics.',
     '--dist-bn': 'use --sync-bn for statistics over all processes.',
     '--pretrained-path': 'use --initial-checkpoint.',
@@ -23,7 +22,6 @@ ABSENT = {
     # data
     '--dataset-download': 'zoo.data.create_dataset says how a data set is named and fetched.',
     '--dataset-trust-remote-code': 'data sets are read without running code of theirs.',
-    '--num-samples': 'the data says how many images it has.',
     '--train-num-samples': 'the data says how many images it has.',
     '--val-num-samples': 'the data says how many images it has.',
     '--epoch-repeats': 'use more --epochs.',

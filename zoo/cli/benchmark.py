@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import tempfile
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -19,6 +20,7 @@ from zoo.cli import say
 from zoo.cli.images import choose_device, positive
 from zoo.cli.results import grid
 from zoo.spec import refuse
+from zoo.tables.check import without_results_file
 
 MEASURES = ('latency', 'memory', 'train', 'load')
 Row = dict[str, Any]
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         for name in names:
             benchmarking.same_network(name, args.against)
-    origin = tables.provenance(args.command_line, device)
+    origin = tables.provenance(shlex.join(without_results_file(shlex.split(args.command_line))), device)
     failed = 0
     for name in names:
         size = args.img_size or zoo.get_pretrained_cfg(name).input_size[1]

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument('--plot', type=Path, metavar='FILE', help='draw --y against --x into a .png, .svg or .pdf file')
     kind.add_argument('--html', type=Path, metavar='FILE', help='write one page to explore them in a browser, offline')
     kind.add_argument('--check', action='store_true', help='measure the rows of measured tables again by their '
-                      'commands, and say which differ; the status is 1 if any does')
+                      'commands, and say which differ, times by more than their spread; the status is 1 if any does')
     shown.add_argument('--x', default='param_count', metavar='COLUMN',
                        help='across (default: %(default)s; also gmacs, gpu_img_per_sec, …)')
     shown.add_argument('--y', default='top1', metavar='COLUMN', help='up (default: %(default)s)')

@@ -4,10 +4,12 @@ from __future__ import annotations
 import argparse
 import functools
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from zoo.cli import say
 from zoo.cli.absent_flags import ABSENT
 from zoo.spec import nearest
 from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, read_sources
@@ -15,7 +17,7 @@ from zoo.train.recipe import Recipe
 
 SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('-j',), 'decay_rate': ('--dr',),
          'data': ('--data-dir', '--dataset', '-d')}
-LOSSES = {'--bce-loss': 'bce', '--jsd-loss': 'jsd'}
+LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
     'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
@@ -25,31 +27,53 @@ HELP = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo train` to its parser: one for each key of a recipe, spelled as timm's."""
-    parser.description += (' WORDS are a recipe (a .yaml file), the images, and changes such as schedule.epochs=5, in any '
-                           'order. Every key of a recipe is an option, too; zoo/train/recipe.py says what they mean.')
+    parser.description += (' WORDS are a recipe (a .yaml file), the images, and changes such as schedule.epochs=5, in '
+                           'any order. Every key of a recipe is an option, too, spelled as in timm where timm has it.')
     parser.add_argument('words', nargs='*', metavar='WORDS', help='RECIPE.yaml, DATA, section.key=value')
     parser.add_argument('-c', '--config', metavar='FILE', help='the recipe')
     parser.add_argument('--resume', metavar='PATH', help="go on with a run: its folder, or one of its checkpoints")
     parser.add_argument('--dry-run', action='store_true',
                         help='show recipe, network, data, augmented images and plan, and train two steps')
     parser.add_argument('--dry-run-sheet', type=Path, metavar='PNG',
-                        help='where --dry-run draws augmented images (default: augmented.png)')
+                        help='where --dry-run draws augmented images (default: OUTPUT/augmented.png)')
     for section, keys in TYPES.items():
         group = parser.add_argument_group(f'{section}: {HELP[section]}')
         for key, kind in keys.items():
             _add_key(group, section, key, kind)
-    for flag, loss in LOSSES.items():
-        parser.add_argument(flag, action='append_const', dest='changes', const=f'loss.loss={loss}',
+    for loss, flags in LOSSES.items():
+        parser.add_argument(*flags, action='append_const', dest='changes', const=f'loss.loss={loss}',
                             help=f'the same as --loss {loss}')
     parser.set_defaults(left_over=functools.partial(_take_left_over, parser))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or show what would be trained."""
+    """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped."""
     sources = sources_of(args)
     recipe = build_recipe(sources)
-    _complete(recipe, resumed=args.resume is not None)
-    raise NotImplementedError
+    _complete(recipe)
+    if args.dry_run and args.resume:
+        raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
+    from zoo.train.parallel import Processes
+    from zoo.train.plan import dry_run
+    from zoo.train.trainer import Trainer, choose_device
+    processes = Processes(choose_device(recipe))
+    try:
+        new = None if args.dry_run else processes.gathered(_new_folder(recipe))[0]
+        folder = _run_of(args.resume) if args.resume else new
+        try:
+            trainer = Trainer(recipe, folder, resume=args.resume is not None, quiet=args.dry_run)
+        except TypeError as error:                                  # an argument that the network does not have
+            raise ValueError(f'{recipe.model.model}: {error}') from error
+        if args.dry_run:
+            where = {name: source.where for name, source in sources.items()}
+            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
+            return 0
+        result = trainer.run()
+    finally:
+        processes.close()
+    if processes.first:
+        _tell(result)
+    return result.status
 
 
 def sources_of(args: argparse.Namespace) -> dict[str, Source]:
@@ -68,15 +92,39 @@ def sources_of(args: argparse.Namespace) -> dict[str, Source]:
             changes.append(f'data.data={word}')
     if len(recipes) > 1:
         raise ValueError(f'A run has one recipe; got {" and ".join(recipes)}.')
+    if args.resume and not recipes:
+        recipes = [str(_run_of(args.resume) / 'recipe.yaml')]
     return read_sources(recipes[0] if recipes else None, [*changes, *(getattr(args, 'changes', None) or [])])
 
 
-def _complete(recipe: Recipe, resumed: bool) -> None:
+def _complete(recipe: Recipe) -> None:
     """Refuses a recipe without a network or images."""
-    if not recipe.model.model and not resumed:
+    if not recipe.model.model:
         raise ValueError('Name the network: model.model in the recipe, or --model NAME.')
-    if not recipe.data.data and not resumed:
+    if not recipe.data.data:
         raise ValueError('Name the images: zoo train RECIPE.yaml DATA, or data.data in the recipe.')
+
+
+def _run_of(path: str) -> Path:
+    """The folder of a run that is named by itself or by a file in it."""
+    found = Path(path)
+    if not found.exists():
+        raise FileNotFoundError(f'There is no run {path!r} to resume.')
+    return found if found.is_dir() else found.parent
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    """Where a new run goes: output/experiment, the experiment being time and network where it has no name."""
+    name = recipe.run.experiment or f'{time.strftime("%Y%m%d-%H%M%S")}-{recipe.model.model.replace("/", "_")}'
+    return Path(recipe.run.output, name)
+
+
+def _tell(result: Any) -> None:
+    """Says what a run came to."""
+    if result.stopped:
+        say(f'stopped; go on with: zoo train --resume {result.folder}')
+    elif result.best is not None:
+        print(f'{result.metric} {result.best:.5g} in epoch {result.best_epoch}: {result.folder}/model_best.safetensors')
 
 
 class _Change(argparse.Action):
@@ -119,8 +167,13 @@ def _add_key(group: Any, section: str, key: str, kind: Any) -> None:
     """Adds the option of one key; given values become changes of the recipe."""
     flags = (f'--{key.replace("_", "-")}', *SHORT.get(key, ()))
     default = getattr(getattr(_DEFAULTS, section), key)
+    if key.startswith('no_'):
+        group.add_argument(*flags, action='append_const', dest='changes', const=f'{section}.{key}=true',
+                           help=_ABOUT[section].get(key))
+        return
     if kind is bool:
-        group.add_argument(*flags, action=_Switch, dest=key, default=argparse.SUPPRESS, help=f'default: {default}')
+        group.add_argument(*flags, action=_Switch, dest=key, default=argparse.SUPPRESS,
+                           help='; '.join(filter(None, [_ABOUT[section].get(key), f'default: {default}'])))
         return
     kinds = (kind, *get_args(kind))
     words = next((get_args(k) for k in kinds if get_origin(k) is Literal), ())
@@ -132,12 +185,23 @@ def _add_key(group: Any, section: str, key: str, kind: Any) -> None:
         nargs = '+'
     metavar = 'KEY=VALUE' if nargs == '+' and not many else '|'.join(words) if words else 'X' if many else 'VALUE'
     shown = ' '.join(map(str, default)) if isinstance(default, tuple) else default
-    about = '' if default in (None, '', {}) else f'default: {shown}'.replace('%', '%%')
+    known = [] if default in (None, '', {}) else [f'default: {shown}']
+    about = '; '.join(filter(None, [_ABOUT[section].get(key), *known]))
     group.add_argument(*flags, action=_Change, dest=key, nargs=nargs, metavar=metavar, default=argparse.SUPPRESS,
-                       help=about)
+                       help=about.replace('%', '%%'))
+
+
+def _descriptions(record: Any) -> dict[str, str]:
+    """What the docstring of a part of a recipe says of its keys: 'key, key: text. key: text.'"""
+    text = ' '.join((record.__doc__ or '').partition('Attributes:')[2].split())
+    keys = '|'.join(vars(record))
+    pieces = re.split(rf'(?:^|(?<=[.;]) )((?:{keys})(?:, (?:{keys}))*): ', text)
+    return {key: words.strip().rstrip('.;').replace('`', '') for names, words in zip(pieces[1::2], pieces[2::2])
+            for key in names.split(', ')}
 
 
 _DEFAULTS = Recipe()
+_ABOUT = {section: _descriptions(getattr(_DEFAULTS, section)) for section in TYPES}
 
 
 def _take_left_over(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: Sequence[str]) -> None:

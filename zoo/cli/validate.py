@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read images (default: %(default)s)')
     add('--decoder', choices=DECODERS, default='pillow',
         help="'fast' decodes JPEG and resizes without Pillow, which can change an answer that is nearly a tie; 'auto' is "
-             'fast where the settings allow it (default: %(default)s)')
+             'fast where the settings allow it; nvjpeg decodes and resizes on a CUDA device (default: %(default)s)')
     add('--decoder-effect', type=positive, metavar='N', help='also compare both decoders on N of the images')
 
     add = parser.add_argument_group('model').add_argument

@@ -1,7 +1,6 @@
-"""Functions over a whole network: its parameters in layers, checkpointed layers, weights from a file."""
+"""Functions over a whole network: checkpointed layers, weights from a file."""
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,60 +10,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..pretrained.read import read_state_dict
-
-BEFORE = 99999                    # a suffix of a group matcher: part of the layer before, not one of its own
-Matcher = Mapping[str, Any] | Callable[[str], Any]
-
-
-def group_parameters(module: nn.Module, group_matcher: Matcher, return_values: bool = False,
-                     reverse: bool = False) -> dict[Any, Any]:
-    """The names of a network's parameters in layers, from the input to the output: {0: [names], 1: [names], …}.
-
-    Args:
-        group_matcher: what `ImageModel.group_matcher` returns: group -> a regular expression, or several with a
-            suffix each; its groups in parentheses number the layers. What matches nothing is the last layer. Or a
-            function from a name to its number.
-        return_values: the parameters, in place of their names. reverse: {name: layer}.
-    """
-    return _layers(module.named_parameters(), group_matcher, return_values, reverse)
-
-
-def group_modules(module: nn.Module, group_matcher: Matcher, return_values: bool = False,
-                  reverse: bool = False) -> dict[Any, Any]:
-    """The names of the modules that have parameters of their own in layers, as `group_parameters`."""
-    named = ((name, part) for name, part in module.named_modules() if part._parameters)
-    return _layers(named, group_matcher, return_values, reverse)
-
-
-def _layers(named: Iterable[tuple[str, Any]], matcher: Matcher, return_values: bool, reverse: bool) -> dict[Any, Any]:
-    place = matcher if callable(matcher) else _place_by(matcher)
-    groups: dict[tuple[float, ...], list[Any]] = {}
-    for name, value in named:
-        where = place(name)
-        key = tuple(where) if isinstance(where, Iterable) else (where,)
-        groups.setdefault(key, []).append((name, value if return_values else name))
-    layers: dict[int, list[Any]] = {}
-    for key in sorted(groups):
-        number = len(layers) - (1 if layers and key[-1] == BEFORE else 0)
-        layers.setdefault(number, []).extend(groups[key])
-    if reverse:
-        return {name: number for number, layer in layers.items() for name, _ in layer}
-    return {number: [value for _, value in layer] for number, layer in layers.items()}
-
-
-def _place_by(matcher: Mapping[str, Any]) -> Callable[[str], tuple[float, ...]]:
-    """From a name to a key that sorts as the layers do."""
-    rules = []
-    for group, patterns in enumerate(matcher.values()):
-        for pattern, suffix in [(patterns, None)] if isinstance(patterns, str) else patterns or ():
-            rules.append((re.compile(pattern), group, suffix or ()))
-
-    def place(name: str) -> tuple[float, ...]:
-        for pattern, group, suffix in rules:
-            if match := pattern.match(name):
-                return (group, *(float(part) for part in match.groups() if part is not None), *suffix)
-        return (float('inf'),)
-    return place
 
 
 def named_apply(fn: Callable[..., None], module: nn.Module, name: str = '', depth_first: bool = True,

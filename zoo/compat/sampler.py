@@ -1,10 +1,14 @@
-"""A sampler for evaluation on several processes."""
+"""Samplers for several processes, under timm's names."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 
 from torch import distributed
 from torch.utils.data import Sampler
+
+from ..data.augment.sampling import RepeatAugSampler
+
+__all__ = ['OrderedDistributedSampler', 'RepeatAugSampler']
 
 
 class OrderedDistributedSampler(Sampler):

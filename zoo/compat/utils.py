@@ -1,4 +1,4 @@
-"""Freezing batch normalisation, and converting it."""
+"""timm.utils: freezing batch normalisation and converting it; limits of gradients."""
 from __future__ import annotations
 
 import sys
@@ -8,9 +8,13 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from ..train.clip import adaptive_clip_grad, dispatch_clip_grad
+from ..train.sync_bn import SyncBatchNormAct, convert_sync_batchnorm
 from .efficientnet import BatchNormAct2d
 
-convert_sync_batchnorm = nn.SyncBatchNorm.convert_sync_batchnorm
+__all__ = ['adaptive_clip_grad', 'convert_sync_batchnorm', 'dispatch_clip_grad', 'freeze_batch_norm_2d',
+           'unfreeze_batch_norm_2d']
+
 model = sys.modules[__name__]              # timm.utils.model, which programs also reach as an attribute
 STATE = ('weight', 'bias', 'running_mean', 'running_var')
 
@@ -44,12 +48,12 @@ def _replace(module: nn.Module, kinds: tuple[type[nn.Module], ...],
 
 @torch.no_grad()
 def _frozen(norm: nn.Module) -> nn.Module:
-    frozen = FrozenBatchNormAct2d(norm.num_features, norm.eps) if isinstance(norm, BatchNormAct2d) else \
+    frozen = FrozenBatchNormAct2d(norm.num_features, norm.eps) if isinstance(norm, (BatchNormAct2d, SyncBatchNormAct)) else \
         FrozenBatchNorm2d(norm.num_features, norm.eps)
     for name in STATE:
         if (value := getattr(norm, name)) is not None:
             setattr(frozen, name, value.detach().clone())
-    if isinstance(norm, BatchNormAct2d):
+    if isinstance(norm, (BatchNormAct2d, SyncBatchNormAct)):
         frozen.act = norm.act
     return frozen.train(norm.training)
 

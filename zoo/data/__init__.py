@@ -9,6 +9,9 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    'augment': ('AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'RandAugment', 'RandomErasing',
+                'RepeatAugSampler', 'SplitTransform', 'augment_and_mix_transform', 'auto_augment_policy',
+                'auto_augment_transform', 'create_augment', 'rand_augment_ops', 'rand_augment_transform'),
     'config': ('resolve_data_config', 'resolve_model_data_config'),
     'constants': ('CROP_MODES', 'DEFAULT_CROP_MODE', 'DEFAULT_CROP_PCT', 'IMAGENET_DEFAULT_MEAN',
                   'IMAGENET_DEFAULT_STD', 'IMAGENET_DPN_MEAN', 'IMAGENET_DPN_STD', 'IMAGENET_INCEPTION_MEAN',

@@ -59,7 +59,12 @@ class ToTensor:
         if isinstance(image, torch.Tensor):
             exact = not self.floats or image.is_floating_point()
             return image if exact else F.convert_image_dtype(image, torch.float32)
-        return F.to_tensor(image) if self.floats else F.pil_to_tensor(image)
+        if not self.floats:
+            return F.pil_to_tensor(image)
+        if image.mode not in MODES.values():
+            return F.to_tensor(image)
+        levels = F.pil_to_tensor(image)                        # one pass over it where F.to_tensor takes three
+        return levels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,41 @@ class ResizeKeepRatio:
     def stretch(self) -> tuple[float, float]:
         """What height and width are multiplied with beyond the resizing."""
         return 1.0, 1.0
+
+
+@dataclass(frozen=True)
+class RandomCropResize:
+    """Resize any part of the image to `size`: of an area and an aspect (width by height) drawn from `scale`, uniformly,
+    and `ratio`, its logarithm uniformly (arXiv:1409.4842, section 6). After ten parts that do not fit, the largest in
+    the middle whose aspect is within `ratio`.
+    """
+
+    size: tuple[int, int]
+    interpolation: str
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    def __call__(self, image: Picture) -> Picture:
+        if isinstance(image, torch.Tensor):
+            top, left, high, wide = self.part(*image.shape[-2:])
+            return F.resized_crop(image, top, left, high, wide, list(self.size), InterpolationMode(self.interpolation))
+        top, left, high, wide = self.part(image.height, image.width)
+        part = image.crop((left, top, left + wide, top + high))
+        return part.resize(self.size[::-1], Image.Resampling[self.interpolation.upper()])
+
+    def part(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a part."""
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for _ in range(10):
+            area, aspect, down, right = torch.rand(4, dtype=torch.float64).tolist()
+            area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
+            aspect = math.exp(low + (high - low) * aspect)
+            tall, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if 0 < tall <= height and 0 < wide <= width:
+                return int((height - tall + 1) * down), int((width - wide + 1) * right), tall, wide
+        aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
+        tall, wide = min(height, round(width / aspect)), min(width, round(height * aspect))
+        return (height - tall) // 2, (width - wide) // 2, tall, wide
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode, v2
 
 from ..spec import refuse
+from .augment import RandomErasing, create_augment
 from .config import check_settings, sizes, values
 from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
-from .transforms import CropOrPad, FloorCrop, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder
+from .transforms import (
+    CropOrPad, FloorCrop, RandomCropResize, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder,
+)
 
 # what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
 UNSERVED = dict(tf_preprocessing=False, naflex=False, patch_size=16, max_seq_len=576, patchify=False,
                 patchify_channels_last=True, patchify_flatten=True)
-UNSERVED_IN_TRAINING = dict(auto_augment=None, re_prob=0.0)
 BLUR_KERNEL = 23
 
 
@@ -94,16 +97,22 @@ def create_transform(
             until the image fits in and pads with `mean`. center if None. center_floor and squash_floor round half a
             pixel of margin down, as image processors of transformers do; the others round it to even.
         crop_border_pixels: in evaluation, cut off on each side before all else.
-        separate: in training, three transforms in a tuple: crop and flip, distort, make a tensor.
-        auto_augment, re_prob: not available yet; in training they have to be left at their defaults.
+        separate: in training, three transforms in a tuple: crop and flip, distort, make a tensor;
+            `SplitTransform` makes of them one that gives a clean image and distorted ones.
+        auto_augment: 'rand-m9-mstd0.5', 'augmix-m3', 'original', 'v0', '3a' ...: distortions, as `zoo.data.augment`
+            reads them, in place of `color_jitter`; 3-Augment ('3a', or 'rand-' with 't3a') has that as well. What they
+            uncover is filled with `mean`. They have filters for nearest, bilinear and bicubic: any other
+            `interpolation` is bicubic to them, random is drawn each time. They need a Pillow image, grey or RGB.
+        re_prob, re_mode, re_count: of random erasing (`RandomErasing`): its probability; 'const', 'rand' or 'pixel';
+            the largest number of rectangles. It follows normalising, so `use_prefetcher` leaves it to the loader.
+        re_num_splits: handed to `RandomErasing`, which heeds it in batches.
         tf_preprocessing, naflex, patch_size, max_seq_len, patchify, patchify_channels_last, patchify_flatten: there is
             nothing behind these; they have to be left at their defaults.
 
     Raises:
         ValueError: a value that cannot be used, or an argument that is not available.
     """
-    given = dict(locals())
-    _refuse_unserved(given, UNSERVED)
+    _refuse_unserved(dict(locals()), UNSERVED)
     crop_pct = DEFAULT_CROP_PCT if crop_pct is None else crop_pct
     crop_mode = crop_mode or DEFAULT_CROP_MODE
     check_settings(interpolation, crop_mode, crop_pct, values(std, 'std'))
@@ -121,7 +130,7 @@ def create_transform(
         middle = _evaluation_steps(size, interpolation, values(mean, 'mean'), crop_pct, crop_mode, crop_border_pixels)
         return T.Compose([*start, *middle, *end])
 
-    _refuse_unserved(given, UNSERVED_IN_TRAINING)
+    erase = _erasing(re_prob, re_mode, re_count, re_num_splits)
     if no_aug:
         if separate:
             raise ValueError('separate=True splits off the distortions; no_aug=True has none.')
@@ -129,10 +138,16 @@ def create_transform(
         return T.Compose([*start, T.Resize(size, mode), T.CenterCrop(size), *end])
     first = [*_random_crop(_pair(size), train_crop_mode or 'rrc', scale, ratio, interpolation),
              *_sometimes(hflip, 'hflip', T.RandomHorizontalFlip), *_sometimes(vflip, 'vflip', T.RandomVerticalFlip)]
-    second = [*_color_jitter(color_jitter, color_jitter_prob),
+    auto = _auto_augment(auto_augment, _pair(size), interpolation, channels, values(mean, 'mean'))
+    jitter = not auto or '3a' in auto_augment
+    second = [*auto, *(_color_jitter(color_jitter, color_jitter_prob) if jitter else ()),
               *_sometimes(grayscale_prob, 'grayscale_prob', T.RandomGrayscale),
               *_sometimes(gaussian_blur_prob, 'gaussian_blur_prob',
                           lambda p: T.RandomApply([T.GaussianBlur(BLUR_KERNEL)], p))]
+    if erase and not use_prefetcher:
+        if not normalize:
+            raise ValueError(f're_prob={re_prob} erases from normalised images; normalize is False.')
+        end += erase
     if separate:
         return T.Compose([*start, *first]), T.Compose(second), T.Compose(end)
     return T.Compose([*start, *first, *second, *end])
@@ -218,7 +233,7 @@ def _random_crop(
     scale, ratio = _range(scale, defaults[0], 'scale'), _range(ratio, defaults[1], 'ratio')
     names = ('bilinear', 'bicubic') if interpolation == RANDOM else (interpolation,)
     if crop_mode == 'rrc':
-        return [_any_of([T.RandomResizedCrop(size, scale, ratio, InterpolationMode(name)) for name in names])]
+        return [_any_of([RandomCropResize(size, name, scale, ratio) for name in names])]
     return [_any_of([RandomKeepRatio(size, name, scale=scale, ratio=ratio) for name in names]),
             CropOrPad(size, random=crop_mode == 'rkrr')]
 
@@ -242,6 +257,30 @@ def _sometimes(
     if not isinstance(probability, numbers.Real) or not 0 <= probability <= 1:
         raise ValueError(f'{name} is a probability from 0 to 1; got {probability!r}.')
     return [step(probability)] if probability else []
+
+
+def _erasing(probability: float, mode: str, count: int, splits: int) -> list[RandomErasing]:
+    """The step that erases rectangles; none at all for a probability of zero."""
+    step = RandomErasing(probability, mode=mode, max_count=count, num_splits=splits)
+    return [step] if probability else []
+
+
+def _auto_augment(
+    text: str | None, size: tuple[int, int], interpolation: str, channels: int | None, mean: tuple[float, ...],
+) -> list[Callable[..., Any]]:
+    """The step that a string names, its settings those of timm for images of this size."""
+    if not text:
+        return []
+    if channels not in (None, 1, 3):
+        raise ValueError(f'auto_augment distorts images of 1 or 3 channels; the image has {channels}.')
+    hparams: dict[str, Any] = dict(translate_const=int(min(size) * 0.45),
+                                   img_mean=tuple(min(255, round(255 * level)) for level in mean))
+    if interpolation != RANDOM:
+        name = interpolation.upper() if interpolation in ('nearest', 'bilinear') else 'BICUBIC'
+        hparams['interpolation'] = Image.Resampling[name]
+    if str(text).startswith('augmix'):
+        hparams['translate_pct'] = 0.3
+    return [create_augment(text, hparams)]
 
 
 def _color_jitter(strength: float | Sequence[float] | None, probability: float | None) -> list[Callable[..., Any]]:

@@ -1,16 +1,12 @@
 """One file for a detector or a segmenter: safetensors, with all that is needed to build it again."""
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from ..pretrained import read_state_dict
+from ..pretrained import read_record, read_state_dict, write_tensors
 from .detector import create_detector
 from .segmenter import create_segmenter
 
@@ -31,14 +27,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     if not isinstance(config['backbone'], str):
         raise ValueError('The model was made on a backbone without a name, which a file cannot describe; '
                          'save its state_dict() instead.')
-    state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
-    path = Path(path).expanduser()
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        save_file(state, part, metadata={KEY: json.dumps(config)})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_tensors(path, model.state_dict(), {KEY: config})
 
 
 def load(path: str | Path) -> nn.Module:
@@ -56,13 +45,7 @@ def load(path: str | Path) -> nn.Module:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no file {path}.')
-    try:
-        with safe_open(path, 'pt') as file:
-            config = json.loads((file.metadata() or {}).get(KEY, '{}'))
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(f'{path} cannot be read: {error}') from error
-    if config.get('task') not in _MAKERS:
+    config = read_record(path, KEY)
+    if not config or config.get('task') not in _MAKERS:
         raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
     return config

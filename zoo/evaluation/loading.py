@@ -12,7 +12,7 @@ from .preprocess import Preprocess
 
 
 class Sample(NamedTuple):
-    """One image: its levels (C, H, W), or why there are none."""
+    """One image: what preprocessing made of it, or why it made nothing."""
 
     name: str
     target: Any
@@ -23,12 +23,13 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """Images that were read, and (name, reason) of those that were not.
 
-    Levels are (B, C, H, W) in channels_last, None for a batch of none.
+    Levels are (B, C, H, W) in channels_last, None for a batch of none; a list where some are JPEG files (n,) that are yet
+    to be decoded.
     """
 
     names: list[str]
     targets: list[Any]
-    levels: Tensor | None
+    levels: Tensor | list[Tensor] | None
     unreadable: list[tuple[str, str]]
 
 
@@ -84,6 +85,8 @@ def _reason(error: Exception) -> str:
 def _collate(samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample.levels is not None]
     # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
-    levels = torch.stack([s.levels.permute(1, 2, 0) for s in read]).permute(0, 3, 1, 2) if read else None
+    levels: Tensor | list[Tensor] | None = [s.levels for s in read] or None
+    if read and all(s.levels.ndim == 3 for s in read):
+        levels = torch.stack([s.levels.permute(1, 2, 0) for s in read]).permute(0, 3, 1, 2)
     return Batch([s.name for s in read], [s.target for s in read], levels,
                  [(s.name, s.error) for s in samples if s.levels is None])

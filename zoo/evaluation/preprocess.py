@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import io
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,11 +20,12 @@ from torch.nn import functional as F
 from ..data import create_transform, load_image
 from ..spec import refuse
 
-DECODERS = ('auto', 'fast', 'pillow')
+DECODERS = ('auto', 'fast', 'pillow', 'nvjpeg')
 SUPPORT = {'bilinear': 1, 'bicubic': 2}         # source pixels that a kernel reaches where nothing shrinks
 FAST_CROPS = ('center', 'center_floor', 'squash', 'squash_floor')
 # markers of a frame's header in a JPEG file, all but the codings that libjpeg does not read
 FRAMES = frozenset((0xC0, 0xC1, 0xC2))
+END = b'\xff\xd9'                              # of a JPEG file that is not cut short
 ALONE = frozenset((0x01, *range(0xD0, 0xD9)))   # markers without a length
 
 
@@ -35,36 +35,45 @@ class Preprocess:
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.
         decoder: 'fast' decodes JPEG of 8 bits with torchvision and everything else with Pillow; 'pillow' uses Pillow
-            always; 'auto' is 'fast' where the settings have such a path.
+            always; 'auto' is 'fast' where the settings have such a path. With 'nvjpeg' JPEG files come out as they are,
+            (n,) bytes: `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
 
     Attributes:
-        decoder: 'fast' or 'pillow', what 'auto' came to.
+        decoder: 'fast', 'pillow' or 'nvjpeg', what 'auto' came to.
 
     Raises:
-        ValueError: an unknown decoder; 'fast' with settings that only Pillow's path serves.
+        ValueError: an unknown decoder; 'fast' or 'nvjpeg' with settings that only Pillow's path serves.
     """
 
     def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow') -> None:
         if decoder not in DECODERS:
             raise ValueError(refuse('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)
-        if decoder == 'fast' and obstacle:
-            raise ValueError(f"decoder='fast' does not serve {obstacle}; 'auto' takes Pillow's path there.")
-        self.decoder = 'pillow' if obstacle or decoder == 'pillow' else 'fast'
+        if decoder in ('fast', 'nvjpeg') and obstacle:
+            raise ValueError(f"decoder={decoder!r} does not serve {obstacle}; 'auto' takes Pillow's path there.")
+        self.decoder = 'pillow' if obstacle else 'fast' if decoder == 'auto' else decoder
         self.size = tuple(config['input_size'][1:])
         self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
         self.target = tuple(math.floor(side / config['crop_pct']) for side in self.size)
         self.transform = create_transform(**config, normalize=False)
 
     def __call__(self, encoded: bytes) -> Tensor:
-        """The levels of one image.
+        """The levels of one image; with 'nvjpeg' a JPEG file as it is, if it is whole.
 
         Raises:
             ValueError: it cannot be read.
         """
+        if self.decoder == 'nvjpeg' and jpeg_channels(encoded) in (1, 3) and encoded.endswith(END):
+            return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         image = decode_fast(encoded) if self.decoder == 'fast' else None
-        if image is not None:
-            return self.resize_and_cut(image)
+        return self.by_pillow(encoded) if image is None else self.resize_and_cut(image)
+
+    def by_pillow(self, encoded: bytes) -> Tensor:
+        """The levels of one image, whatever the decoder.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
         file = io.BytesIO(encoded)
         try:
             return self.transform(load_image(file))
@@ -75,7 +84,7 @@ class Preprocess:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width)."""
         whole = image.shape[-2:]
         resized = self.resized_size(*whole)
-        corner = [self._start(side - cut) for side, cut in zip(resized, self.size)]
+        corner = self.corner(resized)
         needed = [start + cut for start, cut in zip(corner, self.size)]
         # Only what lies above and left of the cut's far corner is computed: the pixels are those of the whole image.
         scales = [new / old for new, old in zip(resized, whole)]
@@ -99,6 +108,10 @@ class Preprocess:
             return (self.target[0], other) if height <= width else (other, self.target[0])
         ratio = min(height / self.target[0], width / self.target[1])
         return round(height / ratio), round(width / ratio)
+
+    def corner(self, resized: tuple[int, int]) -> tuple[int, int]:
+        """Where the cut begins in the resized image: rows from its top, columns from its left."""
+        return self._start(resized[0] - self.size[0]), self._start(resized[1] - self.size[1])
 
     def _start(self, spare: int) -> int:
         return spare // 2 if self.crop_mode.endswith('_floor') else round(spare / 2)
@@ -171,10 +184,8 @@ def jpeg_channels(encoded: bytes) -> int | None:
 
 
 def _decode_jpeg(encoded: bytes) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')             # of bytes that cannot be written to, and of torchvision's plans
-        data = torch.frombuffer(encoded, dtype=torch.uint8)
-        return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
+    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: they are not to be written
+    return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
 
 
 @functools.cache
@@ -189,7 +200,7 @@ def has_jpeg_decoder() -> bool:
 
 
 def _obstacle(config: Mapping[str, Any]) -> str | None:
-    """What of the settings the fast path does not serve."""
+    """What of the settings the fast path does not serve, nor nvjpeg's."""
     if config['input_size'][0] != 3:
         return f'{config["input_size"][0]} channels'
     if config['interpolation'] not in SUPPORT:

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .gpu import Finish
 from .labels import RealLabels
 from .loading import Batch, load_batches
 from .metrics import Metrics
@@ -32,7 +33,7 @@ class Evaluation:
         confusion: see `Metrics.confusion`.
         samples: how many images were counted.
         unreadable: (name, reason) of the images that could not be read and are in no figure.
-        decoder: 'fast' or 'pillow'.
+        decoder: 'fast', 'pillow' or 'nvjpeg'.
         batch_size: the largest batch that fitted into memory.
         seconds: of the loop, in this process; `waiting` of them for images, the rest for the network and the metrics.
     """
@@ -138,6 +139,9 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     device = torch.device(device)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     preprocess = Preprocess(config, decoder)
+    if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
+        raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
+    finish = Finish(preprocess, device)
     metrics = Metrics(source.task, model.num_classes, device, valid)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = Normalize(config['mean'], config['std'], dtype, channels_last)
@@ -154,6 +158,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
             waiting += time.perf_counter() - asked
             if batch is None:
                 break
+            batch = _finished(batch, finish)
             unreadable += batch.unreadable
             _check_readable(unreadable, max_unreadable)
             if batch.levels is not None:
@@ -175,6 +180,16 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         raise ValueError('There was no image to measure the network on.')
     return Evaluation(metrics.compute(), metrics.per_class(), metrics.confusion(), metrics.seen, unreadable,
                       preprocess.decoder, forward.batch_size, seconds, waiting)
+
+
+def _finished(batch: Batch, finish: Finish) -> Batch:
+    """The batch with all its files decoded."""
+    if not isinstance(batch.levels, list):
+        return batch
+    levels, problems = finish(batch.levels)
+    read = [place for place in range(len(batch.names)) if place not in problems]
+    return Batch([batch.names[place] for place in read], [batch.targets[place] for place in read], levels,
+                 [*batch.unreadable, *((batch.names[place], reason) for place, reason in problems.items())])
 
 
 def _measure(batch: Batch, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:

@@ -1,7 +1,7 @@
 """Recipes as YAML: read strictly, changed by `section.key=value`, written back.
 
-The YAML is plain YAML 1.2: `1e-3` is a number, a date is a text, `yes`, `no`, `on` and `off` are booleans as well, and a
-key that stands twice is an error.
+The YAML is plain YAML 1.2: `1e-3` is a number and a date is a text. `yes`, `no`, `on` and `off` are booleans as well,
+and a key that stands twice is an error.
 """
 from __future__ import annotations
 
@@ -68,10 +68,14 @@ def build_recipe(sources: Mapping[str, Source]) -> Recipe:
 
 def write_recipe(recipe: Recipe) -> str:
     """The recipe as YAML with every key, which `read_recipe` reads as an equal recipe."""
-    values = {section.name: vars(getattr(recipe, section.name)) for section in dataclasses.fields(recipe)}
-    parts = [yaml.dump({name: keys}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf,
-                       default_flow_style=None) for name, keys in values.items()]
-    return '\n'.join(parts)
+    return '\n'.join(f'{section}:\n' + ''.join(f'  {key}: {write_yaml(getattr(getattr(recipe, section), key))}\n'
+                                                for key in keys) for section, keys in TYPES.items())
+
+
+def write_yaml(value: Any) -> str:
+    """A value in one line of YAML."""
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True,
+                     width=math.inf).removesuffix('\n').removesuffix('\n...').strip()
 
 
 # YAML
@@ -193,9 +197,9 @@ def _read_overrides(overrides: Iterable[str], base: Mapping[str, Source]) -> dic
 def _parts(name: str, where: str) -> tuple[str, str, str]:
     """'section.key', 'section.key.entry' or 'key' in its parts."""
     first, *rest = name.split('.', 2)
+    if first in SECTION_OF and (not rest or first not in TYPES):
+        return _parts(f'{SECTION_OF[first]}.{name}', where) if rest else (SECTION_OF[first], first, '')
     if not rest:
-        if first in SECTION_OF:
-            return SECTION_OF[first], first, ''
         _known(None, first, where)
     if first not in TYPES:
         raise ValueError(f'{where}: {refuse("The section", first, TYPES)}')
@@ -287,7 +291,7 @@ def _words(kind: Any) -> str:
 
 def _shown(value: Any) -> str:
     """The value as YAML has it, and what it is where that is easily mistaken."""
-    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=math.inf).removesuffix('\n...\n').strip()
+    text = write_yaml(value)
     if isinstance(value, str):
         return f'the text {value!r}'
     return f'{text} (quote it to have a text)' if isinstance(value, (bool, int, float)) else text

@@ -13,10 +13,10 @@ class ModelPart:
         model: a name as `zoo.create_model` takes it.
         pretrained: start from its published weights.
         initial_checkpoint: start from a file of weights; its classifier is left out where the classes differ.
-        num_classes: None takes the data's.
+        num_classes: outputs of the network; None takes the data's.
         in_chans: channels of the images. img_size: pixels of the square images in training; None takes the weights'.
-        gp, drop, drop_path, bn_momentum, bn_eps: `global_pool`, `drop_rate`, `drop_path_rate` ... of the network; None
-            leaves the variant's.
+        gp: how the last map is pooled. drop: dropout before the classifier. drop_path: stochastic depth.
+        bn_momentum, bn_eps: of batch normalisation. None leaves what the network has.
         model_kwargs: any other arguments of the network.
         freeze: the first so many stages are not trained and their normalisation stays as it is; 1 is the stem.
         grad_checkpointing: recompute activations in the backward pass.
@@ -49,9 +49,11 @@ class DataPart:
 
     Attributes:
         data: as `zoo.data.create_dataset` takes it. val_data: another place for the validation images.
-        train_split, val_split: names of the splits.
-        class_map: as `zoo.data.create_dataset` takes it; None numbers the folders of the training split in order, and
-            takes the validation split's by these names.
+        train_split, val_split: names of the splits; null where there are none.
+        hold_out: share of the training images of each class that is kept for validation; 0 where there is a split of
+            its own.
+        class_map: as `zoo.data.create_dataset` takes it; None numbers the classes of the training split in
+            sorted order, and takes the validation split's by these names.
         batch_size: images a step and process (of one forward pass: see `run.grad_accum_steps`).
         validation_batch_size: None takes `batch_size`.
         workers: processes that read images.
@@ -64,6 +66,7 @@ class DataPart:
     val_data: str | None = None
     train_split: str | None = 'train'
     val_split: str | None = 'val'
+    hold_out: float = 0.0
     class_map: str | None = None
     batch_size: int = 128
     validation_batch_size: int | None = None
@@ -81,10 +84,22 @@ class AugmentPart:
     """What happens to training images; see `zoo.data.create_transform`, `zoo.data.Mixup`.
 
     Attributes:
+        no_aug: no distortion at all, only resizing and a crop in the middle.
+        train_crop_mode: 'rrc' crops and resizes at random, 'rkrc' keeps the ratio of the sides and crops at random,
+            'rkrr' keeps it and resizes at random.
+        scale: of 'rrc', the share of the image's area. ratio: of 'rrc', width by height.
+        train_interpolation: 'random' is bilinear or bicubic.
+        hflip, vflip: probabilities of a flip. color_jitter: how far brightness, contrast and saturation go; not used
+            together with `aa`, unless `color_jitter_prob` is set. color_jitter_prob: None for always.
+        grayscale_prob, gaussian_blur_prob: probabilities.
         aa: 'rand-m9-mstd0.5', 'augmix-m3', 'original', 'v0', '3a' ...: see `zoo.data.augment`.
         aug_repeats: each image is drawn so many times in an epoch, with different distortions, in different processes.
         aug_splits: parts of a batch: the clean images, then distorted copies (for `loss.loss: jsd`).
-        resplit: no random erasing of the clean part.
+        reprob: probability of random erasing. remode: erase with black ('const'), one colour ('rand') or noise
+            ('pixel'). recount: erased boxes an image. resplit: no random erasing of the clean part.
+        mixup, cutmix: alpha of the beta distribution; 0 for neither. cutmix_minmax: sides of the box, in place of it.
+        mixup_prob: probability that a batch is mixed. mixup_switch_prob: probability of cutmix where both may be.
+        mixup_mode: one draw a 'batch', a 'pair' or each image ('elem').
         mixup_off_epoch: from this epoch on neither mixup nor cutmix; 0 for never.
     """
 
@@ -120,11 +135,15 @@ class LossPart:
     """What is made small.
 
     Attributes:
-        loss: 'ce' (with soft targets too), 'bce', 'jsd', 'asymmetric', 'focal'; 'mse' and 'l1' for numbers. None: 'ce' for one
-            class an image, 'bce' for several, 'mse' for numbers.
+        loss: 'ce' (with soft targets too), 'bce', 'jsd', 'asymmetric', 'focal'; 'mse' and 'l1' for numbers. None: 'ce'
+            for one class an image, 'bce' for several, 'mse' for numbers.
         smoothing: label smoothing.
         bce_target_thresh: soft targets above it are 1, the others 0. bce_sum: sum over classes, not mean.
         bce_pos_weight: weight of positive targets.
+        jsd_alpha: weight of the divergence (arXiv:1912.02781).
+        gamma_neg, gamma_pos: focus of negative and positive targets in 'asymmetric' (arXiv:2009.14119).
+        asymmetric_clip: negative probabilities below it count nothing.
+        focal_alpha: weight of positive targets. focal_gamma: focus (arXiv:1708.02002).
     """
 
     loss: Literal['ce', 'bce', 'jsd', 'asymmetric', 'focal', 'mse', 'l1'] | None = None
@@ -145,7 +164,7 @@ class DistillPart:
     """A teacher to learn from.
 
     Attributes:
-        kd_model_name: the teacher, with `kd_checkpoint` or else its published weights; None for no teacher.
+        kd_model_name: the teacher; None for none. kd_checkpoint: a file of its weights; None takes published ones.
         kd_distill_type: 'logit' (KL of softened logits, arXiv:1503.02531), 'feature' (of the last maps), 'token' (the
             distillation head learns the teacher, arXiv:2012.12877).
         kd_hard: the distillation head learns the teacher's first class, not its probabilities.
@@ -167,8 +186,16 @@ class OptimizerPart:
     """How weights move; see `zoo.train.optim.create_optimizer_v2`.
 
     Attributes:
+        opt: a name of `zoo.train.list_optimizers()`.
+        opt_eps, opt_betas: None takes the optimizer's. momentum: where the optimizer has one. opt_kwargs: any other
+            arguments of it.
+        weight_decay: not of biases and normalisation.
+        layer_decay: the learning rate of a layer is so many times that of the one after it.
         lr: learning rate; None: lr_base * (images a step / lr_base_size), or its root, by `lr_base_scale`.
-        clip_grad: limit of `clip_mode`; None for none.
+        lr_base: learning rate for `lr_base_size` images a step. lr_base_size: see lr.
+        lr_base_scale: 'linear' or 'sqrt'; None goes by the optimizer.
+        clip_grad: limit of the gradients; None for none. clip_mode: what it limits: their 'norm', each 'value', or
+            their norm by that of the weights ('agc', arXiv:2102.06171).
     """
 
     opt: str = 'sgd'
@@ -191,8 +218,17 @@ class SchedulePart:
     """How the learning rate changes; see `zoo.train.schedules`.
 
     Attributes:
-        epochs: in all, warm-up and cool-down included.
+        epochs: in all, warm-up and cool-down included. sched: the curve.
         sched_on_updates: change it every step, not every epoch.
+        warmup_lr: where the warm-up starts. warmup_epochs: how long it is. warmup_prefix: the schedule starts after it,
+            not beneath it.
+        cooldown_epochs: the last epochs, which keep the last learning rate.
+        min_lr: the last learning rate.
+        decay_epochs: of 'step', epochs between two falls. decay_milestones: of 'multistep', epochs of the falls.
+        decay_rate: factor of a fall. lr_k_decay: above 1, 'cosine' and 'poly' stay high for longer.
+        poly_power: exponent of 'poly'. patience_epochs: of 'plateau', epochs without improvement before a fall.
+        lr_cycle_limit: how many cycles. lr_cycle_mul: length of a cycle by the one before. lr_cycle_decay: height of a
+            cycle by the one before.
     """
 
     epochs: int = 300
@@ -219,6 +255,7 @@ class EmaPart:
     """A moving average of the weights, which is what is evaluated and kept as the best.
 
     Attributes:
+        model_ema: keep it. model_ema_decay: share of the average that a step leaves.
         model_ema_warmup: a smaller decay in the first steps: (1 + step) / (10 + step) until it reaches the decay.
     """
 
@@ -234,8 +271,9 @@ class RunPart:
     Attributes:
         output, experiment: the run's folder is output/experiment; without `experiment` its name is made of time,
             network and size.
+        seed: of everything that is drawn.
         device: 'cpu', 'cuda', 'mps'; None takes an accelerator if there is one.
-        amp: mixed precision of `amp_dtype`.
+        amp: mixed precision. amp_dtype: the lower one.
         grad_accum_steps: batches whose gradients are added up for a step.
         distributed: 'ddp' or 'fsdp' where torchrun has started several processes.
         log_interval: steps between lines of the log. recovery_interval: steps between checkpoints within an epoch; 0

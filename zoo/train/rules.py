@@ -22,7 +22,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     'from 0 to 1': (lambda x: 0 <= x <= 1, '''
         bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
         cutmix_minmax bce_target_thresh focal_alpha'''),
-    'from 0 to below 1': (lambda x: 0 <= x < 1, 'drop drop_path smoothing opt_betas momentum model_ema_decay'),
+    'from 0 to below 1': (lambda x: 0 <= x < 1, 'hold_out drop drop_path smoothing opt_betas momentum model_ema_decay'),
     'above 0, to 1': (lambda x: 0 < x <= 1, 'scale layer_decay decay_rate'),
 }
 
@@ -40,6 +40,9 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('focal_alpha focal_gamma', 'loss.loss: focal', lambda r: r.loss.loss == 'focal'),
     ('kd_checkpoint kd_distill_type kd_hard kd_temperature distill_loss_weight task_loss_weight',
      'a teacher, distill.kd_model_name', lambda r: r.distill.kd_model_name is not None),
+    ('kd_hard', 'distill.kd_distill_type: token', lambda r: r.distill.kd_distill_type == 'token'),
+    ('kd_temperature', 'softened logits: kd_distill_type logit, or token without kd_hard',
+     lambda r: r.distill.kd_distill_type == 'logit' or r.distill.kd_distill_type == 'token' and not r.distill.kd_hard),
     ('lr_base lr_base_size lr_base_scale', 'optimizer.lr: null', lambda r: r.optimizer.lr is None),
     ('clip_mode', 'optimizer.clip_grad', lambda r: r.optimizer.clip_grad is not None),
     ('decay_epochs', 'schedule.sched: step', lambda r: r.schedule.sched == 'step'),
@@ -50,7 +53,10 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('patience_epochs', 'schedule.sched: plateau', lambda r: r.schedule.sched == 'plateau'),
     ('lr_k_decay', 'schedule.sched: cosine or poly', lambda r: r.schedule.sched in ('cosine', 'poly')),
     ('lr_cycle_mul lr_cycle_decay', 'schedule.lr_cycle_limit above 1', lambda r: r.schedule.lr_cycle_limit > 1),
-    ('lr_cycle_limit', 'schedule.sched: cosine, tanh or poly', lambda r: r.schedule.sched in ('cosine', 'tanh', 'poly')),
+    ('lr_cycle_limit', 'schedule.sched: cosine, tanh or poly',
+     lambda r: r.schedule.sched in ('cosine', 'tanh', 'poly')),
+    ('min_lr', 'a schedule other than constant', lambda r: r.schedule.sched != 'constant'),
+    ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
     ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
     ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
 ]
@@ -106,6 +112,8 @@ def _together(r: Recipe) -> list[tuple[str, str]]:
                                 'included, which leaves none between them: see schedule.warmup_epochs.'))
     if r.optimizer.lr is not None and schedule.min_lr > r.optimizer.lr:
         found.append(('min_lr', f', above the learning rate {r.optimizer.lr:g}.'))
+    if r.data.hold_out and (r.data.val_data or r.data.val_split not in (None, 'val')):
+        found.append(('hold_out', ', and other images are named for validation: only one of them can be.'))
     if augment.aug_splits == 1:
         found.append(('aug_splits', '; it has to be 0 or at least 2.'))
     if r.loss.loss == 'jsd' and augment.aug_splits < 2:

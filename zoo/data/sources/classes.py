@@ -13,7 +13,7 @@ from ...spec import nearest
 from ..files import shorten
 from ..labels import ImageNetInfo, infer_imagenet_subset, labels_for
 
-FOLDERS, NUMBERS = 'folders', 'numbers'
+FOLDERS, NUMBERS, SORTED = 'folders', 'numbers', 'sorted'
 SUFFIXES = ('.csv', '.json', '.txt')
 HOW = ("Say which class is which: class_map= a mapping from name to index, a file (.txt: a name a line; .csv; .json), "
        "or model= a model with class names")
@@ -28,7 +28,8 @@ class ClassMap:
     Args:
         class_map: a mapping from name to index; a list of names in the order of the indices; a file with either
             (`read_class_map`); 'numbers' if the names in the data are the indices; 'folders' to number folders in
-            sorted order. None takes the classes of `model`.
+            sorted order; 'sorted' to number in sorted order whatever names classes have, folders or labels of a table
+            (numbers and data sets with numbers of their own keep theirs). None takes the classes of `model`.
         model: the network whose outputs the indices are; its `labels` and `num_classes` are used, where it has them.
             ImageNet's classes are also found by synset.
 
@@ -44,7 +45,7 @@ class ClassMap:
         self.explicit = class_map is not None
         self._tables: tuple[dict[str, set[int]], ...] = ({}, {}, {})        # exact, loose, synonyms
         labels = getattr(model, 'labels', None)
-        if isinstance(class_map, str) and class_map in (FOLDERS, NUMBERS):
+        if isinstance(class_map, str) and class_map in (FOLDERS, NUMBERS, SORTED):
             self.mode, self.origin = class_map, f'class_map={class_map!r}'
             self.names = list(labels) if labels and class_map == NUMBERS else None
         elif self.explicit:
@@ -118,9 +119,9 @@ class ClassMap:
             numbers = ' or class_map=\'numbers\' (the names are the indices)' if all(map(is_number, folders)) else ''
             raise ValueError(f'{found}, and nothing says which class each is. {HOW}{numbers}, or '
                              "class_map='folders' to number them in sorted order.")
-        if self.mode == FOLDERS:
+        if self.mode in (FOLDERS, SORTED):
             if self.count not in (None, len(folders)):
-                raise ValueError(f"{found}, but the model has {self.count} classes: class_map='folders' numbers the "
+                raise ValueError(f"{found}, but the model has {self.count} classes: {self.origin} numbers the "
                                  f'folders, so there must be as many. {HOW}.')
             return {folder: index for index, folder in enumerate(folders)}
         if self.mode == NUMBERS and not all(map(is_number, folders)):
@@ -156,6 +157,23 @@ class ClassMap:
         self._check_range(indices, place)
         return indices
 
+    def number_labels(self, labels: Iterable[str | int], place: str) -> None:
+        """With class_map='sorted', makes these labels, all there are, the classes in sorted order; else nothing.
+
+        Whole numbers stay what they are.
+
+        Raises:
+            ValueError: the model has another number of classes.
+        """
+        names = sorted(str(label) for label in labels)
+        if self.mode != SORTED or all(map(is_number, names)):
+            return
+        if self.count not in (None, len(names)):
+            raise ValueError(f'{place}: {len(names)} labels ({shorten(names)}), but the model has {self.count} classes: '
+                             f'{self.origin} numbers the labels, so there must be as many. {HOW}.')
+        self.mode, self._keyed_by_numbers = 'names', True             # a number among names is a name
+        self._from_map(names)
+
     def own_indices(self, names: Sequence[str] | None, count: int | None, place: str) -> list[int] | None:
         """For a data set that numbers its classes itself, the index of each of its numbers; None where a number is the
         index.
@@ -177,6 +195,8 @@ class ClassMap:
             return [indices[name] for name in names]
         if self._keyed_by_numbers and count is not None:
             return list(self.label_indices(range(count), place).values())
+        if self.mode == SORTED and self.count is None:
+            return None
         fits = count is None or self.count is None or count == self.count or (count < self.count and self.explicit)
         if not fits:
             raise ValueError(f'{place}: {count} classes ({shorten(names or [])}), but {self.count} in '
@@ -238,8 +258,8 @@ def read_class_map(file: str | os.PathLike[str]) -> list[tuple[str, int]]:
     """
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no class map {path}: it is a file ({", ".join(SUFFIXES)}), {FOLDERS!r} or '
-                                f'{NUMBERS!r}.')
+        raise FileNotFoundError(f'There is no class map {path}: it is a file ({", ".join(SUFFIXES)}), {FOLDERS!r}, '
+                                f'{NUMBERS!r} or {SORTED!r}.')
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f'{path}: a class map is a file that ends in {", ".join(SUFFIXES)}.')
     text = path.read_text(encoding='utf-8-sig')

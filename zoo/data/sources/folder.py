@@ -62,7 +62,7 @@ def open_folder(place: str, split: str | None, classes: ClassMap, description: s
 
 def folder_labels(classes: ClassMap, indices: dict[str, int]) -> Labels:
     """What the targets are where every folder has a class: of the class map, or of the folders if they are numbered."""
-    if classes.mode == 'folders':
+    if classes.mode in ('folders', 'sorted'):
         return Labels('single', len(indices), list(indices))
     return Labels('single', classes.count, classes.names)
 

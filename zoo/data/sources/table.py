@@ -62,12 +62,16 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
     if task == 'multi' and len(chosen) > 1:
         targets, labels = _flags(values, where, chosen, classes, path)
     elif task == 'multi':
-        targets, labels = several([_split_cell(cell, separator) for [cell] in values], classes, str(path))
+        cells = [_split_cell(cell, separator) for [cell] in values]
+        classes.number_labels(dict.fromkeys(label for cell in cells for label in cell), str(path))
+        targets, labels = several(cells, classes, str(path))
     else:
         if len(chosen) > 1:
             raise ValueError(f"{path}: {len(chosen)} target columns ({shorten(chosen)}) are for task='multi' or "
                              "'regression'; task='single' has one.")
-        targets, labels = one_each([cell for [cell] in values], where, classes, str(path))
+        cells = [cell for [cell] in values]
+        classes.number_labels(dict.fromkeys(cell for cell in cells if cell not in (None, '')), str(path))
+        targets, labels = one_each(cells, where, classes, str(path))
     return FileSource(folder, names, targets, labels, description)
 
 

@@ -1,0 +1,78 @@
+"""JPEG files decoded and resized on a CUDA device: torchvision's nvjpeg."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torchvision.io
+from torch import Tensor
+from torch.nn import functional as F
+
+from .preprocess import Preprocess
+
+Decode = Callable[[list[Tensor]], list[Tensor]]
+
+
+class Finish:
+    """What the workers of 'nvjpeg' leave to do: a batch of JPEG files and of levels -> levels on the device.
+
+    Args:
+        preprocess: what the workers ran; one with the decoder 'nvjpeg'.
+        device: a CUDA device.
+        decode: JPEG files, each as its bytes (n,) on the CPU -> their levels (3, H, W); torchvision's by default.
+    """
+
+    def __init__(self, preprocess: Preprocess, device: torch.device, decode: Decode | None = None) -> None:
+        self.preprocess, self.device = preprocess, device
+        self.decode = decode or self._nvjpeg
+
+    def __call__(self, mixed: Sequence[Tensor]) -> tuple[Tensor | None, dict[int, str]]:
+        """The levels (B, 3, height, width) of the images that can be read, None for none; and the place of each that
+        cannot -> why."""
+        files = [place for place, one in enumerate(mixed) if one.ndim == 1]
+        decoded = dict(zip(files, self._decoded([mixed[place] for place in files])))
+        levels, unreadable = [], {}
+        for place, one in enumerate(mixed):
+            try:
+                levels.append(self._levels(one, decoded.get(place)))
+            except ValueError as error:
+                unreadable[place] = ' '.join(str(error).split())
+        return torch.stack(levels) if levels else None, unreadable
+
+    def _levels(self, one: Tensor, decoded: Tensor | None) -> Tensor:
+        if decoded is not None:
+            return resize_and_cut(decoded, self.preprocess)
+        if one.ndim == 1:                                   # nvjpeg does not read it; whether Pillow does, it says
+            one = self.preprocess.by_pillow(one.numpy().tobytes())
+        return one.to(self.device, non_blocking=True)
+
+    def _decoded(self, files: list[Tensor]) -> list[Tensor | None]:
+        """All at once; if that fails, one by one, and None for those that fail."""
+        try:
+            return list(self.decode(files)) if files else []
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+        found: list[Tensor | None] = []
+        for file in files:
+            try:
+                found += self.decode([file])
+            except RuntimeError:
+                found.append(None)
+        return found
+
+    def _nvjpeg(self, files: list[Tensor]) -> list[Tensor]:
+        return torchvision.io.decode_jpeg(files, mode=torchvision.io.ImageReadMode.RGB, device=self.device)
+
+
+def resize_and_cut(image: Tensor, preprocess: Preprocess) -> Tensor:
+    """Levels (3, H, W) as decoded, on any device -> the part that evaluation shows (3, height, width).
+
+    It is computed in floats and rounded once; Pillow rounds after each direction.
+    """
+    resized = preprocess.resized_size(*image.shape[-2:])
+    top, left = preprocess.corner(resized)
+    if resized != tuple(image.shape[-2:]):
+        floats = F.interpolate(image[None].float(), resized, mode=preprocess.interpolation, antialias=True)[0]
+        image = floats.round_().clamp_(0, 255).to(torch.uint8)
+    return image[:, top:top + preprocess.size[0], left:left + preprocess.size[1]]

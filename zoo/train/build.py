@@ -1,0 +1,147 @@
+"""The parts of a run, made as its recipe says: the network, what moves it, and what it is judged by."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import resolve_data_config
+from ..factory import create_model
+from .groups import group_modules, group_parameters
+from .losses import create_loss
+from .optim import create_optimizer_v2
+from .recipe import Recipe
+from .saved import describe
+from .sources import Sources
+
+SETTINGS = ('crop_pct', 'crop_mode', 'interpolation', 'mean', 'std')
+OTHER_METRICS = {'single': ('top5', 'ece', 'class_mean'), 'multi': (), 'regression': ('r2',)}
+METRICS = {'single': 'top1', 'multi': 'map', 'regression': 'mae'}
+
+
+@dataclass
+class Network:
+    """A network and what is known of it.
+
+    Attributes:
+        config: how images are prepared, see `zoo.data.resolve_data_config`.
+        record: what `zoo.train.load_trained` builds it from.
+        frozen: normalisations whose statistics stay as they are.
+    """
+
+    model: nn.Module
+    config: dict[str, Any]
+    record: dict[str, Any]
+    frozen: list[nn.Module]
+
+    def training(self) -> None:
+        """Puts the network into training mode, but for what is frozen."""
+        self.model.train()
+        for part in self.frozen:
+            part.eval()
+
+
+def choose_device(recipe: Recipe) -> torch.device:
+    """The recipe's, else an accelerator if there is one, else the CPU.
+
+    Raises:
+        ValueError: the recipe's cannot be used here.
+    """
+    if recipe.run.device is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device('cpu')
+    try:
+        return torch.empty(0, device=recipe.run.device).device
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f'The device {recipe.run.device!r} cannot be used here: {error}') from error
+
+
+def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Network:
+    """The network with its first weights, on its device, its first stages frozen as asked.
+
+    Raises:
+        ValueError: no such network or weights. TypeError: an argument that it does not have.
+    """
+    part = recipe.model
+    if not part.model:
+        raise ValueError('The recipe names no network: model.model is a name as zoo.list_models() has them.')
+    named = dict(num_classes=sources.num_outputs, in_chans=part.in_chans, global_pool=part.gp, drop_rate=part.drop,
+                 drop_path_rate=part.drop_path, bn_momentum=part.bn_momentum, bn_eps=part.bn_eps)
+    twice = sorted(name for name in part.model_kwargs if named.get(name) is not None)
+    if twice:
+        raise ValueError(f'model.model_kwargs has {", ".join(twice)}, which other keys of the recipe say.')
+    arguments = {name: value for name, value in named.items() if value is not None} | part.model_kwargs
+    model = create_model(part.model, pretrained=part.pretrained, checkpoint_path=part.initial_checkpoint, **arguments)
+    asked = {name: getattr(recipe.data, name) for name in SETTINGS} | {'img_size': part.img_size,
+                                                                       'in_chans': model.in_chans}
+    config = resolve_data_config(asked, model=model)
+    if model.img_size and model.img_size != config['input_size'][1:]:
+        model.set_input_size(config['input_size'][1:])
+        arguments['img_size'] = config['input_size'][1:]
+    model.labels = tuple(sources.class_names) if sources.class_names else None
+    record = describe(model, part.model, arguments, sources.task, sources.class_names, config)
+    if part.sync_bn:
+        from .sync_bn import convert_sync_batchnorm
+        model = convert_sync_batchnorm(model)
+    model.set_grad_checkpointing(part.grad_checkpointing)
+    frozen = freeze_stages(model, part.freeze)
+    model.to(device, memory_format=torch.channels_last if part.channels_last else torch.preserve_format)
+    return Network(model, config, record, frozen)
+
+
+def freeze_stages(model: nn.Module, count: int) -> list[nn.Module]:
+    """Freezes the first stages, of which the stem is one.
+
+    Returns:
+        The normalisations in them, whose statistics are to stay as they are.
+
+    Raises:
+        ValueError: fewer than none, or all there are.
+    """
+    matcher = model.group_matcher(coarse=True)
+    layers = group_parameters(model, matcher, reverse=True)
+    stages = 1 + max(layers.values())
+    if not 0 <= count < stages:
+        raise ValueError(f'model.freeze is 0 to {stages - 1} stages of this network; got {count}.')
+    for name, parameter in model.named_parameters():
+        if layers[name] < count:
+            parameter.requires_grad_(False)
+    modules = group_modules(model, matcher, reverse=True)
+    return [part for part in (model.get_submodule(name) for name, layer in modules.items() if layer < count)
+            if hasattr(part, 'running_mean')]
+
+
+def learning_rate(recipe: Recipe, images_a_step: int) -> float:
+    """The recipe's, or its base scaled to the images of a step (arXiv:1706.02677; its root for adaptive optimizers)."""
+    part = recipe.optimizer
+    if part.lr is not None:
+        return part.lr
+    adaptive = any(word in part.opt.lower() for word in ('ada', 'lamb', 'muon'))
+    scale = part.lr_base_scale or ('sqrt' if adaptive else 'linear')
+    ratio = images_a_step / part.lr_base_size
+    return part.lr_base * (ratio ** 0.5 if scale == 'sqrt' else ratio)
+
+
+def build_optimizer(recipe: Recipe, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """What moves the network's parameters."""
+    part = recipe.optimizer
+    given = {name: value for name, value in (('eps', part.opt_eps), ('betas', part.opt_betas)) if value is not None}
+    return create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
+                               **given, **part.opt_kwargs)
+
+
+class Objective(nn.Module):
+    """(network, images, targets) -> what is made small."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(network(images).float(), targets)
+
+
+def build_objective(recipe: Recipe, sources: Sources, device: torch.device) -> Objective:
+    """The loss that the recipe names, on its device."""
+    return Objective(create_loss(recipe.loss, sources.task, recipe.augment.aug_splits)).to(device)

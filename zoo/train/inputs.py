@@ -1,0 +1,71 @@
+"""From a batch of levels to what the network takes in and is compared with, on its device."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import create_transform
+from ..evaluation.preprocess import Normalize
+from .loader import Batch
+from .recipe import Recipe
+
+
+def train_transform(recipe: Recipe, config: dict[str, Any]) -> Callable[[Any], Any]:
+    """Images of Pillow's -> levels (C, H, W), or a tuple of them: the image cropped and flipped, and distorted copies of
+    that (AugMix, arXiv:1912.02781).
+
+    Args:
+        config: the settings of `zoo.data.resolve_data_config`: size, mean and std.
+    """
+    part = recipe.augment
+    options: dict[str, Any] = dict(
+        input_size=config['input_size'], is_training=True, use_prefetcher=True, no_aug=part.no_aug,
+        train_crop_mode=part.train_crop_mode, scale=part.scale, ratio=part.ratio, hflip=part.hflip, vflip=part.vflip,
+        color_jitter=part.color_jitter, color_jitter_prob=part.color_jitter_prob, grayscale_prob=part.grayscale_prob,
+        gaussian_blur_prob=part.gaussian_blur_prob, auto_augment=part.aa, interpolation=part.train_interpolation,
+        mean=config['mean'], std=config['std'])
+    if part.aug_splits < 2:
+        return create_transform(**options)
+    from ..data import SplitTransform
+    return SplitTransform(create_transform(**options, separate=True), part.aug_splits)
+
+
+class Inputs:
+    """A `Batch` -> (images (S * B, C, H, W) normalised, targets), mixed and erased as the recipe says.
+
+    Erasing and mixing draw from torch's generator and Python's in this process, whose state a checkpoint holds.
+
+    Args:
+        config: see `train_transform`. outputs: the network's. task: 'single', 'multi' or 'regression'.
+    """
+
+    def __init__(self, recipe: Recipe, config: dict[str, Any], task: str, outputs: int, device: torch.device) -> None:
+        part = recipe.augment
+        self.device, self.mixup_off_epoch = device, part.mixup_off_epoch
+        self._normalize = Normalize(config['mean'], config['std'], channels_last=recipe.model.channels_last)
+        self.mixup = self.erasing = None
+        if part.mixup > 0 or part.cutmix > 0 or part.cutmix_minmax:
+            from ..data import Mixup
+            if task != 'single':
+                raise ValueError(f'Mixup and cutmix make soft targets of one class an image; the task is {task!r}.')
+            self.mixup = Mixup(part.mixup, part.cutmix, part.cutmix_minmax, part.mixup_prob, part.mixup_switch_prob,
+                               part.mixup_mode, label_smoothing=recipe.loss.smoothing, num_classes=outputs)
+        if part.reprob > 0:
+            from ..data import RandomErasing
+            splits = part.aug_splits if part.resplit else 0
+            self.erasing = RandomErasing(part.reprob, mode=part.remode, max_count=part.recount, num_splits=splits,
+                                         device=device)
+
+    def __call__(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+        images = self._normalize(batch.levels.to(self.device, non_blocking=True))
+        targets = batch.targets.to(self.device, non_blocking=True)
+        if len(images) > len(targets):                      # splits of the same images
+            targets = targets.repeat(len(images) // len(targets), *[1] * (targets.ndim - 1))
+        if self.mixup and not (self.mixup_off_epoch and epoch >= self.mixup_off_epoch):
+            images, targets = self.mixup(images, targets)
+        if self.erasing:
+            images = self.erasing(images)
+        return images, targets

@@ -1,0 +1,135 @@
+"""Training images in batches. What an image looks like depends on (seed, epoch, position in the epoch) and nothing else:
+not on how many workers there are, nor on where a run was stopped."""
+from __future__ import annotations
+
+import io
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..data import ImageSource, load_image
+from .seeds import seed_of, seeded
+
+TRIES = 20                  # images in a row that may be unreadable
+ORDER = -1                  # in place of a position: the seed of an epoch's order
+
+
+class Place(NamedTuple):
+    """One image of an epoch."""
+
+    epoch: int
+    position: int
+    index: int
+
+
+class Batch(NamedTuple):
+    """Images (S * B, C, H, W) in levels, the S splits one after the other; targets (B,) or (B, n); names of images.
+
+    `unreadable` are (name, reason) of images in whose place another one stands.
+    """
+
+    levels: Tensor
+    targets: Tensor
+    names: list[str]
+    unreadable: list[tuple[str, str]]
+
+
+class TrainImages(Dataset):
+    """Distorted images by their place.
+
+    Args:
+        transform: from an image of Pillow's to levels (C, H, W), or to a tuple of them, the splits of a batch.
+    """
+
+    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int) -> None:
+        self.source, self.transform, self.seed = source, transform, seed
+
+    def __getitem__(self, place: Place) -> tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]:
+        unreadable = []
+        for step in range(min(TRIES, len(self.source))):          # in place of an unreadable image, the next one
+            index = (place.index + step) % len(self.source)
+            name = self.source.name(index)
+            try:
+                image = load_image(io.BytesIO(self.source.encoded(index)))
+            except (OSError, ValueError) as error:
+                unreadable.append((name, ' '.join(str(error).split())))
+                continue
+            with seeded(seed_of(self.seed, place.epoch, place.position)):
+                levels = self.transform(image)
+            levels = levels if isinstance(levels, tuple) else (levels,)
+            return levels, self.source.target(index), name, unreadable
+        named = '; '.join(f'{name} ({reason})' for name, reason in unreadable[:3])
+        raise ValueError(f'{len(unreadable)} images in a row cannot be read: {named} …')
+
+
+class TrainLoader:
+    """The batches of an epoch, for one of several processes.
+
+    All processes together see the same images in the same order as one process with so many times larger batches. The
+    images that do not fill a last batch are left out; which these are changes with the epoch.
+
+    Args:
+        repeats: how often an image is drawn in a row; an epoch keeps its length.
+        part, parts: this process among all.
+
+    Raises:
+        ValueError: there are fewer images than a batch of all processes.
+    """
+
+    def __init__(self, images: TrainImages, batch_size: int, workers: int, *, repeats: int = 0, part: int = 0,
+                 parts: int = 1, pin_memory: bool = False) -> None:
+        count = len(images.source)
+        self.steps = count // (batch_size * parts)
+        if not self.steps:
+            whole = f'{batch_size} x {parts} processes' if parts > 1 else str(batch_size)
+            raise ValueError(f'There are {count} training images, fewer than one batch ({whole}): '
+                             'make data.batch_size smaller.')
+        self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
+        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=_collate,
+                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=_deaf,
+                                  generator=torch.Generator())       # its own, so that none is drawn from the run's
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `start` on."""
+        self._order.epoch, self._order.start = epoch, start
+        return iter(self._loader)
+
+
+class _Order(Sampler):
+    """The places of every batch of one process."""
+
+    def __init__(self, count: int, batch_size: int, seed: int, repeats: int, part: int, parts: int) -> None:
+        self.count, self.batch_size, self.seed, self.repeats = count, batch_size, seed, repeats
+        self.part, self.parts, self.epoch, self.start = part, parts, 0, 0
+
+    def __len__(self) -> int:
+        return self.count // (self.batch_size * self.parts) - self.start
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        epoch, whole = self.epoch, self.batch_size * self.parts
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, ORDER))
+        order = torch.randperm(self.count, generator=generator)
+        if self.repeats > 1:
+            order = order.repeat_interleave(self.repeats)[:self.count]
+        for number in range(self.start, self.count // whole):
+            positions = range(number * whole + self.part, (number + 1) * whole, self.parts)
+            yield [Place(epoch, position, int(order[position])) for position in positions]
+
+
+def _collate(samples: list[tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]]) -> Batch:
+    images, targets, names, unreadable = zip(*samples)
+    # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
+    splits = [image[number].permute(1, 2, 0) for number in range(len(images[0])) for image in images]
+    kind = torch.int64 if isinstance(targets[0], int) else torch.float32
+    return Batch(torch.stack(splits).permute(0, 3, 1, 2), torch.tensor(targets, dtype=kind), list(names),
+                 [one for some in unreadable for one in some])
+
+
+def _deaf(_: int) -> None:
+    """Workers leave signals to the main process, which finishes its step and then ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
