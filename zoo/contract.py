@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .layers.attention_bias import image_size
 from .layers.pool import GlobalPool
-from .spec import Feature, refuse
+from .spec import Feature, refuse, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC')
 
@@ -173,6 +173,9 @@ class ImageModel(nn.Module):
             if not 0 < indices <= count:
                 raise ValueError(f'The last {indices} feature maps are out of range: it is the last 1 to {count}.')
             return list(range(count - indices, count))
+        if indices is not None and not isinstance(indices, Iterable):
+            raise ValueError(f'Feature indices are numbers from 0 to {count - 1} in a list, or how many of the last, not '
+                             f'{indices!r}.')
         chosen = list(range(count) if indices is None else indices)
         for index in chosen:
             if not hasattr(index, '__index__') or not -count <= index < count:
@@ -232,8 +235,7 @@ class ImageModel(nn.Module):
         """
         if global_pool is not None:
             self.global_pool = GlobalPool(global_pool)
-        if num_classes < 0:
-            raise ValueError(f'num_classes is 0 (no classifier) or more, not {num_classes}.')
+        whole('num_classes', num_classes, 0)
         if num_classes and not self.global_pool.pool_type:
             raise ValueError(f"global_pool='' leaves feature maps, which a classifier of {num_classes} classes cannot "
                              'take: give num_classes=0 as well, or a kind of pooling.')
