@@ -101,7 +101,8 @@ def test_zoo_traceback_shows_where_an_error_came_from(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize('arguments', [
-    [], ['lst'], ['info'], ['info', 'efficientnet_b0', '--jsn'], ['predict', 'x', '--topkk', '3'], ['predict'], ['predict', 'x', '--topk', '0'], ['predict', 'x', '--batch-size', 'two'],
+    [], ['lst'], ['info'], ['info', 'efficientnet_b0', '--jsn'], ['predict', 'x', '--topkk', '3'],
+    ['predict'], ['predict', 'x', '--topk', '0'], ['predict', 'x', '--batch-size', 'two'],
 ])
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

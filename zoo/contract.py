@@ -174,8 +174,8 @@ class ImageModel(nn.Module):
                 raise ValueError(f'The last {indices} feature maps are out of range: it is the last 1 to {count}.')
             return list(range(count - indices, count))
         if indices is not None and not isinstance(indices, Iterable):
-            raise ValueError(f'Feature indices are numbers from 0 to {count - 1} in a list, or how many of the last, not '
-                             f'{indices!r}.')
+            raise ValueError(f'Feature indices are numbers from 0 to {count - 1} in a list, or how many of the last, '
+                             f'not {indices!r}.')
         chosen = list(range(count) if indices is None else indices)
         for index in chosen:
             if not hasattr(index, '__index__') or not -count <= index < count:

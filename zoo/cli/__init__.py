@@ -93,7 +93,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The parser of the whole command, and the one of the subcommand that `arguments` name, which alone is filled in."""
+    """The parser of the whole command, and that of the subcommand that `arguments` name, which alone is filled in."""
     parser = _Parser(prog='zoo', description='Image models for PyTorch.')
     parser.add_argument('--version', action='version', version=f'zoo {zoo.__version__}')
     subcommands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
