@@ -5,8 +5,9 @@
 DATA is a folder of ImageNet images in folders called by synset. Prints, as medians over the repeats:
 
 1. One core, from a JPEG file to the network's input: each image through timm's plain transform; timm's prefetching
-   loader; ours; and libjpeg's decoding alone, which none can do without.
-2. The whole validation, workers and figures included, and where ours spends its time.
+   loader; ours, with the fast decoder and with Pillow's; and the steps of the fast one, of which libjpeg's decoding is
+   the one that none can do without.
+2. The whole validation, workers and figures included, with both decoders, and where ours spends its time.
 3. What the fast path changes in the outputs.
 
 Both times are given: that of the clock, and that of the processor, in which other load on the machine shows less.
@@ -138,40 +139,45 @@ def main() -> None:
     plain = timm.data.ImageDataset('', reader=TimmReader(source), transform=timm.data.create_transform(
         **{k: config[k] for k in ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')}))
     prefetching = timm_loader(source, config, True, 0, args.batch_size)
-    preprocess, normalize = Preprocess(config, 'auto'), Normalize(config['mean'], config['std'], channels_last=True)
+    fast, normalize = Preprocess(config, 'fast'), Normalize(config['mean'], config['std'], channels_last=True)
 
-    def ours() -> None:
+    def ours(preprocess: Preprocess) -> None:
         for batch in load_batches(source, preprocess, args.batch_size, 0):
             for piece in batch.levels.split(4):                         # as the network takes them on a CPU
                 normalize(piece)
 
     files = [source.encoded(number) for number in range(len(source))]
+    images = [decode_fast(file) for file in files]
     times, _ = in_turn({
         "timm's plain transform": lambda: [plain[number] for number in range(len(source))] and None,
         "timm's prefetching loader": lambda: [None for _ in prefetching] and None,
-        f'ours, decoder {preprocess.decoder}': ours,
-        'decoding alone': lambda: [decode_fast(file) for file in files] and None,
+        'ours, decoder fast': lambda: ours(fast),
+        'ours, decoder pillow': lambda: ours(Preprocess(config, 'pillow')),
+        '  of the fast one: decoding': lambda: [decode_fast(file) for file in files] and None,
+        '  of the fast one: resizing': lambda: [fast.resize_and_cut(image) for image in images] and None,
     }, args.repeats, len(source))
     print('1. JPEG file to the network\'s input, one core')
-    show(times, f'ours, decoder {preprocess.decoder}')
+    show(times, 'ours, decoder fast')
 
     torch.set_num_threads(threads)
 
-    def validation() -> Evaluation:
-        return evaluate(model, source, config, decoder='auto', batch_size=args.batch_size, workers=args.workers,
+    def validation(decoder: str) -> Evaluation:
+        return evaluate(model, source, config, decoder=decoder, batch_size=args.batch_size, workers=args.workers,
                         progress=False)
 
     times, results = in_turn({
         'timm': lambda: timm_validation(theirs, timm_loader(source, config, True, args.workers, args.batch_size)),
-        'ours': validation,
+        'ours, decoder fast': lambda: validation('fast'),
+        'ours, decoder pillow': lambda: validation('pillow'),
     }, args.repeats, len(source))
-    found: Evaluation = results['ours']
     print(f'\n2. The whole validation, {args.workers} workers, {threads} threads')
-    show(times, 'ours')
-    right = [round(found.metrics[name] * found.samples / 100) for name in ('top1', 'top5')]
-    print(f'  right in the first answer and in five: timm {results["timm"][0]}, {results["timm"][1]}; '
-          f'ours {right[0]}, {right[1]}')
-    print(f'  ours waits {found.waiting / found.seconds:.0%} of its time for images')
+    show(times, 'ours, decoder pillow')
+    print(f'  right in the first answer and in five: timm {results["timm"][0]}, {results["timm"][1]}')
+    for kind, found in results.items():
+        if kind != 'timm':
+            right = [round(found.metrics[name] * found.samples / 100) for name in ('top1', 'top5')]
+            print(f'  {kind}: {right[0]}, {right[1]}; it waits {found.waiting / found.seconds:.0%} of its time for images, '
+                  'the rest is the network')
 
     effect = decoder_effect(model, source, config, len(source), args.batch_size)
     print('\n3. The fast path beside Pillow\'s')

@@ -47,6 +47,7 @@ def test_changed_fields_are_written_where_they_stood():
 @pytest.mark.parametrize('string, said', [
     ('xx_r1_k3_s1_c16', "kind 'xx'"), ('ir_r1_k3_s1_c16', "needs the field 'e|m'"), ('ir_k3_s1_e6_c16', "needs the field 'r'"),
     ('ir_r1_k3_s1_e6_c16_zz3', "field 'zz3'"), ('ir_r1_k3_s1_e6_cx', "'cx': 'x' is no positive whole number"),
+    ('ir_r1_k4_s1_e6_c16', 'kernel of 4'), ('ir_r1_k3.6_s1_e6_c16', 'kernel of 6'), ('ir_r1_k3_s3_e6_c16', "'3' is no stride"),
     ('ir_r0_k3_s1_e6_c16', "'r0'"), ('ir_r1_k3_s1_e0_c16', "'e0'"), ('ir_r1_k3._s1_e6_c16', "'k3.'"),
     ('ds_r1_k3_s1_e2_c16', 'does not expand'), ('ir_r1_k3_s1_e6_c16_h4', "takes no field 'h'"),
     ('ir_r1_k3_s1_e6_c16_c24', 'second time'), ('ir_r1_k3_s1_e6_m48_c16', "'e' and 'm'"), ('ir_r1_k3_s1_e-6_c16', "'e-6'"),

@@ -101,13 +101,16 @@ def test_zoo_traceback_shows_where_an_error_came_from(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize('arguments', [
-    [], ['lst'], ['info'], ['predict'], ['predict', 'x', '--topk', '0'], ['predict', 'x', '--batch-size', 'two'],
+    [], ['lst'], ['info'], ['info', 'efficientnet_b0', '--jsn'], ['predict', 'x', '--topkk', '3'],
+    ['predict'], ['predict', 'x', '--topk', '0'], ['predict', 'x', '--batch-size', 'two'],
 ])
 def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert 'usage: zoo' in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith('zoo') and err.count('\n') == 1 and err.endswith(' --help lists what there is.\n')
+    assert '--topkk' not in arguments or "'--topk'" in err
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:

@@ -8,6 +8,7 @@ import types
 
 import pytest
 import timm.data
+import torch
 from timm.data import constants as theirs
 
 import zoo.data
@@ -122,3 +123,23 @@ def test_constants(name):
     assert getattr(ours, name) == getattr(zoo.data, name)
     value = getattr(theirs, name)
     assert getattr(ours, name) == (value if isinstance(value, str) else pytest.approx(value, rel=1e-15))
+
+
+@pytest.mark.parametrize('name', ['efficientformer_l1', 'efficientformerv2_s0', 'efficientnet_b4'])
+@pytest.mark.parametrize('features_only', [False, True])
+def test_preprocessing_follows_the_size_a_network_is_set_to(name, features_only):
+    with torch.device('meta'):
+        model = zoo.create_model(name, in_chans=1, features_only=features_only)
+    fixed = model.pretrained_cfg['fixed_input_size']
+    model.set_input_size((256, 192))
+    for use_test_size in (False, True):
+        config = resolve_model_data_config(model, use_test_size=use_test_size)
+        assert config['input_size'] == (1, 256, 192)
+        model(torch.empty(1, *config['input_size'], device='meta'))
+    assert model.default_cfg is model.pretrained_cfg and model.pretrained_cfg['fixed_input_size'] == fixed
+    model.set_input_size(dynamic_img_size=True)
+    assert not model.pretrained_cfg['fixed_input_size']
+    for size in ('256', (1, 2, 3), 0):
+        with pytest.raises(ValueError, match='a side in pixels or'):
+            model.set_input_size(size)
+    assert resolve_model_data_config(model)['input_size'] == (1, 256, 192)

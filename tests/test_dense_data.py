@@ -470,7 +470,9 @@ def test_ap_of_all_and_of_nothing(capsys):
     found = [target | {'scores': torch.ones(len(target['labels']))} for target in targets]
     perfect = coco_ap(found, targets, 2)
     assert [perfect['AP'], perfect['AP50'], perfect['AP75'], *perfect['AP50_per_class']] == pytest.approx([1] * 5)
-    assert coco_ap([NOTHING] * 2, targets, 2) == {'AP': 0, 'AP50': 0, 'AP75': 0, 'AP50_per_class': [0, 0]}
+    nothing = coco_ap([NOTHING] * 2, targets, 2)
+    assert np.isnan([nothing.pop('AP_medium'), nothing.pop('AP_large')]).all()
+    assert nothing == {'AP': 0, 'AP_small': 0, 'AP50': 0, 'AP75': 0, 'AP50_per_class': [0, 0]}
     assert capsys.readouterr() == ('', '')
 
 
@@ -562,6 +564,13 @@ def test_ap_and_iou_are_those_of_torchmetrics():
     expected, ours = theirs.compute(), coco_ap(predictions, targets, 3)
     for key, name in (('AP', 'map'), ('AP50', 'map_50'), ('AP75', 'map_75')):
         assert ours[key] == pytest.approx(expected[name].item(), abs=1e-6)
+    larger = [[{**one, 'boxes': one['boxes'] * 4} for one in many] for many in (predictions, targets)]
+    theirs = detection.MeanAveragePrecision(**steps)
+    theirs.update(*larger)
+    expected, ours = theirs.compute(), coco_ap(*larger, 3)
+    for area in ('small', 'medium', 'large'):
+        assert ours[f'AP_{area}'] == pytest.approx(expected[f'map_{area}'].item(), abs=1e-6)
+    assert 0 < ours['AP_small'] != ours['AP_medium'] != ours['AP_large'] > 0
     prediction, target = torch.randint(0, 5, (3, 20, 20)), torch.randint(0, 6, (3, 20, 20))
     iou = MeanIoU(5, 5)
     iou.update(prediction, target)

@@ -390,7 +390,7 @@ def test_attention_maps_are_those_that_are_used(name):
 
 @both
 def test_backbones_and_attentions_export_with_any_height_and_width(name):
-    sizes = {2: Dim('height', min=64, max=1024), 3: Dim('width', min=64, max=1024)}
+    sizes = {2: Dim.DYNAMIC(min=64, max=1024), 3: Dim.DYNAMIC(min=64, max=1024)}
     backbone = randomize(zoo.create_model(name, **SMALL[name], features_only=True, dynamic_img_size=True)).eval()
     program = torch.export.export(backbone, (image((96, 128)),), dynamic_shapes=(sizes,))
     for size in ((224, 224), (227, 301)):

@@ -151,3 +151,42 @@ def test_sync_batchnorm_conversion_keeps_the_logits(image):
     model = randomize(zoo.create_model('efficientnet_b0', num_classes=5)).eval()
     before = model(image)
     assert torch.equal(nn.SyncBatchNorm.convert_sync_batchnorm(model).eval()(image), before)
+
+
+@pytest.mark.parametrize(('call', 'error', 'words'), [
+    (lambda: zoo.create_model(None), TypeError, "'efficientnet_b0', not None"),
+    (lambda: zoo.create_model('mobilenetv2_035', pretrained=1), TypeError, 'True or False, a path or a state dict'),
+    (lambda: zoo.create_model('mobilenetv2_035', pretrained=[1]), TypeError, 'not list'),
+    (lambda: zoo.create_model('mobilenetv2_035', pretrained_cfg=5), TypeError, 'not 5'),
+    (lambda: zoo.create_model('mobilenetv2_035', pretrained_cfg_overlay={'input_size': 128}), ValueError, 'not 128'),
+    (lambda: zoo.create_model('mobilenetv2_035', num_classes='10'), ValueError, "num_classes .* 0 or more, not '10'"),
+    (lambda: zoo.create_model('efficientformer_l1', num_classes=2.5), ValueError, 'num_classes .* not 2.5'),
+    (lambda: zoo.create_model('mobilenetv2_035', in_chans=0), ValueError, 'in_chans .* 1 or more, not 0'),
+    (lambda: zoo.create_model('efficientformerv2_s0', in_chans='3'), ValueError, "in_chans .* not '3'"),
+    (lambda: zoo.create_model('mobilenetv2_035', drop_rate=2), ValueError, 'drop_rate .* not 2'),
+    (lambda: zoo.create_model('efficientformer_l1', proj_drop_rate=-0.1), ValueError, 'proj_drop_rate .* not -0.1'),
+    (lambda: zoo.create_model('mobilenetv2_035', drop_path_rate=1.5), ValueError, 'drop_path_rate .* not 1.5'),
+    (lambda: zoo.create_model('mobilenetv2_035', bn_eps='1e-3'), ValueError, "bn_eps .* not '1e-3'"),
+    (lambda: on_meta('mobilenetv2_035').reset_classifier('10'), ValueError, "num_classes .* not '10'"),
+    (lambda: zoo.create_model('mobilenetv2_035', features_only=True, out_indices=1.5), ValueError, '0 to 4 .* not 1.5'),
+    (lambda: zoo.scale_model('efficientnet_b0', phi='2'), ValueError, "phi .* not '2'"),
+    (lambda: zoo.profile(on_meta('mobilenetv2_035'), '224'), ValueError, "got '224'"),
+    (lambda: zoo.data.resolve_model_data_config('efficientnet_b4'), TypeError, "'efficientnet_b4'.*get_pretrained_cfg"),
+    (lambda: zoo.dense.create_segmenter('mobilenetv2_035', classes='road'), ValueError, "in a list, .*'road'"),
+    (lambda: zoo.dense.create_detector('mobilenetv2_035', num_classes='3'), ValueError, "background.* not '3'"),
+])
+def test_values_of_the_wrong_kind_are_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    (b'blocks: [ir_r1_k3_s1_e1_c16', 'no YAML file: .*line 1'),
+    (b'\xff\xd8\xff', 'no YAML file'),
+    (b'blocks: [ir_r1_k3_s1_e1_c16]\ndata: [1]', r"'data' .* not \[1\]"),
+    (b'blocks: [ir_r1_k3_s1_e1_c16]\nstem_size: big', "stem_size .* not 'big'"),
+])
+def test_mistakes_in_a_yaml_file_are_named(text, words, tmp_path):
+    (tmp_path / 'network.yaml').write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        zoo.build_model(tmp_path / 'network.yaml')

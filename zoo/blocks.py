@@ -43,7 +43,7 @@ ACTIVATIONS = {'re': 'relu', 'r6': 'relu6', 'hs': 'hard_swish', 'sw': 'swish', '
 
 # field -> (attribute of Block, how its value is read)
 FIELDS: dict[str, tuple[str, str]] = {
-    'r': ('repeats', 'count'), 'k': ('kernel', 'kernels'), 's': ('stride', 'count'), 'e': ('expand', 'ratio'),
+    'r': ('repeats', 'count'), 'k': ('kernel', 'kernels'), 's': ('stride', 'stride'), 'e': ('expand', 'ratio'),
     'm': ('mid_channels', 'count'), 'c': ('channels', 'count'), 'se': ('se_ratio', 'ratio'),
     'rd': ('se_channels', 'count'), 'n': ('act', 'act'), 'cc': ('experts', 'count'), 'gs': ('group_size', 'count'),
     'a': ('first_kernel', 'kernels'), 'p': ('last_kernel', 'kernels'), 'd': ('dim', 'count'), 'h': ('heads', 'count'),
@@ -289,7 +289,12 @@ def _read(number: str, reader: str) -> Any:
     if reader == 'kernels':
         if not re.fullmatch(r'\d+(\.\d+)*', number):
             raise ValueError(f'{number!r} is no list of kernel sizes such as 3 or 3.5.7')
-        return tuple(map(int, number.split('.')))
+        sizes = tuple(map(int, number.split('.')))
+        if even := [size for size in sizes if size and size % 2 == 0]:
+            raise ValueError(f'a kernel of {even[0]} has no pixel in its middle; sizes are odd')
+        return sizes
+    if reader == 'stride' and number not in ('1', '2'):
+        raise ValueError(f'{number!r} is no stride: 1 or 2')
     if not re.fullmatch(r'\d+(\.\d+)?' if reader == 'ratio' else r'\d+', number) or float(number) == 0:
         raise ValueError(f'{number!r} is no positive {"number" if reader == "ratio" else "whole number"}')
     return float(number) if reader == 'ratio' else int(number)

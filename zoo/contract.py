@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from .layers.attention_bias import image_size
 from .layers.pool import GlobalPool
-from .spec import Feature, refuse
+from .spec import Feature, refuse, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC')
 
@@ -75,7 +76,25 @@ class ImageModel(nn.Module):
     # --- image sizes
 
     def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
-        """Fits the network to images of another size, in pixels; one that takes any size has nothing to do."""
+        """Fits the network to images of another size, a side in pixels or (height, width), and says whether it takes
+        any size; None leaves either as it is. `pretrained_cfg` has the size then, for preprocessing to follow.
+
+        Optimizers are made afterwards: a parameter whose shape changes is a new one.
+
+        Raises:
+            ValueError: no such size.
+        """
+        size = None if img_size is None else image_size(img_size)
+        self.fit_to_size(size, dynamic_img_size)
+        record = getattr(self, 'pretrained_cfg', None)
+        if record and size:
+            record['input_size'] = (self.in_chans, *size)
+            record.pop('test_input_size', None)
+        if record and dynamic_img_size is not None and self.img_size:
+            record['fixed_input_size'] = not dynamic_img_size
+
+    def fit_to_size(self, img_size: tuple[int, int] | None, dynamic_img_size: bool | None) -> None:
+        """What `set_input_size` changes in the network; one that takes images of any size has nothing to do."""
 
     def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state dict of this network as it was for images of another size, fitted to the size it has now; weights
@@ -154,6 +173,9 @@ class ImageModel(nn.Module):
             if not 0 < indices <= count:
                 raise ValueError(f'The last {indices} feature maps are out of range: it is the last 1 to {count}.')
             return list(range(count - indices, count))
+        if indices is not None and not isinstance(indices, Iterable):
+            raise ValueError(f'Feature indices are numbers from 0 to {count - 1} in a list, or how many of the last, '
+                             f'not {indices!r}.')
         chosen = list(range(count) if indices is None else indices)
         for index in chosen:
             if not hasattr(index, '__index__') or not -count <= index < count:
@@ -213,8 +235,7 @@ class ImageModel(nn.Module):
         """
         if global_pool is not None:
             self.global_pool = GlobalPool(global_pool)
-        if num_classes < 0:
-            raise ValueError(f'num_classes is 0 (no classifier) or more, not {num_classes}.')
+        whole('num_classes', num_classes, 0)
         if num_classes and not self.global_pool.pool_type:
             raise ValueError(f"global_pool='' leaves feature maps, which a classifier of {num_classes} classes cannot "
                              'take: give num_classes=0 as well, or a kind of pooling.')

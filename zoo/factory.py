@@ -15,9 +15,11 @@ from . import registry
 from .blocks import compound, round_channels
 from .contract import ImageModel
 from .features import feature_wrapper
-from .spec import PretrainedCfg, refuse
+from .spec import PretrainedCfg, between, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
+COUNTS = {'num_classes': 0, 'in_chans': 1, 'stem_size': 1, 'head_size': 0}       # option -> its least value
+FRACTIONS = ('drop_rate', 'drop_path_rate', 'proj_drop_rate', 'bn_eps')
 
 
 def create_model(model_name: str, pretrained: bool | Source = False,
@@ -50,6 +52,11 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         TypeError: an option that the network does not have; the message names the nearest.
         FileNotFoundError: weights that cannot be reached; the message says where they were looked for.
     """
+    if not isinstance(model_name, str):
+        raise TypeError(f"A model's name is text, such as 'efficientnet_b0', not {model_name!r}.")
+    if not isinstance(pretrained, (bool, str, Path, Mapping)):
+        raise TypeError('pretrained is True or False, a path or a state dict, not '
+                        f'{type(pretrained).__name__} {pretrained!r}.')
     if checkpoint_path and pretrained:
         raise ValueError('pretrained and checkpoint_path both name weights; give one.')
     if ':' in model_name:
@@ -97,7 +104,10 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     if 'blocks' not in arguments:
         raise ValueError(f"A network's description needs the key 'blocks'; it has {', '.join(arguments) or 'none'}.")
     network_class = _network_class(arguments.pop('model', 'efficientnet.EfficientNet'))
-    cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**arguments.pop('data', {}))
+    data = arguments.pop('data', {})
+    if not isinstance(data, Mapping):
+        raise ValueError(f"'data' of a network's description is a mapping, e.g. of input_size, not {data!r}.")
+    cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**data)
     wrap, given = feature_wrapper(features_only, options)
     arguments |= given
     _check_options(network_class, network_class.__name__, arguments)
@@ -116,6 +126,7 @@ def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float 
     Args:
         options: as in `create_model`; there are no trained weights for a network scaled this way.
     """
+    between('phi', phi, -4, 16)
     family, architecture, tag = registry.resolve(model_name)
     row = family.model_args(architecture)
     size = family.pretrained_cfg(f'{architecture}.{tag}').input_size[1]
@@ -135,8 +146,10 @@ def _record(cfg: PretrainedCfg, architecture: str, chosen: str | Mapping[str, An
         cfg = registry.get_pretrained_cfg(f'{architecture}.{chosen}') or cfg
     elif isinstance(chosen, PretrainedCfg):
         cfg = chosen
-    elif chosen is not None:
+    elif isinstance(chosen, Mapping):
         cfg = PretrainedCfg(architecture).replace(**chosen)
+    elif chosen is not None:
+        raise TypeError(f'pretrained_cfg is a tag, or a record of weights with its fields, not {chosen!r}.')
     return cfg.replace(**overlay) if overlay else cfg
 
 
@@ -155,6 +168,12 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
     for option in arguments:
         if option not in known:
             raise TypeError(f'{name}: ' + refuse('option', option, known))
+    for option, least in COUNTS.items():
+        if arguments.get(option) is not None:
+            whole(option, arguments[option], least)
+    for option in FRACTIONS:
+        if arguments.get(option) is not None:
+            between(option, arguments[option], 0, 1)
 
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
@@ -178,8 +197,9 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
     labels = _labels(model, cfg)
     about_classes = ('num_classes', 'classifier') if wrap else ()
+    record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
-        part.pretrained_cfg = part.default_cfg = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
+        part.pretrained_cfg = part.default_cfg = record
         part.labels = labels
     return wrapped
 
@@ -196,7 +216,10 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
     if not path.is_file():
         raise FileNotFoundError(f'There is no file {path} with the description of a network.')
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f'{path} is no YAML file: {" ".join(str(error).split())}') from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: the description of a network is a mapping with the key 'blocks', "
                          f'not {type(content).__name__}.')

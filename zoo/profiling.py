@@ -94,7 +94,7 @@ def _input_size(model: nn.Module, given: int | tuple[int, int, int] | None) -> t
     elif given is None:
         recorded = (getattr(model, 'pretrained_cfg', None) or {}).get('input_size')
         given = recorded and (_channels(model), *recorded[1:])
-    if not given or len(given) != 3:
+    if not isinstance(given, (tuple, list)) or len(given) != 3:
         raise ValueError(f'An input size is a side in pixels or (channels, height, width); got {given!r}.')
     return tuple(given)
 

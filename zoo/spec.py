@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -30,6 +31,28 @@ def refuse(what: str, got: str, known: Iterable[str]) -> str:
     if close:
         return f'{what} {got!r} is not known. Did you mean {" or ".join(map(repr, close))}?'
     return f'{what} {got!r} is not known. Known: {", ".join(known)}.'
+
+
+def whole(what: str, got: Any, least: int) -> int:
+    """A whole number that is not less than `least`.
+
+    Raises:
+        ValueError: `got` is anything else.
+    """
+    if isinstance(got, bool) or not hasattr(got, '__index__') or got < least:
+        raise ValueError(f'{what} is a whole number, {least} or more, not {got!r}.')
+    return got
+
+
+def between(what: str, got: Any, least: float, bound: float) -> float:
+    """A number from `least` up to `bound`, which is left out.
+
+    Raises:
+        ValueError: `got` is anything else.
+    """
+    if isinstance(got, bool) or not isinstance(got, numbers.Real) or not least <= got < bound:
+        raise ValueError(f'{what} is a number from {least} to below {bound}, not {got!r}.')
+    return float(got)
 
 
 @dataclass(frozen=True)
@@ -96,12 +119,15 @@ class PretrainedCfg:
         """A copy with some fields changed.
 
         Raises:
-            ValueError: a field that does not exist; the message names the nearest.
+            ValueError: a field that does not exist, of which the message names the nearest, or no size where one is.
         """
         known = [f.name for f in dataclasses.fields(self)]
-        for key in changes:
+        for key, value in changes.items():
             if key not in known:
                 raise ValueError(refuse('Pretrained config field', key, known))
+            if key.endswith('input_size') and key != 'fixed_input_size' and value is not None:
+                if not isinstance(value, Sequence) or len(value) != 3 or not all(isinstance(n, int) for n in value):
+                    raise ValueError(f'{key} is (channels, height, width) in pixels, not {value!r}.')
         return dataclasses.replace(self, **changes)
 
 

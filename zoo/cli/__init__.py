@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 import zoo
+from zoo.spec import refuse
 
 COMMANDS = {
     # subcommand: module, what it does
@@ -37,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Such an error is one line on stderr; with ZOO_TRACEBACK set in the environment it is raised.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser(arguments)
+    parser, subcommand = _parser(arguments)
     args, left_over = parser.parse_known_args(arguments)
     if left_over and 'left_over' in args:                           # for a subcommand with words between its options
         args.left_over(args, left_over)
     elif left_over:
-        parser.error(f'unrecognized arguments: {" ".join(left_over)}')
+        known = re.findall(r'--[\w-]+', subcommand.format_help())
+        subcommand.error(refuse('argument', left_over[0], known) if left_over[0].startswith('-')
+                         else f'unrecognized arguments: {" ".join(left_over)}')
     if 'command_line' in args:                                      # for rows that carry what made them
         args.command_line = shlex.join(['zoo', *arguments])
     try:
@@ -78,11 +83,21 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
     say(str(message))
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of the whole command, filled in for the one subcommand that `arguments` name."""
-    parser = argparse.ArgumentParser(prog='zoo', description='Image models for PyTorch.')
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are one line, without its usage before them; those of subcommands are too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with the message."""
+        stop = '' if message.endswith(('.', '?')) else '.'
+        self.exit(2, printable(f'{self.prog}: {message}{stop} {self.prog} --help lists what there is.\n'))
+
+
+def _parser(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The parser of the whole command, and that of the subcommand that `arguments` name, which alone is filled in."""
+    parser = _Parser(prog='zoo', description='Image models for PyTorch.')
     parser.add_argument('--version', action='version', version=f'zoo {zoo.__version__}')
     subcommands = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
+    chosen: argparse.ArgumentParser = parser
     asked = next((a for a in arguments if not a.startswith('-')), None)
     for name, (module_name, text) in COMMANDS.items():
         subcommand = subcommands.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.')
@@ -90,4 +105,5 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             module = importlib.import_module(module_name)
             module.add_arguments(subcommand)
             subcommand.set_defaults(run=module.run)
-    return parser
+            chosen = subcommand
+    return parser, chosen

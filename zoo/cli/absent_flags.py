@@ -9,8 +9,6 @@ ABSENT = {
     '--drop-connect': 'use --drop-path.',
     '--drop-block': 'networks here do not drop blocks of a map; use --drop or --drop-path.',
     '--bn-tf': 'use --bn-momentum and --bn-eps.',
-    '--head-init-scale': 'the network initialises its own classifier.',
-    '--head-init-bias': 'the network initialises its own classifier.',
     '--fuser': 'use --torchcompile.',
     '--torchscript': 'use --torchcompile.',
     '--torchcompile-mode': 'use --torchcompile.',

@@ -19,7 +19,6 @@ from zoo.benchmarking.networks import PEERS
 from zoo.cli import say
 from zoo.cli.images import choose_device, positive
 from zoo.cli.results import grid
-from zoo.spec import refuse
 from zoo.tables.check import without_results_file
 
 MEASURES = ('latency', 'memory', 'train', 'load')
@@ -95,7 +94,7 @@ def _names(patterns: list[str]) -> list[str]:
     for pattern in patterns:
         names = zoo.list_models(pattern) or zoo.list_models(pattern, include_tags=True)
         if not names and not zoo.is_model(pattern):
-            raise ValueError(refuse('Model', pattern, zoo.list_models()))
+            zoo.get_pretrained_cfg(pattern)                     # raises, with the nearest names
         found |= dict.fromkeys(names or [pattern])
     return list(found)
 

@@ -44,6 +44,9 @@ def resolve_data_config(
     Raises:
         ValueError: there is nothing to resolve from, or a value that cannot be used.
     """
+    if isinstance(model, str):
+        raise TypeError(f'Data settings come from a network, not from its name: model is {model!r}. Those of a name are '
+                        'pretrained_cfg=zoo.get_pretrained_cfg(name).')
     asked, known = _mapping(args), _mapping(pretrained_cfg) or _mapping(getattr(model, 'pretrained_cfg', None))
     if not asked and not known and model is None:
         raise ValueError('Data settings come from args, pretrained_cfg or model: all three are missing or empty.')

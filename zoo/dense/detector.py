@@ -11,7 +11,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from ..spec import refuse
+from ..spec import refuse, whole
 from .backbone import Pyramid, Weights, create_backbone, image_statistics
 
 Sizes = Sequence[Sequence[float]]
@@ -108,14 +108,16 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
 
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
     """The number of classes with the background."""
+    if isinstance(classes, str):
+        raise ValueError(f'classes are names in a list, not one text: {classes!r}.')
     if num_classes is None and not classes:
         raise ValueError('A detector needs classes=[…], their names, or num_classes, one more than there are.')
     if num_classes is not None and classes and num_classes != len(classes) + 1:
         raise ValueError(f'num_classes is one more than the {len(classes)} classes, for the background: '
                          f'{len(classes) + 1}, not {num_classes}.')
-    if num_classes is not None and num_classes < 2:
-        raise ValueError(f'num_classes counts the background: 2 or more, not {num_classes}.')
-    return num_classes or len(classes) + 1
+    if num_classes is None:
+        return len(classes) + 1
+    return whole('num_classes, which counts the background,', num_classes, 2)
 
 
 def _anchors(sizes: Sizes, ratios: Sequence[float], pyramid: Pyramid) -> AnchorGenerator:

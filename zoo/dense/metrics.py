@@ -12,12 +12,12 @@ import torch
 
 from .boxes import import_coco
 
-NO_AREA_LIMIT = [0, 1e10]
+AREAS = {'': [0, 1e10], '_small': [0, 32**2], '_medium': [32**2, 96**2], '_large': [96**2, 1e10]}     # square pixels
 
 
 def coco_ap(predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[str, Any]],
             num_classes: int) -> dict[str, Any]:
-    """COCO's average precision of boxes, as pycocotools computes it, over objects of all sizes.
+    """COCO's average precision of boxes, as pycocotools computes it.
 
     At most 100 boxes of a class count in an image, those of the highest scores. Boxes with `iscrowd` 1 are neither
     demanded nor is it punished to find them.
@@ -30,8 +30,9 @@ def coco_ap(predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[
 
     Returns:
         `AP` (the mean over intersections over union of 0.5, 0.55, ... 0.95), `AP50` and `AP75`, each a mean over the
-        classes with objects in `targets`, and `AP50_per_class`, a list whose first is of label 1. All are in 0..1, and
-        nan where there is no object.
+        classes with objects in `targets`; `AP_small`, `AP_medium` and `AP_large`, of objects below 32², between, and
+        above 96² pixels; and `AP50_per_class`, a list whose first is of label 1. All are in 0..1, and nan where there
+        is no object.
 
     Raises:
         ImportError: pycocotools is not installed.
@@ -41,15 +42,17 @@ def coco_ap(predictions: Sequence[Mapping[str, Any]], targets: Sequence[Mapping[
         raise ValueError(f'There are {len(predictions)} predictions for {len(targets)} targets; each is of one image.')
     truth, found = _in_memory(targets, num_classes, 'target'), _in_memory(predictions, num_classes, 'prediction')
     evaluation = import_coco('cocoeval').COCOeval(truth, found, 'bbox')
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [NO_AREA_LIMIT], ['all']
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [*AREAS.values()], [*AREAS]
     evaluation.params.maxDets = [100]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval['precision'][..., 0, 0]         # (thresholds, recalls, classes); -1 without objects
-    per_class = np.where(precision < 0, np.nan, precision).mean(1)
+    precision = evaluation.eval['precision'][..., 0]     # (thresholds, recalls, classes, areas); -1 without objects
+    of_areas = np.where(precision < 0, np.nan, precision).mean(1)
+    per_class = of_areas[..., 0]
     return {
-        'AP': _mean(per_class), 'AP50': _mean(per_class[0]), 'AP75': _mean(per_class[5]),
+        **{f'AP{area}': _mean(of_areas[..., i]) for i, area in enumerate(AREAS)},
+        'AP50': _mean(per_class[0]), 'AP75': _mean(per_class[5]),
         'AP50_per_class': per_class[0].tolist(),
     }
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
-from ..spec import refuse
+from ..spec import refuse, whole
 from .backbone import Weights, create_backbone, image_statistics
 
 UNET_WIDTHS = (256, 128, 64, 32, 16)                      # channels after each step up, from the coarsest
@@ -155,13 +155,13 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
 
 
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
+    if isinstance(classes, str):
+        raise ValueError(f'classes are names in a list, not one text: {classes!r}.')
     if num_classes is None and not classes:
         raise ValueError('A segmenter needs classes=[…], their names, or num_classes.')
     if num_classes is not None and classes and num_classes != len(classes):
         raise ValueError(f'num_classes={num_classes}, but there are {len(classes)} classes: {", ".join(classes)}.')
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f'num_classes is 1 or more, not {num_classes}.')
-    return num_classes or len(classes)
+    return len(classes) if num_classes is None else whole('num_classes', num_classes, 1)
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

@@ -151,15 +151,9 @@ class BiasedModel(nn.Module):
     img_size: tuple[int, int]
     dynamic_img_size: bool
 
-    def set_input_size(self, img_size: ImageSize | None = None, dynamic_img_size: bool | None = None) -> None:
-        """Fits the network to images of another size, a side in pixels or (height, width), interpolating its attention
-        biases, and says whether it takes any size; None leaves either as it is. Optimizers are made afterwards: the
-        parameters whose shape changes are new ones.
-
-        Raises:
-            ValueError: no such size.
-        """
-        self.img_size = self.img_size if img_size is None else image_size(img_size)
+    def fit_to_size(self, img_size: tuple[int, int] | None, dynamic_img_size: bool | None) -> None:
+        """Interpolates the attention biases for another image size, in pixels; None leaves either as it is."""
+        self.img_size = img_size or self.img_size
         self.dynamic_img_size = self.dynamic_img_size if dynamic_img_size is None else dynamic_img_size
         for _, layer in self._biased():
             layer.set_input_size(self.img_size)

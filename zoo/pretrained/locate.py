@@ -134,15 +134,19 @@ def _from_url(url: str, cache_dir: str | Path | None) -> Path:
 
 
 def _download(url: str, target: Path) -> None:
-    """Downloads a file and compares it with the start of its SHA-256 that published names end in: b0-0af12548.pth."""
+    """Downloads a file, with a progress bar in a terminal, and compares it with the start of its SHA-256 that published
+    names end in: b0-0af12548.pth."""
+    from tqdm import tqdm
     digest, size = hashlib.sha256(), 0
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(target, 'wb') as file:
-        while chunk := answer.read(1 << 20):
-            digest.update(chunk)
-            size += file.write(chunk)
-        announced = int(answer.headers.get('Content-Length', size))
+        announced = int(answer.headers.get('Content-Length', 0))
+        with tqdm(desc=url.rpartition('/')[2], total=announced or None, unit='B', unit_scale=True, disable=None) as bar:
+            while chunk := answer.read(1 << 20):
+                digest.update(chunk)
+                size += file.write(chunk)
+                bar.update(len(chunk))
     stated = re.search(r'-([0-9a-f]{8,})\.\w+$', url)
-    if size != announced:
+    if announced and size != announced:
         raise Missing(f'the download broke off after {size} of {announced} bytes')
     if stated and not digest.hexdigest().startswith(stated[1]):
         raise Missing(f'what came is not what its name says: SHA-256 {digest.hexdigest()[:16]}…, not {stated[1]}…')

@@ -12,7 +12,7 @@ from ..factory import create_model
 from .groups import group_modules, group_parameters
 from .losses import create_loss
 from .optim import create_optimizer_v2
-from .recipe import Recipe
+from .recipe import ModelPart, Recipe
 from .saved import describe
 from .sources import Sources
 
@@ -73,6 +73,7 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
         raise ValueError(f'model.model_kwargs has {", ".join(twice)}, which other keys of the recipe say.')
     arguments = {name: value for name, value in named.items() if value is not None} | part.model_kwargs
     model = create_model(part.model, pretrained=part.pretrained, checkpoint_path=part.initial_checkpoint, **arguments)
+    _init_head(model, part)
     asked = {name: getattr(recipe.data, name) for name in SETTINGS} | {'img_size': part.img_size,
                                                                        'in_chans': model.in_chans}
     config = resolve_data_config(asked, model=model)
@@ -88,6 +89,16 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
     frozen = freeze_stages(model, part.freeze)
     model.to(device, memory_format=torch.channels_last if part.channels_last else torch.preserve_format)
     return Network(model, config, record, frozen)
+
+
+def _init_head(model: nn.Module, part: ModelPart) -> None:
+    """Changes what the classifier begins with, or each of two, as the recipe says."""
+    found = model.get_classifier()
+    for classifier in found if isinstance(found, tuple) else (found,):
+        if part.head_init_scale is not None:
+            classifier.weight.data.mul_(part.head_init_scale)
+        if part.head_init_bias is not None:
+            classifier.bias.data.fill_(part.head_init_bias)
 
 
 def freeze_stages(model: nn.Module, count: int) -> list[nn.Module]:

@@ -17,6 +17,9 @@ class ModelPart:
         in_chans: channels of the images. img_size: pixels of the square images in training; None takes the weights'.
         gp: how the last map is pooled. drop: dropout before the classifier. drop_path: stochastic depth.
         bn_momentum, bn_eps: of batch normalisation. None leaves what the network has.
+        head_init_scale: the classifier's first weights are multiplied by it. Where trained weights get a classifier of a
+            few classes, 0.01 makes its first answers near even, so that it does not pull at the features at once.
+        head_init_bias: what its bias begins with.
         model_kwargs: any other arguments of the network.
         freeze: the first so many stages are not trained and their normalisation stays as it is; 1 is the stem.
         grad_checkpointing: recompute activations in the backward pass.
@@ -35,6 +38,8 @@ class ModelPart:
     drop_path: float | None = None
     bn_momentum: float | None = None
     bn_eps: float | None = None
+    head_init_scale: float | None = None
+    head_init_bias: float | None = None
     model_kwargs: dict[str, Any] = field(default_factory=dict)
     freeze: int = 0
     grad_checkpointing: bool = False
