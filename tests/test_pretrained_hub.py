@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,18 +27,17 @@ COMMIT = '0' * 39 + '1'
 STATE = {f'layer{i}.weight': torch.full((4, 5), float(i)) for i in range(3)}
 OTHER = {'layer0.weight': torch.zeros(2)}
 CLIENT = '''
-import json, sys, time
+import json, sys
 from zoo.spec import PretrainedCfg
 from zoo import pretrained
 
 def call(record):
-    start = time.perf_counter()
     try:
         found = pretrained.locate(PretrainedCfg(architecture='net', tag='a_in1k', **record))
         state = pretrained.read_state_dict(found.path)
-        return dict(path=str(found.path), origin=found.origin, keys=sorted(state), seconds=time.perf_counter() - start)
+        return dict(path=str(found.path), origin=found.origin, keys=sorted(state))
     except Exception as error:
-        return dict(error=type(error).__name__, text=str(error), seconds=time.perf_counter() - start)
+        return dict(error=type(error).__name__, text=str(error))
 
 print(json.dumps([call(record) for record in json.loads(sys.argv[1])]))
 '''
@@ -166,7 +166,7 @@ def test_what_is_refused_says_why_and_the_next_place_is_asked(hub: Hub, tmp_path
         dict(hf_hub_id='user/none', url=f'{hub.address}/{name}')], environment(hub, tmp_path))
     for answer in refused:
         assert answer['error'] == 'FileNotFoundError'
-        assert answer['seconds'] < 5
+    assert max(Counter(hub.requests).values()) <= 3, 'what is refused is not asked for again and again'
     none, gated, empty, revision, other, gone = (answer['text'] for answer in refused)
     assert 'no such repository' in none and 'hf auth login' in none
     assert f'{hub.address}/user/none' in none and 'zoo fetch hf-hub:user/none' in none
@@ -191,7 +191,7 @@ def test_without_a_network_the_error_comes_at_once_and_names_every_place(setting
     record = dict(hf_hub_id='timm/net.a_in1k', wheel='wheel_that_is_not_there', url=f'{hub.address}/net-0af12548.pth')
     answer, = calls([record], environment(hub, tmp_path, **more))
     assert answer['error'] == 'FileNotFoundError'
-    assert answer['seconds'] < 3
+    assert not hub.requests
     for word in ('wheel_that_is_not_there', 'timm/net.a_in1k', 'model.safetensors', str(tmp_path / 'hub'),
                  f'{hub.address}/net-0af12548.pth', 'zoo fetch net.a_in1k'):
         assert word in answer['text']
