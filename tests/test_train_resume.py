@@ -43,43 +43,62 @@ def whole_run(images, tmp_path_factory) -> Path:
     return folder
 
 
-def in_child(work, seconds: float | None = None) -> int:
-    """Runs in a forked process, killed after so many seconds; its exit status, negative for a signal."""
+# Imports everything once and does no work itself, so that each run is a fork of a process without threads.
+FORKS = '''
+import os, signal, sys, time
+import torch, torchmetrics, numpy
+torch.set_num_threads(1)
+import zoo.train.trainer, zoo.evaluation.runner
+from zoo.train.reading import read_recipe
+recipe = read_recipe(sys.argv[1])
+zoo.train.trainer.draw_curves = lambda rows, path: path.touch()           # would be most of a run's time
+for line in sys.stdin:
+    seconds, resume, folder = line.rstrip().split(' ', 2)
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            sys.stdout = sys.stderr = open(os.devnull, 'w')
-            work()
+            zoo.train.trainer.train(recipe, folder, resume=resume == '1', quiet=True)
             status = 0
         finally:
             os._exit(status)
-    if seconds is not None:
-        time.sleep(seconds)
+    time.sleep(float(seconds)) if seconds != 'none' else None
+    if seconds != 'none':
         os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+'''
+
+
+class Forks:
+    """Runs of a recipe in processes of their own, killed after so many seconds if asked."""
+
+    def __init__(self, recipe: Path) -> None:
+        self.process = subprocess.Popen([sys.executable, '-c', FORKS, str(recipe)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+
+    def run(self, folder: Path, seconds: float | str = 'none') -> int:
+        """The exit status, negative for a signal."""
+        print(seconds, int(has_run(folder)), folder, file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
 
 
 def has_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (folders.LAST, folders.BEST, folders.RECIPE))
 
 
-def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_path, monkeypatch):
-    monkeypatch.setattr('zoo.train.trainer.draw_curves', lambda rows, path: path.touch())     # most of a run's time
-    recipe, drawn, killed, ends, resumed = tiny_recipe(images), random.Random(5), 0, 0, set()
-    folder, best = tmp_path / 'run0', None
+def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_path):
+    drawn, killed, ends, resumed = random.Random(5), 0, 0, set()
+    (tmp_path / 'recipe.yaml').write_text(write_recipe(tiny_recipe(images)))
+    forks, folder, best = Forks(tmp_path / 'recipe.yaml'), tmp_path / 'run0', None
+    forks.run(tmp_path / 'first')
     begun = time.perf_counter()
-    assert in_child(lambda: train(recipe, tmp_path / 'timed', quiet=True)) == 0
-    length = 0.7 * (time.perf_counter() - begun)
-
-    def go_on() -> None:
-        train(recipe, folder, resume=has_run(folder), quiet=True)
-
+    assert forks.run(tmp_path / 'timed') == 0
+    length = time.perf_counter() - begun
     while killed < KILLS:
-        status = in_child(go_on, drawn.uniform(0.1, 1.0) * length)
+        status = forks.run(folder, drawn.uniform(0.1, 1.0) * length)
         assert status in (-signal.SIGKILL, 0)
-        length *= 1.04 if status else 0.7                    # as it was measured, the machine may have been slower
         killed += status != 0
+        length *= 1.04 if status else 0.7                    # as it was measured, the machine may have been slower
         for path in folder.glob('*.safetensors'):
             assert read_state_dict(path)
         if (folder / folders.LAST).exists():
@@ -90,9 +109,10 @@ def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_p
             assert best is None or now >= best
             best = now
         if status == 0 or killed == KILLS:                   # complete: compare, and begin another
-            assert in_child(go_on) == 0
+            assert forks.run(folder) == 0
             assert_same_run(folder, whole_run)
             folder, best, ends = tmp_path / f'run{killed}', None, ends + 1
+    forks.process.communicate()
     assert ends >= 2 and len(resumed) >= 5                   # there were kills at different places, and ends
 
 
@@ -146,11 +166,11 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(images, whole_run, tmp_path
     def full(path, tensors, records):
         written.append(path.name)
         if len(written) > 2:
-            path.with_name(f'{path.name}.{os.getpid()}.part').write_bytes(b'half')
             monkeypatch.setattr('zoo.pretrained.write.save_file', _no_space)
         real(path, tensors, records)
 
-    def _no_space(*_, **__):
+    def _no_space(_, path, **__):
+        path.write_bytes(b'half')
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(checkpoint, 'write_tensors', full)

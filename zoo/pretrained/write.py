@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,27 +24,29 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], records: Mapp
         OSError: it cannot be written, for a full disk say; what was there before is still there.
     """
     path = Path(path).expanduser()
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
     metadata = {name: json.dumps(record) for name, record in records.items()}
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    folder = path.with_name(f'{path.name}.{os.getpid()}.part')     # save_file makes files of its own beside its target
+    part = folder / path.name
     try:
+        folder.mkdir()
         part.touch()
-        mode = part.stat().st_mode                          # what the system gives new files; save_file does not
+        mode = part.stat().st_mode                                 # what the system gives new files; save_file does not
         save_file(state, part, metadata=metadata)
         part.chmod(mode)
         with open(part, 'rb+') as file:
             os.fsync(file.fileno())
         part.replace(path)
-        if os.name == 'posix':                              # the name is on disk once its folder is
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+        if os.name == 'posix':                                     # the name is on disk once its folder is
+            handle = os.open(path.parent, os.O_RDONLY)
+            os.fsync(handle)
+            os.close(handle)
     except (SafetensorError, OSError) as error:
         number = re.search(r'os error (\d+)', str(error))
         code = error.errno if isinstance(error, OSError) else int(number[1]) if number else None
         raise OSError(code, f'{path} could not be written ({os.strerror(code) if code else error})') from error
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_record(path: str | Path, name: str) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class RunFolder:
         from .reading import write_recipe
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.glob('*.part'):
-            part.unlink()
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
         (self.path / RECIPE).write_text(write_recipe(recipe))
 
     def write_last(self, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
