@@ -1,4 +1,4 @@
-"""A recipe trained by zoo, or by timm's own parts: its network, loader, augmentation, loss, optimizer, schedule and average.
+"""A recipe trained by zoo, or by timm's own parts: network, loader, augmentation, loss, optimizer, schedule and average.
 
     python benchmarks/finetune.py RECIPE DATA [section.key=value ...] [--library zoo] [--seeds 0 1 2] [--results FILE]
 
@@ -118,7 +118,8 @@ def timm_accuracies(recipe: Recipe) -> list[float]:
             optimizer.zero_grad()
             loss.backward()
             if recipe.optimizer.clip_grad:
-                timm.utils.dispatch_clip_grad(model.parameters(), recipe.optimizer.clip_grad, recipe.optimizer.clip_mode)
+                timm.utils.dispatch_clip_grad(model.parameters(), recipe.optimizer.clip_grad,
+                                              recipe.optimizer.clip_mode)
             optimizer.step()
             if average:
                 average.update(model, step)
