@@ -3,8 +3,8 @@
     python benchmarks/blood_cells.py BCCD cells.csv
     zoo train configs/folder/multilabel.yaml 'cells.csv?task=multi'
 
-BCCD (github.com/Shenggan/BCCD_Dataset, MIT) is a folder in VOC's form: JPEGImages, Annotations, ImageSets/Main. Images are
-named as seen from the table's folder. The classes of an image are those of its boxes.
+BCCD (github.com/Shenggan/BCCD_Dataset, MIT) is a folder in VOC's form: JPEGImages, Annotations, ImageSets/Main. Images
+are named as seen from the table's folder. The classes of an image are those of its boxes.
 """
 from __future__ import annotations
 

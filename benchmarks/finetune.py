@@ -1,10 +1,10 @@
-"""A recipe trained by zoo, or by timm's own parts: its network, loader, augmentation, loss, optimizer, schedule and average.
+"""A recipe trained by zoo, or by timm's own parts: network, loader, augmentation, loss, optimizer, schedule and average.
 
     python benchmarks/finetune.py RECIPE DATA [section.key=value ...] [--library zoo] [--seeds 0 1 2] [--results FILE]
 
-RECIPE is a file as `zoo train` reads it, DATA a folder with `train` and `val`, each with a folder for every class. With
-timm the network starts from the weights that zoo loads, and keys that are not served here have to be at their defaults.
-Prints, for every seed, the accuracy after the last epoch and the best, in percent of the validation images.
+RECIPE and DATA are as `zoo train` takes them. With timm, DATA is a folder with `train` and `val`, each with a folder for
+every class, the network starts from the weights that zoo loads, and keys that are not served here have to be at their
+defaults. Prints, for every seed, the metric after the last epoch and the best, and the processor's minutes.
 """
 from __future__ import annotations
 
@@ -54,18 +54,18 @@ def main() -> None:
     for seed in args.seeds:
         recipe = read_recipe(args.recipe, [*args.overrides, f'data.data={args.data}', f'run.seed={seed}'])
         began, clock = processor_time(), time.perf_counter()
-        found = zoo_accuracies(recipe) if args.library == 'zoo' else timm_accuracies(recipe)
+        metric, found = zoo_run(recipe) if args.library == 'zoo' else ('top1', timm_accuracies(recipe))
         minutes, clock = (processor_time() - began) / 60, (time.perf_counter() - clock) / 60
-        print(f'{args.library}, seed {seed}: last {found[-1]:.2f} %, best {max(found):.2f} %, {minutes:.1f} minutes of '
-              f'the processor, {clock:.1f} by the clock', flush=True)
+        print(f'{args.library}, seed {seed}: {metric} at the end {found[-1]:.2f}, best {max(found):.2f}; {minutes:.1f} '
+              f'minutes of the processor, {clock:.1f} by the clock', flush=True)
         if args.results:
             command = ['python', 'benchmarks/finetune.py', args.recipe, args.data.name, *args.overrides]
             command += ['--library', args.library, '--seeds', str(seed)]
             append(args.results, [{
                 'model': recipe.model.model, 'library': args.library, 'data': args.data.name,
                 'weights': 'pretrained' if recipe.model.pretrained else 'random', 'seed': seed,
-                'epochs': recipe.schedule.epochs, 'img_size': recipe.model.img_size, 'top1_last': round(found[-1], 3),
-                'top1_best': round(max(found), 3), 'processor_minutes': round(minutes, 2),
+                'epochs': recipe.schedule.epochs, 'img_size': recipe.model.img_size, f'{metric}_last': round(found[-1], 3),
+                f'{metric}_best': round(max(found), 3), 'processor_minutes': round(minutes, 2),
                 'threads': torch.get_num_threads(), **provenance(' '.join(command))}])
 
 
@@ -75,11 +75,11 @@ def processor_time() -> float:
     return found.user + found.system + found.children_user + found.children_system
 
 
-def zoo_accuracies(recipe: Recipe) -> list[float]:
-    """Top-1 in percent after each epoch with an evaluation, by zoo's training."""
+def zoo_run(recipe: Recipe) -> tuple[str, list[float]]:
+    """The metric that the best is judged by, and its values after each epoch with an evaluation, by zoo's training."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = train(recipe, Path(folder, 'run'), quiet=True).rows
-    return [row['top1'] for row in rows if 'top1' in row]
+        result = train(recipe, Path(folder, 'run'), quiet=True)
+    return result.metric, [row[result.metric] for row in result.rows if result.metric in row]
 
 
 def check(recipe: Recipe) -> None:
@@ -118,7 +118,8 @@ def timm_accuracies(recipe: Recipe) -> list[float]:
             optimizer.zero_grad()
             loss.backward()
             if recipe.optimizer.clip_grad:
-                timm.utils.dispatch_clip_grad(model.parameters(), recipe.optimizer.clip_grad, recipe.optimizer.clip_mode)
+                timm.utils.dispatch_clip_grad(model.parameters(), recipe.optimizer.clip_grad,
+                                              recipe.optimizer.clip_mode)
             optimizer.step()
             if average:
                 average.update(model, step)

@@ -14,7 +14,8 @@ import zoo
 from zoo.cli import main
 from zoo.data import create_dataset
 from zoo.train import load_trained
-from zoo.train.loader import TrainImages, TrainLoader
+from zoo.train.inputs import Inputs
+from zoo.train.loader import Batch, TrainImages, TrainLoader
 from zoo.train.sources import open_sources
 from zoo.train.trainer import Trainer, train
 
@@ -147,6 +148,24 @@ def test_frozen_stages_stay_as_they_are(images, tmp_path):
     assert frozen <= still and 'classifier.weight' not in still and 'blocks.1.0.bn1.running_mean' not in still
     with pytest.raises(ValueError, match='model.freeze is 0 to'):
         Trainer(tiny_recipe(images, model=dict(freeze=9)))
+
+
+def test_the_classifier_begins_as_asked(images):
+    usual = Trainer(tiny_recipe(images)).model.get_classifier()
+    even = Trainer(tiny_recipe(images, model=dict(head_init_scale=0.01, head_init_bias=-2.0))).model.get_classifier()
+    assert torch.equal(even.weight, usual.weight * 0.01) and usual.weight.abs().max() > 0
+    assert (even.bias == -2).all() and (usual.bias == 0).all()
+
+
+@pytest.mark.parametrize('task, kind, once', [
+    ('single', None, True), ('single', 'bce', True), ('single', 'asymmetric', False), ('single', 'focal', False),
+    ('multi', None, False)])
+def test_mixed_targets_are_smoothed_once(images, task, kind, once):
+    recipe = tiny_recipe(images, augment=dict(mixup=1.0), loss=dict(loss=kind, smoothing=0.2))
+    inputs = Inputs(recipe, Trainer(recipe).config, task, 2, torch.device('cpu'))
+    targets = torch.tensor([0, 0]) if task == 'single' else torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    _, mixed = inputs(Batch(torch.zeros(2, 3, 16, 16, dtype=torch.uint8), targets, ['a', 'b'], []), 0)
+    assert torch.allclose(mixed, torch.tensor([[0.9, 0.1] if once else [1.0, 0.0]] * 2))
 
 
 def test_the_folder_is_enough(images, run, capsys):

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run and args.resume:
         raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
     from zoo.train.parallel import Processes
-    from zoo.train.plan import dry_run
+    from zoo.train.plan import dry_run, plan_lines
     from zoo.train.trainer import Trainer, choose_device
     processes = Processes(choose_device(recipe))
     try:
@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
             where = {name: source.where for name, source in sources.items()}
             dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
             return 0
+        if processes.first:
+            print('\n'.join([f'plan of {folder}', *(f'  {line}' for line in plan_lines(trainer))]), flush=True)
         result = trainer.run()
     finally:
         processes.close()

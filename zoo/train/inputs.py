@@ -49,10 +49,13 @@ class Inputs:
         self.mixup = self.erasing = None
         if part.mixup > 0 or part.cutmix > 0 or part.cutmix_minmax:
             from ..data import Mixup
-            if task != 'single':
-                raise ValueError(f'Mixup and cutmix make soft targets of one class an image; the task is {task!r}.')
+            if task == 'regression':
+                raise ValueError('augment.mixup and augment.cutmix mix classes; the targets are numbers.')
+            # these take mixed targets as they are; the other losses smooth them
+            as_they_are = task == 'single' and recipe.loss.loss in (None, 'ce', 'bce')
             self.mixup = Mixup(part.mixup, part.cutmix, part.cutmix_minmax, part.mixup_prob, part.mixup_switch_prob,
-                               part.mixup_mode, label_smoothing=recipe.loss.smoothing, num_classes=outputs)
+                               part.mixup_mode, label_smoothing=recipe.loss.smoothing if as_they_are else 0.0,
+                               num_classes=outputs, multi_label=task == 'multi')
         if part.reprob > 0:
             from ..data import RandomErasing
             splits = part.aug_splits if part.resplit else 0

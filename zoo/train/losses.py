@@ -1,7 +1,7 @@
 """What training makes small: losses for one class an image, for several, and for numbers.
 
-All take logits (B, C), and compute in single precision where these are of half. Targets are classes (B,) or, from mixing of images, from several labels an image or from a
-teacher, probabilities (B, C).
+All take logits (B, C), and compute in single precision where these are of half. Targets are classes (B,) or, from mixing
+of images, from several labels an image or from a teacher, probabilities (B, C).
 """
 from __future__ import annotations
 

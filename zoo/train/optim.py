@@ -18,8 +18,8 @@ from .muon import Muon
 from .nadamw import NAdamW
 from .rmsprop_tf import RMSpropTF
 
-__all__ = ['Lamb', 'Muon', 'NAdamW', 'OPTIMIZERS', 'RMSpropTF', 'create_optimizer_v2', 'get_optimizer_class', 'list_optimizers',
-           'lookahead', 'param_groups_layer_decay', 'param_groups_weight_decay']
+__all__ = ['Lamb', 'Muon', 'NAdamW', 'OPTIMIZERS', 'RMSpropTF', 'create_optimizer_v2', 'get_optimizer_class',
+           'list_optimizers', 'lookahead', 'param_groups_layer_decay', 'param_groups_weight_decay']
 
 PACKAGE, EXTRA = 'pytorch_optimizer', 'optim'       # where the field's other optimizers are from; zoo's extra with it
 LOOKAHEAD = 'lookahead_'

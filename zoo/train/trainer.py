@@ -74,8 +74,8 @@ class Trainer:
 
         images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed)
         self.loader = TrainLoader(
-            images, recipe.data.batch_size, recipe.data.workers, repeats=recipe.augment.aug_repeats, part=self.processes.rank, parts=self.processes.count,
-            pin_memory=self.device.type == 'cuda')
+            images, recipe.data.batch_size, recipe.data.workers, repeats=recipe.augment.aug_repeats,
+            part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
         self.lr = learning_rate(recipe, recipe.data.batch_size * self.accumulate * self.processes.count)
