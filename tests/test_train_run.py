@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -216,10 +217,52 @@ def test_without_validation_the_loss_is_what_the_best_is_judged_by(images, tmp_p
     assert result.metric == 'train_loss' and result.best == min(losses)
 
 
-def test_logs_that_are_not_installed_are_named(images, tmp_path):
-    for name, words in (('tensorboard', r'zoo-image-models\[train\]'), ('log_wandb', 'pip install wandb')):
-        try:
-            __import__('wandb' if name == 'log_wandb' else 'tensorboard')
-        except ImportError:
-            with pytest.raises(ImportError, match=words):
-                train(tiny_recipe(images, run={name: True}), tmp_path / name, quiet=True)
+@pytest.mark.parametrize('key, module, words', [
+    ('tensorboard', 'torch.utils.tensorboard', r'zoo-image-models\[train\]'), ('log_wandb', 'wandb', 'pip install wandb')])
+def test_logs_that_are_not_installed_are_named(images, tmp_path, monkeypatch, key, module, words):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=words):
+        train(tiny_recipe(images, run={key: True}), tmp_path / 'run', quiet=True)
+
+
+def test_tensorboard_has_what_the_log_has(images, tmp_path):
+    accumulator = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    train(tiny_recipe(images, run=dict(tensorboard=True, log_interval=2)), tmp_path / 'run', quiet=True)
+    found = accumulator.EventAccumulator(str(next((tmp_path / 'run').rglob('events.*')).parent)).Reload()
+    logged = {tag: [event.value for event in found.Scalars(tag)] for tag in found.Tags()['scalars']}
+    written = [float(row['train_loss']) for row in rows(tmp_path / 'run')]
+    tag, = [tag for tag in logged if tag.endswith('train_loss')]
+    assert logged[tag] == pytest.approx(written, rel=1e-5)
+    assert any(len(values) == 7 for values in logged.values())                  # 15 steps, every second one
+
+
+@pytest.mark.parametrize('kind, hard', [('logit', True), ('feature', True), ('token', True), ('token', False)])
+def test_a_teacher_is_learned_from(images, tmp_path, kind, hard):
+    """With no weight on the task, the student's answers come nearer to the teacher's."""
+    teacher = zoo.create_model('mobilenetv2_035', num_classes=2)
+    with torch.no_grad():
+        teacher.classifier.weight.mul_(20)
+    torch.save(teacher.state_dict(), tmp_path / 'teacher.pth')
+    network = dict(model='efficientformerv2_s0', model_kwargs={'depths': (1, 1, 1, 1), 'embed_dims': (8, 16, 16, 24),
+                                                               'num_vit': 1, 'mlp_ratios': 2}, img_size=32, drop_path=0.0, drop=0.0)
+    network = dict(model=network if kind == 'token' else dict(drop=0.0, drop_path=0.0))
+    given = dict(kd_model_name='mobilenetv2_035', kd_checkpoint=str(tmp_path / 'teacher.pth'), kd_distill_type=kind,
+                 task_loss_weight=0.0) | (dict(kd_hard=hard) if kind == 'token' else {})
+    recipe = tiny_recipe(images, **network, distill=given, ema=dict(model_ema=False), augment=dict(no_aug=True),
+                         optimizer=dict(lr=0.003), schedule=dict(epochs=12, warmup_epochs=1))
+    trainer = Trainer(recipe, tmp_path / 'run', quiet=True)
+    losses = [row['train_loss'] for row in trainer.run().rows]
+    assert losses[-1] < 0.85 * losses[0]
+    after = trainer.objective.distillation.teacher.state_dict()
+    assert all(torch.equal(value, teacher.state_dict()[name]) for name, value in after.items())
+    assert load_trained(tmp_path / 'run' / 'last.safetensors').num_classes == 2
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_is_saved_plain(images, tmp_path):
+    plain, compiled = (tiny_recipe(images, schedule=dict(epochs=1, warmup_epochs=0),
+                                   model=dict(drop=0.0, drop_path=0.0, torchcompile=on)) for on in (False, True))
+    first, second = (train(recipe, tmp_path / str(number), quiet=True).rows
+                     for number, recipe in enumerate((plain, compiled)))
+    assert second[0]['train_loss'] == pytest.approx(first[0]['train_loss'], rel=1e-3)
+    assert load_trained(tmp_path / '1' / 'model_best.safetensors').labels == ('ants', 'bees')

@@ -146,10 +146,10 @@ def create_distillation(model: nn.Module, part: DistillPart,
     from ..factory import create_model
     if part.kd_model_name is None:
         raise ValueError('The recipe has no teacher: set distill.kd_model_name.')
-    options = {} if part.kd_distill_type == 'feature' else {'num_classes': model.num_classes}
     if part.kd_checkpoint:
+        classes = 0 if part.kd_distill_type == 'feature' else model.num_classes         # of maps, any will do
         teacher = create_model(part.kd_model_name, checkpoint_path=part.kd_checkpoint, in_chans=model.in_chans,
-                               **options)
+                               num_classes=classes)
     else:
         teacher = create_model(part.kd_model_name, pretrained=True)
     config = resolve_model_data_config(teacher)

@@ -11,6 +11,7 @@ from typing import Any
 from .recipe import Recipe
 
 Row = dict[str, float | int | None]
+LOG = 'log.csv'
 TIMES = ('seconds', 'images_per_second')          # of a row, which differ where a run is done again
 LOWER_IS_BETTER = ('mae', 'loss', 'train_loss', 'ece')
 
@@ -50,7 +51,7 @@ class Logs:
 
     def epoch(self, rows: Sequence[Row]) -> None:
         """All rows so far, of which the last is new: log.csv then holds these and no others."""
-        write_rows(self.folder / 'log.csv', rows)
+        write_rows(self.folder / LOG, rows)
         for name, value in rows[-1].items() if rows else ():
             if self._board and value is not None and name != 'epoch':
                 self._board.add_scalar(f'epoch/{name}', value, rows[-1]['epoch'])

@@ -17,7 +17,7 @@ from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
 from .inputs import Inputs, train_transform
 from .loader import Batch, TrainImages, TrainLoader
-from .logs import LOWER_IS_BETTER, Logs, Row, draw_curves
+from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
 from .progress import Progress, Result, Stop
 from .recipe import Recipe
@@ -291,7 +291,7 @@ class Trainer:
     def _finish(self) -> None:
         if not self._logs:
             return
-        self._logs.epoch(self.progress.rows)
+        write_rows(self.folder.path / LOG, self.progress.rows)
         self._logs.close()
         if self.progress.rows and not self.stop.signal:
             draw_curves(self.progress.rows, self.folder.path / 'curves.png')
