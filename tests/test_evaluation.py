@@ -1,6 +1,7 @@
 """Evaluation: the fast path beside Pillow's, folded networks, metrics beside plain arithmetic, the loop."""
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from zoo.data import ImageNetInfo
 from zoo.evaluation import (
     Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare, read_valid_labels,
 )
-from zoo.evaluation.preprocess import decode_fast, has_jpeg_decoder, jpeg_channels
+from zoo.evaluation.preprocess import decode_fast, decode_scaled, has_jpeg_decoder, jpeg_channels
 from zoo.evaluation.runner import Forward
 
 PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
@@ -123,6 +124,67 @@ def test_the_fast_path_shows_what_pillow_shows(size: tuple[int, int], changes: d
     assert gap.max() <= 3 and gap.float().mean() < 0.15
 
 
+@pytest.mark.parametrize('size, eighths', [
+    ((90, 70), 8), ((33, 47), 8), ((1001, 83), 8), ((147, 149), 4), ((500, 375), 2), ((375, 501), 2), ((1201, 333), 2),
+    ((1001, 803), 1), ((302, 250), 3),
+])
+@pytest.mark.parametrize('changes', [
+    {}, {'crop_pct': 1.0}, {'crop_mode': 'squash'}, {'interpolation': 'bilinear'}, {'crop_mode': 'center_floor'},
+    {'input_size': (3, 64, 60)},
+], ids=str)
+def test_the_scaled_path_shows_nearly_what_the_fast_one_shows(size: tuple[int, int], eighths: int,
+                                                              changes: dict) -> None:
+    pytest.importorskip('simplejpeg')
+    config, image = {**CONFIG, **changes}, jpeg(*size)
+    fast, scaled = (Preprocess(config, decoder) for decoder in ('fast', 'scaled'))
+    levels, whole, used = decode_scaled(image, scaled.resized_size)
+    assert whole == size[::-1] and used == eighths
+    assert levels.shape == (3, *(-(-side * used // 8) for side in whole))
+    gap = (scaled(image).int() - fast(image).int()).abs()           # neighbouring pixels differ by up to 30
+    assert gap.shape == config['input_size']
+    assert gap.max() == 0 if used == 8 else gap.max() <= 8 and gap.float().mean() < 0.7
+
+
+@pytest.mark.parametrize('size', [(1001, 803), (1003, 797), (999, 1500)])
+@pytest.mark.parametrize('crop_mode', ['center', 'squash'])
+def test_what_is_decoded_at_less_lies_where_the_whole_does(size: tuple[int, int], crop_mode: str) -> None:
+    """On a ramp, a shift of a tenth of a pixel, or another scale, shows in the mean of the levels at each edge."""
+    pytest.importorskip('simplejpeg')
+    row, column = torch.arange(size[1])[:, None] / size[1], torch.arange(size[0]) / size[0]
+    ramp = torch.stack([row.expand(size[::-1]), column.expand(size[::-1]), (row + column) / 2], dim=2)
+    file = io.BytesIO()
+    Image.fromarray((255 * ramp).round().to(torch.uint8).numpy()).save(file, 'JPEG', quality=98, subsampling=0)
+    config = {**CONFIG, 'crop_mode': crop_mode, 'crop_pct': 1.0}
+    fast, scaled = (Preprocess(config, decoder)(file.getvalue()).float() for decoder in ('fast', 'scaled'))
+    for edge in (slice(0, 8), slice(-8, None)):                     # a pixel is about 4 levels
+        assert (fast - scaled)[:, edge].mean((1, 2)).abs().max() < 0.4
+        assert (fast - scaled)[:, :, edge].mean((1, 2)).abs().max() < 0.4
+
+
+@pytest.mark.parametrize('options', [{'progressive': True}, {'subsampling': 2}, {'mode': 'L'}], ids=str)
+def test_the_scaled_path_reads_every_jpeg_of_grey_or_colour(options: dict) -> None:
+    pytest.importorskip('simplejpeg')
+    image = jpeg(301, 299, **options)
+    fast, scaled = (Preprocess(CONFIG, decoder)(image) for decoder in ('fast', 'scaled'))
+    assert decode_scaled(image, Preprocess(CONFIG).resized_size)[2] == 2
+    assert (scaled.int() - fast.int()).abs().float().mean() < 0.7
+
+
+def test_without_simplejpeg_the_scaled_path_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    with pytest.raises(ImportError, match=r'zoo-image-models\[scaled\]'):
+        Preprocess(CONFIG, 'scaled')
+    assert Preprocess(CONFIG, 'auto').decoder == 'fast' and Preprocess(CONFIG).decoder == 'pillow'
+
+
+@pytest.mark.parametrize('size', [(340, 255), (255, 340), (254, 254)])
+def test_the_fast_path_enlarges_by_a_hair(size: tuple[int, int]) -> None:
+    config, image = {**CONFIG, 'input_size': (3, 224, 224)}, jpeg(*size)
+    fast, pillow = (Preprocess(config, decoder)(image) for decoder in ('fast', 'pillow'))
+    gap = (fast.int() - pillow.int()).abs()
+    assert gap.max() <= 3 and gap.float().mean() < 0.15
+
+
 def test_levels_and_normalisation_are_those_of_create_transform() -> None:
     image = jpeg()
     expected = zoo.data.create_transform(**CONFIG)(Image.open(io.BytesIO(image)))
@@ -156,6 +218,8 @@ def test_what_the_fast_decoder_does_not_serve_is_pillows_to_the_bit(form: str, m
     image = encoded(form, mode)
     assert decode_fast(image) is None
     assert torch.equal(Preprocess(CONFIG, 'fast')(image), Preprocess(CONFIG, 'pillow')(image))
+    if importlib.util.find_spec('simplejpeg'):
+        assert torch.equal(Preprocess(CONFIG, 'scaled')(image), Preprocess(CONFIG, 'pillow')(image))
 
 
 def test_grey_jpeg_becomes_three_equal_channels() -> None:
@@ -163,10 +227,12 @@ def test_grey_jpeg_becomes_three_equal_channels() -> None:
     assert levels.shape == (3, 64, 64) and torch.equal(levels[0], levels[1]) and torch.equal(levels[0], levels[2])
 
 
-@pytest.mark.parametrize('decoder', ['fast', 'pillow'])
+@pytest.mark.parametrize('decoder', ['fast', 'scaled', 'pillow'])
 @pytest.mark.parametrize('broken', [jpeg()[:300], jpeg()[:-400], b'', b'no image'],
                          ids=['head', 'cut', 'empty', 'text'])
-def test_broken_files_are_refused_by_both_paths(decoder: str, broken: bytes) -> None:
+def test_broken_files_are_refused_by_every_path(decoder: str, broken: bytes) -> None:
+    if decoder == 'scaled':
+        pytest.importorskip('simplejpeg')
     with pytest.raises(ValueError, match='not an image'):
         Preprocess(CONFIG, decoder)(broken)
 
@@ -179,8 +245,9 @@ def test_settings_without_a_fast_path(changes: dict, word: str) -> None:
     config = {**CONFIG, **changes}
     assert Preprocess(config, 'auto').decoder == 'pillow'
     assert Preprocess(config)(jpeg()).shape == config['input_size']
-    with pytest.raises(ValueError, match=word):
-        Preprocess(config, 'fast')
+    for decoder in ('fast', 'scaled'):
+        with pytest.raises(ValueError, match=word):
+            Preprocess(config, decoder)
     assert Preprocess(CONFIG, 'auto').decoder == 'fast'
 
 
@@ -496,6 +563,16 @@ def test_the_effect_of_the_decoder_is_measured(source: Source) -> None:
     assert effect['logit_mean'] <= effect['logit_max'] and effect['logit_relative'] < 0.01
     with pytest.raises(ValueError, match='by number'):
         decoder_effect(Colours(), Stream(source), CONFIG)
+    with pytest.raises(ValueError, match="Did you mean 'scaled'"):
+        decoder_effect(Colours(), source, CONFIG, decoder='scale')
+
+
+def test_the_effect_is_that_of_the_decoder_asked_for() -> None:
+    pytest.importorskip('simplejpeg')
+    source = Source([jpeg(300 + i, 290, seed=i) for i in range(3)], [0, 1, 2])
+    fast, scaled = (decoder_effect(Colours(), source, CONFIG, decoder=decoder) for decoder in ('fast', 'scaled'))
+    assert scaled['top1_scaled'] == scaled['top1_pillow'] and 'top1_fast' not in scaled
+    assert 2 * fast['level'] < scaled['level'] < 0.7
 
 
 DATA = Path(os.environ.get('ZOO_DATA', 'nowhere')) / 'imagenet-sample'

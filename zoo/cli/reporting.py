@@ -93,9 +93,11 @@ class Report:
         for name, reason in found.unreadable:
             say(f'unreadable and not counted: {name} ({reason})')
         if effect:
-            say('fast decoder beside Pillow on {images} images: levels differ by {level:.4f} of 255 in the mean, '
+            compared = 'scaled' if 'top1_scaled' in effect else 'fast'
+            say('{compared} decoder beside Pillow on {images} images: levels differ by {level:.4f} of 255 in the mean, '
                 'logits by {logit_mean:.4f} in the mean, {logit_max:.4f} at most and {logit_relative:.2%} of their '
-                'norm; {changed} first answers differ; {top1_fast} right, with Pillow {top1_pillow}'.format(**effect))
+                'norm; {changed} first answers differ; {own} right, with Pillow {top1_pillow}'.format(
+                    compared=compared, own=effect[f'top1_{compared}'], **effect))
 
     def _rows(self) -> list[dict[str, Any]]:
         """What the file has so far."""

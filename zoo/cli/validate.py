@@ -41,8 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='processes that read images (default: %(default)s)')
     add('--decoder', choices=DECODERS, default='pillow',
         help="'fast' decodes JPEG and resizes without Pillow, which can change an answer that is nearly a tie; 'auto' is "
-             'fast where the settings allow it; nvjpeg decodes and resizes on a CUDA device (default: %(default)s)')
-    add('--decoder-effect', type=positive, metavar='N', help='also compare both decoders on N of the images')
+             'fast where the settings allow it; scaled also decodes JPEG at up to half its size where that is enough, '
+             'which changes pixels more and needs simplejpeg; nvjpeg decodes and resizes on a CUDA device (default: '
+             '%(default)s)')
+    add('--decoder-effect', type=positive, metavar='N', 
+        help='also compare the decoder with Pillow on N of the images: scaled, or else fast')
 
     add = parser.add_argument_group('model').add_argument
     add('-m', '--model', metavar='NAME',
@@ -128,7 +131,8 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
         valid=valid, real_labels=real, progress=not report.quiet)
     effect = None
     if args.decoder_effect and not report.quiet:
-        effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device)
+        effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device,
+                                decoder='scaled' if found.decoder == 'scaled' else 'fast')
     report.add(args, name, model, config, settings_of(args, name, model, config, source), found, effect, device)
 
 

@@ -1,4 +1,4 @@
-"""What the fast path changes, measured: the outputs for the same images by both decoders."""
+"""What a decoder changes, measured: the outputs for the same images by it and by Pillow."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,49 +7,55 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..spec import refuse
 from .loading import load_batches
 from .network import prepare
 from .preprocess import Normalize, Preprocess
 from .runner import Forward
 
+COMPARED = ('fast', 'scaled')
+
 
 def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], images: int = 100, batch_size: int = 50,
-                   workers: int = 0, device: torch.device | str = 'cpu') -> dict[str, float]:
-    """How the outputs of a network for classes differ between the fast path and Pillow's, over images spread evenly
-    over a source.
+                   workers: int = 0, device: torch.device | str = 'cpu', decoder: str = 'fast') -> dict[str, float]:
+    """How the outputs of a network for classes differ between the fast or the scaled path and Pillow's, over images
+    spread evenly over a source.
 
     Returns:
         images: how many were compared; those that cannot be read are left out. level: the mean difference of a level,
         of 255. logit_mean, logit_max: of a logit. logit_relative: the norm of the differences over the norm of
-        Pillow's. changed: how many images got another first class. top1_fast, top1_pillow: how many were right.
+        Pillow's. changed: how many images got another first class. top1_DECODER, top1_pillow: how many were right.
 
     Raises:
-        ValueError: settings without a fast path; a stream, or a task without classes.
+        ValueError: settings without that path; another decoder; a stream, or a task without classes.
+        ImportError: 'scaled' without simplejpeg.
     """
+    if decoder not in COMPARED:
+        raise ValueError(refuse('decoder', decoder, COMPARED))
     if source.task != 'single' or not hasattr(source, 'encoded'):
         raise ValueError('The effect of the decoder is measured on images by number with one class each.')
     network, chosen = prepare(model, device, image_size=config['input_size']), _Some(source, images)
     forward = Forward(network, Normalize(config['mean'], config['std'], channels_last=True), torch.device(device),
                       batch_size)
-    logits, truth, level = {'fast': [], 'pillow': []}, [], 0.0
+    logits, truth, level = {decoder: [], 'pillow': []}, [], 0.0
     loaders = [load_batches(chosen, Preprocess(config, name), batch_size, workers) for name in logits]
-    for fast, pillow in zip(*loaders):
-        if fast.levels is not None:                     # what the fast path cannot read, it leaves to Pillow's
-            truth += fast.targets
-            level += (fast.levels.float() - pillow.levels.float()).abs().mean().item() * len(fast.names)
-            logits['fast'].append(forward(fast.levels).cpu())
+    for own, pillow in zip(*loaders):
+        if own.levels is not None:                      # what another path cannot read, it leaves to Pillow's
+            truth += own.targets
+            level += (own.levels.float() - pillow.levels.float()).abs().mean().item() * len(own.names)
+            logits[decoder].append(forward(own.levels).cpu())
             logits['pillow'].append(forward(pillow.levels).cpu())
     if not truth:
         raise ValueError('None of the images can be read.')
-    fast, pillow = torch.cat(logits['fast']), torch.cat(logits['pillow'])
-    first = {name: found.argmax(1) for name, found in (('fast', fast), ('pillow', pillow))}
+    own, pillow = torch.cat(logits[decoder]), torch.cat(logits['pillow'])
+    first = {name: found.argmax(1) for name, found in ((decoder, own), ('pillow', pillow))}
     right = {name: (found == torch.tensor(truth)).sum().item() for name, found in first.items()}
-    gap = (fast - pillow).abs()
+    gap = (own - pillow).abs()
     return {'images': len(truth), 'level': level / len(truth),
             'logit_mean': gap.mean().item(), 'logit_max': gap.max().item(),
-            'logit_relative': ((fast - pillow).norm() / pillow.norm()).item(),
-            'changed': (first['fast'] != first['pillow']).sum().item(),
-            'top1_fast': right['fast'], 'top1_pillow': right['pillow']}
+            'logit_relative': ((own - pillow).norm() / pillow.norm()).item(),
+            'changed': (first[decoder] != first['pillow']).sum().item(),
+            f'top1_{decoder}': right[decoder], 'top1_pillow': right['pillow']}
 
 
 class _Some:

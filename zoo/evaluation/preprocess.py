@@ -2,6 +2,8 @@
 
 The fast path decodes JPEG with torchvision's libjpeg and resizes 8-bit tensors. Whatever it does not serve - other
 formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of `zoo.data.create_transform`.
+The scaled path is the fast one for images that shrink by half or more: JPEG stores blocks of 8 x 8 pixels as
+frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size in less time than the whole one.
 """
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 from ..data import create_transform, load_image
 from ..spec import refuse
 
-DECODERS = ('auto', 'fast', 'pillow', 'nvjpeg')
+DECODERS = ('auto', 'fast', 'scaled', 'pillow', 'nvjpeg')
 SUPPORT = {'bilinear': 1, 'bicubic': 2}         # source pixels that a kernel reaches where nothing shrinks
 FAST_CROPS = ('center', 'center_floor', 'squash', 'squash_floor')
 # markers of a frame's header in a JPEG file, all but the codings that libjpeg does not read
@@ -35,22 +37,28 @@ class Preprocess:
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.
         decoder: 'fast' decodes JPEG of 8 bits with torchvision and everything else with Pillow; 'pillow' uses Pillow
-            always; 'auto' is 'fast' where the settings have such a path. With 'nvjpeg' JPEG files come out as they are,
-            (n,) bytes: `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
+            always; 'auto' is 'fast' where the settings have such a path, never 'scaled'. 'scaled' decodes JPEG with
+            simplejpeg, at the smallest of 1/8 to 4/8 of the size that is still no smaller than the resized image, and
+            resizes that to the same places: its levels differ from those of the others. Where no such size is left,
+            they are those of 'fast'. With 'nvjpeg' JPEG files come out as they are, (n,) bytes:
+            `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
 
     Attributes:
-        decoder: 'fast', 'pillow' or 'nvjpeg', what 'auto' came to.
+        decoder: 'fast', 'scaled', 'pillow' or 'nvjpeg', what 'auto' came to.
 
     Raises:
-        ValueError: an unknown decoder; 'fast' or 'nvjpeg' with settings that only Pillow's path serves.
+        ValueError: an unknown decoder; 'fast', 'scaled' or 'nvjpeg' with settings that only Pillow's path serves.
+        ImportError: 'scaled' without simplejpeg.
     """
 
     def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow') -> None:
         if decoder not in DECODERS:
             raise ValueError(refuse('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)
-        if decoder in ('fast', 'nvjpeg') and obstacle:
+        if decoder in ('fast', 'scaled', 'nvjpeg') and obstacle:
             raise ValueError(f"decoder={decoder!r} does not serve {obstacle}; 'auto' takes Pillow's path there.")
+        if decoder == 'scaled':
+            _simplejpeg()
         self.decoder = 'pillow' if obstacle else 'fast' if decoder == 'auto' else decoder
         self.size = tuple(config['input_size'][1:])
         self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
@@ -65,7 +73,11 @@ class Preprocess:
         """
         if self.decoder == 'nvjpeg' and jpeg_channels(encoded) in (1, 3) and encoded.endswith(END):
             return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
-        image = decode_fast(encoded) if self.decoder == 'fast' else None
+        if self.decoder == 'scaled':
+            scaled = decode_scaled(encoded, self.resized_size)
+            if scaled:
+                return self.resize_and_cut(*scaled)
+        image = decode_fast(encoded) if self.decoder in ('fast', 'scaled') else None
         return self.by_pillow(encoded) if image is None else self.resize_and_cut(image)
 
     def by_pillow(self, encoded: bytes) -> Tensor:
@@ -80,21 +92,32 @@ class Preprocess:
         except ValueError as error:                 # who calls knows the name
             raise ValueError(str(error).replace(f'{file}: ', '').replace(f' {file}', '')) from error
 
-    def resize_and_cut(self, image: Tensor) -> Tensor:
-        """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width)."""
-        whole = image.shape[-2:]
+    def resize_and_cut(self, image: Tensor, whole: tuple[int, int] | None = None, eighths: int = 8) -> Tensor:
+        """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width).
+
+        Args:
+            image: the levels.
+            whole: (height, width) of the image in its file, where it was decoded at less; see `decode_scaled`.
+            eighths: at how much of that, in eighths.
+        """
+        whole = whole or tuple(image.shape[-2:])
         resized = self.resized_size(*whole)
         corner = self.corner(resized)
         needed = [start + cut for start, cut in zip(corner, self.size)]
         # Only what lies above and left of the cut's far corner is computed: the pixels are those of the whole image.
-        scales = [new / old for new, old in zip(resized, whole)]
+        # An image decoded at less was rounded up to whole pixels: its scale is that of the sides before; a hair more of
+        # it, so that no pixel is lost to rounding.
+        hair = 1 if eighths == 8 else 1 + 1e-7
+        scales = [new / old * 8 / eighths * hair for new, old in zip(resized, whole)]
         reach = [math.ceil((end + 1) / scale + SUPPORT[self.interpolation] * max(1 / scale, 1)) + 1
                  for end, scale in zip(needed, scales)]
         options = dict(mode=self.interpolation, antialias=True)
-        if all(end < side for end, side in zip(reach, whole)):
+        # A side that keeps its number of pixels is left as it is by PyTorch, whatever its scale.
+        kept = any(scale > 1 and int(end * scale) == end for end, scale in zip(reach, scales))
+        if eighths < 8 or not kept and all(end < side for end, side in zip(reach, whole)):
             image = image[:, :reach[0], :reach[1]]
             image = F.interpolate(image[None], scale_factor=tuple(scales), recompute_scale_factor=False, **options)[0]
-        elif resized != tuple(whole):
+        elif resized != whole:
             image = F.interpolate(image[None], resized, **options)[0]
         return image[:, corner[0]:needed[0], corner[1]:needed[1]]
 
@@ -165,6 +188,36 @@ def decode_fast(encoded: bytes) -> Tensor | None:
         return None
 
 
+def decode_scaled(encoded: bytes, resized_size: Callable[[int, int], tuple[int, int]],
+                  ) -> tuple[Tensor, tuple[int, int], int] | None:
+    """A JPEG file of 8 bits in grey or colour, decoded at the smallest of 1/8 to 4/8 of its size that is no smaller
+    than it will be resized to, or at its whole size; None for everything else.
+
+    5/8 to 7/8 are not used: libjpeg-turbo has no vector instructions for them and takes longer than for the whole.
+
+    Args:
+        encoded: the file.
+        resized_size: its (height, width) -> that to which it will be resized.
+
+    Returns:
+        Levels (3, ceil(height * eighths / 8), ceil(width * eighths / 8)), (height, width) in the file, and eighths.
+    """
+    if jpeg_channels(encoded) not in (1, 3):
+        return None
+    simplejpeg = _simplejpeg()
+    try:
+        height, width = simplejpeg.decode_jpeg_header(encoded)[:2]
+        resized = resized_size(height, width)
+        for eighths in (1, 2, 3, 4, 8):
+            if height * eighths >= 8 * resized[0] and width * eighths >= 8 * resized[1]:
+                break
+        least = -(-height * eighths // 8), -(-width * eighths // 8)
+        levels = torch.from_numpy(simplejpeg.decode_jpeg(encoded, 'RGB', min_height=least[0], min_width=least[1]))
+    except ValueError:
+        return None
+    return levels.permute(2, 0, 1), (height, width), eighths
+
+
 def jpeg_channels(encoded: bytes) -> int | None:
     """How many channels a JPEG file of 8 bits has; None for any other file."""
     if encoded[:2] != b'\xff\xd8':
@@ -186,6 +239,14 @@ def jpeg_channels(encoded: bytes) -> int | None:
 def _decode_jpeg(encoded: bytes) -> Tensor:
     data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: they are not to be written
     return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
+
+
+def _simplejpeg() -> Any:
+    try:
+        import simplejpeg
+    except ImportError as error:
+        raise ImportError("decoder='scaled' needs simplejpeg: pip install 'zoo-image-models[scaled]'.") from error
+    return simplejpeg
 
 
 @functools.cache

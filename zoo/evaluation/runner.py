@@ -33,7 +33,7 @@ class Evaluation:
         confusion: see `Metrics.confusion`.
         samples: how many images were counted.
         unreadable: (name, reason) of the images that could not be read and are in no figure.
-        decoder: 'fast', 'pillow' or 'nvjpeg'.
+        decoder: 'fast', 'scaled', 'pillow' or 'nvjpeg'.
         batch_size: the largest batch that fitted into memory.
         seconds: of the loop, in this process; `waiting` of them for images, the rest for the network and the metrics.
     """
