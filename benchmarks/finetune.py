@@ -79,6 +79,8 @@ def zoo_run(recipe: Recipe) -> tuple[str, list[float]]:
     """The metric that the best is judged by, and its values after each epoch with an evaluation, by zoo's training."""
     with tempfile.TemporaryDirectory() as folder:
         result = train(recipe, Path(folder, 'run'), quiet=True)
+    if result.stopped:
+        raise SystemExit(result.status)
     return result.metric, [row[result.metric] for row in result.rows if result.metric in row]
 
 
