@@ -44,7 +44,7 @@ def photos(tmp_path_factory):
 
 
 def parsed(*words: str) -> argparse.Namespace:
-    parser = _parser(['train'])
+    parser, _ = _parser(['train'])
     args, rest = parser.parse_known_args(['train', *words])
     args.left_over(args, rest)
     return args
@@ -62,7 +62,7 @@ def tiny(photos: Path, *words: str) -> list[str]:
 # options
 
 def test_every_key_is_an_option_with_its_description():
-    parser = _parser(['train'])
+    parser, _ = _parser(['train'])
     options = next(a for a in parser._actions if a.dest == 'command').choices['train']._option_string_actions
     for key in SECTION_OF:
         option = options[f'--{key.replace("_", "-")}']
