@@ -96,7 +96,7 @@ def test_unknown_options_are_refused_by_name():
         zoo.create_model('efficientnet_b0', pad_type='sane')
     with pytest.raises(ValueError, match="global_pool 'average'"):
         zoo.create_model('efficientnet_b0', global_pool='average')
-    with pytest.raises(ValueError, match='a probability in'):
+    with pytest.raises(ValueError, match='drop_path_rate is a number from 0 to below 1, not 17'):
         zoo.create_model('efficientnet_b0', drop_path_rate=17.0)
     with pytest.raises(ValueError, match="se_layer 'xx'"):
         zoo.create_model('efficientnet_b0', se_layer='xx')

@@ -301,5 +301,5 @@ def test_original_efficientformer_v2_gives_its_own_logits(name: str) -> None:
     found = zoo.convert(weights(there))
     assert found.architecture == architecture
     ours = zoo.create_model(architecture, pretrained=found.state, num_classes=5, **found.arguments).eval()
-    with torch.no_grad():
-        assert_equals(ours(images(2, 3, 224, 224)), SNAP_RESEARCH[name]['logits'])
+    with torch.no_grad():                # the figures are of single precision, which is itself 1.6e-5 off at worst
+        assert_equals(ours.double()(images(2, 3, 224, 224).double()), SNAP_RESEARCH[name]['logits'], 2.5e-5)
