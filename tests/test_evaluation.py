@@ -586,7 +586,7 @@ def test_on_photographs_the_fast_path_has_as_many_right_as_pillow() -> None:
     source = Source([file.read_bytes() for file in files], [index[file.parent.name] for file in files])
     model = zoo.create_model('tf_efficientnet_lite0.in1k', pretrained=True).eval()
     config = zoo.data.resolve_model_data_config(model)
-    found = evaluate(model, source, config, workers=0, progress=False)
+    found = evaluate(model, source, config, decoder='fast', workers=0, progress=False)
     assert found.samples == 500 and found.decoder == 'fast'
     assert abs(5 * found.metrics['top1'] - 442) <= 1.01 and abs(5 * found.metrics['top5'] - 486) <= 1.01
     effect = decoder_effect(model, source, config, images=100)
