@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 import zoo
+from zoo.memory import keep_freed_memory
 from zoo.tables.files import append
 from zoo.tables.provenance import provenance
 from zoo.train import Recipe, read_recipe, train
@@ -77,6 +78,7 @@ def processor_time() -> float:
 
 def zoo_run(recipe: Recipe) -> tuple[str, list[float]]:
     """The metric that the best is judged by, and its values after each epoch with an evaluation, by zoo's training."""
+    keep_freed_memory()                                         # as `zoo train` does
     with tempfile.TemporaryDirectory() as folder:
         result = train(recipe, Path(folder, 'run'), quiet=True)
     if result.stopped:

@@ -2,18 +2,22 @@
 
     python benchmarks/train_throughput.py [folder of images] [--model tf_efficientnet_lite0] [--steps 10] [--rounds 3]
 
-The two take turns in one process, each turn a pass over the same images with loaders of their own that are empty
-afterwards; the first step of a turn is not timed. Both start from the same weights, and the loss of one and the same
-batch by both is printed first.
+The two take turns, each in a process of its own that is as its program leaves it: `zoo train` keeps freed memory (see
+`zoo.memory`), which would serve both in one. A turn is a pass over the same images with loaders of its own that are
+empty afterwards; its first step is not timed. Both start from the same weights, and the loss of one and the same batch
+by both is printed first.
 """
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -23,10 +27,12 @@ import timm.optim
 import torch
 from PIL import Image
 
+from zoo.memory import keep_freed_memory
 from zoo.train.recipe import AugmentPart, DataPart, LossPart, ModelPart, OptimizerPart, Recipe, RunPart, SchedulePart
 from zoo.train.trainer import Trainer
 
 CLASSES, LR, SMOOTHING = 4, 0.01, 0.1
+START = 'start.pt'                  # what timm begins with: weights, settings, a batch and its loss
 
 
 def gather(folder: Path | None, count: int, root: Path) -> None:
@@ -64,15 +70,15 @@ def pass_of_ours(trainer: Trainer, epoch: int) -> float:
     return synchronized(trainer.device) - began
 
 
-def theirs(args: argparse.Namespace, root: Path, trainer: Trainer) -> Callable[[int], float]:
+def theirs(args: argparse.Namespace, root: Path, start: dict[str, Any]) -> Callable[[int], float]:
     """A pass of timm's loop."""
-    device = trainer.device
+    device = torch.device(start['device'])
     model = timm.create_model(args.model, num_classes=CLASSES)
-    model.load_state_dict(trainer.model.state_dict())
+    model.load_state_dict(start['weights'])
     model.to(device, memory_format=torch.channels_last if args.timm_channels_last else torch.contiguous_format)
     optimizer = timm.optim.create_optimizer_v2(model, 'sgd', lr=LR, weight_decay=2e-5, momentum=0.9)
     criterion = timm.loss.LabelSmoothingCrossEntropy(SMOOTHING)
-    config = trainer.config
+    config = start['config']
     loader = timm.data.create_loader(
         timm.data.create_dataset('', root=str(root), split='train', is_training=True), input_size=config['input_size'],
         batch_size=args.batch_size, is_training=True, re_prob=args.reprob, re_mode='pixel', scale=(0.08, 1.0),
@@ -85,11 +91,10 @@ def theirs(args: argparse.Namespace, root: Path, trainer: Trainer) -> Callable[[
         with torch.autocast(device.type, torch.bfloat16, enabled=args.amp):
             return criterion(model(images), targets)
 
-    images, targets = trainer.inputs(next(trainer.loader.batches(0)), 0)
     with torch.no_grad():
-        own = trainer.objective(trainer.model.eval(), images, targets).item()
         model.eval()
-        print(f'the loss of one batch: {own:.6f}, timm {loss_of(images.contiguous(), targets).item():.6f}')
+        found = loss_of(start['images'].to(device).contiguous(), start['targets'].to(device)).item()
+        print(f'the loss of one batch: {start["loss"]:.6f}, timm {found:.6f}', flush=True)
 
     def run(_: int) -> float:
         model.train()
@@ -105,6 +110,27 @@ def theirs(args: argparse.Namespace, root: Path, trainer: Trainer) -> Callable[[
         return synchronized(device) - began
 
     return run
+
+
+def side(name: str, args: argparse.Namespace, root: Path, pipe: Connection) -> None:
+    """One of the two, in its process: makes itself ready, then answers each number of a turn with its seconds."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if name == 'zoo':
+        trainer = ours(args, root)
+        if trainer.device.type == 'cpu':
+            keep_freed_memory()
+        images, targets = trainer.inputs(next(trainer.loader.batches(0)), 0)
+        with torch.no_grad():
+            loss = trainer.objective(trainer.model.eval(), images, targets).item()
+        torch.save({'weights': trainer.model.state_dict(), 'config': trainer.config, 'images': images,
+                    'targets': targets, 'loss': loss, 'device': str(trainer.device)}, root / START)
+        run = functools.partial(pass_of_ours, trainer)
+    else:
+        run = theirs(args, root, torch.load(root / START, map_location='cpu'))
+    pipe.send('ready')
+    while (number := pipe.recv()) is not None:
+        pipe.send(run(number))
 
 
 def synchronized(device: torch.device) -> float:
@@ -130,17 +156,25 @@ def main() -> None:
     parser.add_argument('--channels-last', action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument('--timm-channels-last', action='store_true', help="timm's option; off unless it is asked for")
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    context = torch.multiprocessing.get_context('spawn')
     with tempfile.TemporaryDirectory() as folder:
         gather(args.folder, args.batch_size * (args.steps + 1), Path(folder))
-        trainer = ours(args, Path(folder))
-        run = theirs(args, Path(folder), trainer)
+        pipes, processes = {}, []
+        for name in ('zoo', 'timm'):                                            # zoo first: timm starts as it does
+            pipes[name], end = context.Pipe()
+            processes.append(context.Process(target=side, args=(name, args, Path(folder), end)))
+            processes[-1].start()
+            end.close()
+            pipes[name].recv()
         count, rates = args.batch_size * args.steps, {'zoo': [], 'timm': []}
         for number in range(args.rounds):
-            for name, turn in (('zoo', lambda n: pass_of_ours(trainer, n)), ('timm', run)):
-                rates[name].append(count / turn(number))
+            for name, pipe in pipes.items():
+                pipe.send(number)
+                rates[name].append(count / pipe.recv())
                 print(f'{name:5} {rates[name][-1]:8.1f} images/s', flush=True)
+        for pipe, process in zip(pipes.values(), processes):
+            pipe.send(None)
+            process.join()
         middle = {name: statistics.median(found) for name, found in rates.items()}
         print(f'zoo {middle["zoo"]:.1f}, timm {middle["timm"]:.1f} images/s; ratio {middle["zoo"] / middle["timm"]:.3f}')
 

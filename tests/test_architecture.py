@@ -25,6 +25,7 @@ MAY_IMPORT = {
     'pretrained': {'spec'},
     'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
+    'memory': set(),
     'data': {'compat', 'spec'},
     'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec', 'train'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
     'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
-    'cli': {'dense', 'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
+    'cli': {'dense', 'data', 'evaluation', 'factory', 'memory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},
     '__init__': {'compat'},                                      # everything else by name, when first used

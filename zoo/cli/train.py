@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from zoo.cli import say
 from zoo.cli.absent_flags import ABSENT
+from zoo.memory import keep_freed_memory
 from zoo.spec import nearest
 from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, read_sources
 from zoo.train.recipe import Recipe
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from zoo.train.plan import dry_run, plan_lines
     from zoo.train.trainer import Trainer, choose_device
     processes = Processes(choose_device(recipe))
+    if processes.device.type == 'cpu':
+        keep_freed_memory()
     try:
         new = None if args.dry_run else processes.gathered(_new_folder(recipe))[0]
         folder = _run_of(args.resume) if args.resume else new

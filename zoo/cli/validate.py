@@ -19,6 +19,7 @@ from zoo.cli.images import choose_device, one_line, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
+from zoo.memory import keep_freed_memory
 from zoo.train import load_trained, trained_record
 
 SETTINGS = ('img_size', 'input_size', 'crop_pct', 'crop_mode', 'interpolation', 'mean', 'std', 'in_chans')
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
     names, several = _models(args)
     spec = _data(args)
     device = _device(args)
+    if device.type == 'cpu':
+        keep_freed_memory()
     failed = 0
     with _processes(device) as rank:
         report = Report(args.results_file, args.results_format, quiet=rank > 0)

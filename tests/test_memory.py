@@ -1,0 +1,67 @@
+"""Freed memory that is kept: pages that the kernel hands out, and the programs that ask for it."""
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo.cli import main
+from zoo.memory import keep_freed_memory
+
+FAULTS = '''
+import resource, sys
+import torch
+from zoo.memory import keep_freed_memory
+
+kept = sys.argv[1] == 'kept' and keep_freed_memory()
+steps = []
+for _ in range(20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(16 * 2 ** 20)                                        # 64 MiB, freed at once
+    steps.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(kept, sum(steps[10:]))
+'''
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='the C library is not GNU\'s')
+def test_what_is_kept_is_not_asked_for_again() -> None:
+    pages = 10 * 64 * 2 ** 20 // os.sysconf('SC_PAGE_SIZE')
+    kept, faults = run('kept')
+    assert kept == 'True' and faults < pages / 100
+    kept, faults = run('given back')
+    assert kept == 'False' and faults > pages / 600                 # a fault may be for a huge page of 2 MiB
+
+
+def run(how: str) -> tuple[str, int]:
+    found = subprocess.run([sys.executable, '-c', FAULTS, how], capture_output=True, text=True, check=True)
+    kept, faults = found.stdout.split()
+    return kept, int(faults)
+
+
+def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    assert keep_freed_memory() is False
+
+
+@pytest.mark.parametrize('program', ['train', 'validate'])
+def test_programs_keep_it_on_a_cpu(program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(f'zoo.cli.{program}.keep_freed_memory', lambda: called.append(1))
+    for split in ('train', 'val'):
+        for name in ('n01440764', 'n01443537'):
+            folder = tmp_path / 'data' / split / name
+            folder.mkdir(parents=True)
+            Image.new('RGB', (40, 40), 'red').save(folder / 'one.png')
+    torch.save(zoo.create_model('lcnet_035').state_dict(), tmp_path / 'weights.pth')
+    own = {'train': ['--batch-size', '2', '--dry-run', '--output', str(tmp_path / 'runs')],
+           'validate': ['--split', 'val', '--checkpoint', str(tmp_path / 'weights.pth')]}[program]
+    status = main([program, str(tmp_path / 'data'), '--model', 'lcnet_035', '--img-size', '32', '--workers', '0',
+                   '--device', 'cpu', *own])
+    assert status == 0 and called == [1]
