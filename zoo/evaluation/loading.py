@@ -84,9 +84,9 @@ def _reason(error: Exception) -> str:
 
 def _collate(samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample.levels is not None]
-    # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
+    # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
     levels: Tensor | list[Tensor] | None = [s.levels for s in read] or None
     if read and all(s.levels.ndim == 3 for s in read):
-        levels = torch.stack([s.levels.permute(1, 2, 0) for s in read]).permute(0, 3, 1, 2)
+        levels = torch.cat([s.levels.permute(1, 2, 0)[None] for s in read]).permute(0, 3, 1, 2)
     return Batch([s.name for s in read], [s.target for s in read], levels,
                  [(s.name, s.error) for s in samples if s.levels is None])

@@ -114,12 +114,14 @@ class Preprocess:
         options = dict(mode=self.interpolation, antialias=True)
         # A side that keeps its number of pixels is left as it is by PyTorch, whatever its scale.
         kept = any(scale > 1 and int(end * scale) == end for end, scale in zip(reach, scales))
+        # Decoded images lie pixel by pixel. image[None] would have strides by which PyTorch takes it for planes.
+        images = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
         if eighths < 8 or not kept and all(end < side for end, side in zip(reach, whole)):
-            image = image[:, :reach[0], :reach[1]]
-            image = F.interpolate(image[None], scale_factor=tuple(scales), recompute_scale_factor=False, **options)[0]
+            images = images[..., :reach[0], :reach[1]].contiguous(memory_format=torch.channels_last)
+            images = F.interpolate(images, scale_factor=tuple(scales), recompute_scale_factor=False, **options)
         elif resized != whole:
-            image = F.interpolate(image[None], resized, **options)[0]
-        return image[:, corner[0]:needed[0], corner[1]:needed[1]]
+            images = F.interpolate(images, resized, **options)
+        return images[0, :, corner[0]:needed[0], corner[1]:needed[1]]
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that an image of that size is resized to before the cut; see `create_transform`."""
