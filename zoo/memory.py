@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
 
     A network on a CPU frees the same large blocks in every step that it asks for in the next. By default each goes back
     to the kernel, which hands it out again page by page, filled with zeros: about a fifth of a step's time. What is
-    computed stays the same, and so does the most memory that is held at once, but it is held until the process ends.
+    computed stays the same. The most memory that is held at once hardly grows, but it is held until the process ends.
 
     Returns:
         Whether it is so from now on.
