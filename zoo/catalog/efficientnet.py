@@ -597,8 +597,8 @@ FAMILIES = (Family(
             num_classes=21843, url='v0.1-effv2-weights/tf_efficientnetv2_xl_in21k-fd7e8abf.pth'),
     },
     former={
-        **{f'tf_efficientnetv2_{size}_in21ft1k': f'tf_efficientnetv2_{size}.in21k_ft_in1k' for size in ('s', 'm', 'l', 'xl')},
-        **{f'tf_efficientnetv2_{size}_in21k': f'tf_efficientnetv2_{size}.in21k' for size in ('s', 'm', 'l', 'xl')},
+        f'tf_efficientnetv2_{size}_{old}': f'tf_efficientnetv2_{size}.{tag}'
+        for old, tag in (('in21ft1k', 'in21k_ft_in1k'), ('in21k', 'in21k')) for size in ('s', 'm', 'l', 'xl')
     },
 ), Family(
     model=MODEL,

@@ -114,7 +114,7 @@ class Preprocess:
         options = dict(mode=self.interpolation, antialias=True)
         # A side that keeps its number of pixels is left as it is by PyTorch, whatever its scale.
         kept = any(scale > 1 and int(end * scale) == end for end, scale in zip(reach, scales))
-        # Decoded images lie pixel by pixel, and PyTorch resizes them soonest so. It takes image[None], by its strides, for
+        # Decoded images lie pixel by pixel, and PyTorch resizes them soonest so. By its strides it takes image[None] for
         # planes, and a part of an image, too, until that is copied.
         images = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
         if eighths < 8 or not kept and all(end < side for end, side in zip(reach, whole)):
