@@ -3,7 +3,7 @@
 The fast path decodes JPEG with torchvision's libjpeg and resizes 8-bit tensors. Whatever it does not serve - other
 formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of `zoo.data.create_transform`.
 The scaled path is the fast one for images that shrink by half or more: JPEG stores blocks of 8 x 8 pixels as
-frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size in less time than the whole one.
+frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size sooner than the whole one.
 """
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ class Preprocess:
         options = dict(mode=self.interpolation, antialias=True)
         # A side that keeps its number of pixels is left as it is by PyTorch, whatever its scale.
         kept = any(scale > 1 and int(end * scale) == end for end, scale in zip(reach, scales))
-        # Decoded images lie pixel by pixel, and PyTorch resizes them soonest so. By its strides it takes image[None] for
-        # planes, and a part of an image, too, until that is copied.
+        # Decoded images lie pixel by pixel, and PyTorch resizes them soonest so. By its strides image[None] would pass
+        # for planes, as does a part of an image until that is copied.
         images = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
         if eighths < 8 or not kept and all(end < side for end, side in zip(reach, whole)):
             images = images[..., :reach[0], :reach[1]].contiguous(memory_format=torch.channels_last)
@@ -240,7 +240,7 @@ def jpeg_channels(encoded: bytes) -> int | None:
 
 
 def _decode_jpeg(encoded: bytes) -> Tensor:
-    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: they are not to be written
+    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: not to be written
     return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
 
 
