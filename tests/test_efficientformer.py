@@ -12,7 +12,8 @@ from torch.export import Dim
 
 import zoo
 from conftest import randomize, relative_error
-from zoo.layers.attention_bias import OffsetBias, image_size, resize_table
+from zoo.layers.attention_bias import OffsetBias, resize_table
+from zoo.layers.sizes import pair_of
 from zoo.layers.stages import drop_path_rates
 
 V1, V2 = 'efficientformer_l1', 'efficientformerv2_s0'
@@ -170,7 +171,7 @@ def test_stretching_keeps_the_ends_and_straight_lines():
         assert torch.allclose(other[1], torch.linspace(0, 6, width).expand(height, width), atol=1e-5)
     one = resize_table(table, (7, 7), (1, 1))
     assert torch.equal(one, table[:, :1])
-    assert image_size(5) == (5, 5) and image_size([3, 4]) == (3, 4)
+    assert pair_of(5) == (5, 5) and pair_of([3, 4]) == (3, 4)
 
 
 @both

@@ -91,10 +91,10 @@ def backbone_of(model: nn.Module, name: str, out_indices: tuple[int, ...], **opt
     last = max(i % len(model.feature_info) for i in out_indices)
     keys, stage = list(backbone.state_dict()), model.feature_info[last]['stage']
     assert keys == [key for key in model.state_dict() if key in set(keys)]
-    assert len(backbone.network.steps()) == stage + 1
+    assert len(backbone.network.stage_names()) == stage
     assert all(getattr(backbone, key) is child for key, child in backbone.named_children())
     after = [name for name, _ in model.named_children() if name not in {key.split('.')[0] for key in keys}]
-    assert model.classifier_name in after and len(keys) < len(model.state_dict())
+    assert model.parts.classifier[0] in after and len(keys) < len(model.state_dict())
     return backbone
 
 
@@ -147,13 +147,13 @@ def test_maps_are_the_classifiers_own(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_any_selection_runs_no_further_than_it_needs(name):
     model = on_meta(name)
-    count, stages, ran = len(model.feature_info), len(model.steps()), []
+    count, stages, ran = len(model.feature_info), len(model.stage_names()), []
 
-    def stage(x: torch.Tensor, number: int) -> torch.Tensor:
-        ran.append(number)
-        return torch.full((1, 2, 3, 4), float(number))
+    def run(x: torch.Tensor, step: int) -> torch.Tensor:
+        ran.append(step)
+        return torch.full((1, 2, 3, 4), float(step))
 
-    model.steps = lambda: [partial(stage, number=number) for number in range(stages)]
+    model.run_stem, model.run_stage = partial(run, step=0), lambda number, x: run(x, number + 1)
     model.pre_head = lambda x: x + 100
     for chosen in [*selections(count), None, 1, count]:
         wanted = range(count) if chosen is None else range(count)[-chosen:] if isinstance(chosen, int) else chosen
@@ -163,8 +163,8 @@ def test_any_selection_runs_no_further_than_it_needs(name):
             result = model.forward_intermediates(images((8, 8)), chosen, **early)
             final, maps = (None, result) if 'intermediates_only' in early else result
             assert [m.unique().tolist() for m in maps] == [[number] for number in numbers]
-            assert ran == list(range(max(numbers) + 1 if early else stages))
-            assert final is None or final.unique().tolist() == [max(numbers) if early else stages + 99]
+            assert ran == list(range((max(numbers) if early else stages) + 1))
+            assert final is None or final.unique().tolist() == [max(numbers) if early else stages + 100]
     for bad in ([count], [-count - 1], [], [0, count], ['1'], [0.5]):
         with pytest.raises(ValueError, match=f'0 to {count - 1}'):
             model.forward_intermediates(images((8, 8)), bad)

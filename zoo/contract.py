@@ -1,91 +1,215 @@
 """What every network of zoo offers: `ImageModel`, the one base class.
 
-A network is a list of stages, a step from the last stage to the head's input, and a head. One walk through the stages
-serves classification, feature maps and intermediates alike.
+A network says once what its submodules are for (`Parts`): a stem, stages, a final normalisation, a head, classifiers.
+From that alone come the walk through its stages, which serves classification, feature maps and intermediates alike,
+pruning, gradient checkpointing, the layers of an optimizer and what is frozen. What goes from one stage to the next, the
+state, is the network's own: a map, tokens, several branches. `maps_of` and `prefix_of` translate it.
 """
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .layers.attention_bias import image_size
+from .layers.init import init_tensorflow
 from .layers.pool import GlobalPool
-from .spec import Feature, refuse, whole
+from .layers.recording import ATTENTION
+from .layers.sizes import ImageSize, SizedLayer, pair_of
+from .spec import Feature, Sizes, refuse, whole
 
-OUTPUT_FORMATS = ('NCHW', 'NHWC')
+OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
+State = Any                                  # what goes from stage to stage: a Tensor, or a network's own record
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network's submodules and parameters are for, by their paths, from the images to the logits.
+
+    Attributes:
+        stem: submodules and parameters before the stages. Those of a plain network run in this order.
+        stages: a submodule each; or a tuple of several that run in this order; 'blocks.*' is every child of `blocks`.
+        norm: the final normalisation, of the last stage's state.
+        pre_head: submodules from there to what `forward_features` returns, in this order.
+        head: submodules from there to the embedding, in this order; the first pools.
+        classifier: linear layers, or 1x1 convolutions, on the embedding.
+    """
+
+    stem: tuple[str, ...]
+    stages: tuple[str | tuple[str, ...], ...]
+    norm: str = ''
+    pre_head: tuple[str, ...] = ()
+    head: tuple[str, ...] = ('global_pool',)
+    classifier: tuple[str, ...] = ('classifier',)
 
 
 class ImageModel(nn.Module):
     """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
 
-    A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `steps`, `pre_head`,
-    `init_weights`, `group_matcher` and `drop_stages`. Its head is the submodules `global_pool` and
-    `classifier_name`.
+    A plain convolutional network names its `parts`, and in its constructor sets `feature_info`, `num_features` and
+    `in_chans`, calls `build_head` and, at the end, `init_fresh`. Others override `run_stem`, `run_stage`, `maps_of`,
+    `prefix_of` or `pre_head`.
 
     Attributes:
+        parts: what its submodules are for.
+        draw: draws every parameter, and resets every buffer, of a module anew.
         num_classes: width of the logits; 0 for none.
         in_chans: channels of the images.
         num_features: channels of what `forward_features` returns.
+        num_prefix_tokens: tokens before those of the image, such as the class token.
+        output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
-    classifier_name = 'classifier'
+    parts: ClassVar[Parts]
+    draw: ClassVar[Callable[[nn.Module], None]] = staticmethod(init_tensorflow)
     feature_info: list[Feature]
     num_classes: int
     in_chans: int
     num_features: int
+    num_prefix_tokens = 0
+    output_fmt = 'NCHW'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
     grad_checkpointing = False
+    pretrained_cfg: dict[str, Any]
 
-    # --- what a subclass says of itself
+    # --- what a network may say of itself
 
-    def steps(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        """The stem and the stages, in the order in which they run."""
-        raise NotImplementedError
+    def run_stem(self, x: Tensor) -> State:
+        """Images (B, in_chans, H, W) -> the state that goes into the first stage."""
+        return self._run(self.parts.stem, x)
 
-    def pre_head(self, x: Tensor) -> Tensor:
-        """From the last stage to what the head takes in."""
-        raise NotImplementedError
+    def run_stage(self, number: int, state: State) -> State:
+        """The state after stage `number`, counted from 0."""
+        return self._run(self.stage_names()[number], state)
+
+    def maps_of(self, state: State, step: int) -> list[Tensor]:
+        """The feature maps (B, C, H, W) in the state after the stem (`step` 0) or a stage (from 1); `Feature.part` tells
+        which of them is meant."""
+        return [state.permute(0, 3, 1, 2) if self.output_fmt == 'NHWC' else state]
+
+    def prefix_of(self, state: State) -> Tensor:
+        """The prefix tokens (B, num_prefix_tokens, C) in a state."""
+        raise ValueError(f'{type(self).__name__} has no tokens before those of the image.')
+
+    def normalise(self, state: State) -> State:
+        """The final normalisation, of a state that has its channels."""
+        return self._run((self.parts.norm,), state) if self.parts.norm else state
+
+    def pre_head(self, state: State) -> Tensor:
+        """From the state after the last stage to what the head takes in."""
+        return self._run(self.parts.pre_head, self.normalise(state))
 
     def init_weights(self) -> None:
         """Draws every parameter anew and resets every buffer, whatever was in them."""
-        raise NotImplementedError
+        self.draw(self)
 
     def init_fresh(self) -> None:
         """`init_weights` at the end of construction, unless the network has no memory yet."""
         if not next(self.parameters()).is_meta:
             self.init_weights()
 
+    # --- parts
+
+    def stage_names(self) -> list[tuple[str, ...]]:
+        """The submodules of each stage there is, in the order in which they run."""
+        found: list[tuple[str, ...]] = []
+        for stage in self.parts.stages:
+            if isinstance(stage, str) and stage.endswith('.*'):
+                container = stage.removesuffix('.*')
+                found += [(f'{container}.{name}',) for name, _ in self.get_submodule(container).named_children()]
+            else:
+                found.append((stage,) if isinstance(stage, str) else stage)
+        return found[:self._kept]
+
+    _kept: int | None = None                 # how many stages are left, where they are not children of one submodule
+
+    def layer_names(self, coarse: bool = False) -> list[list[str]]:
+        """The submodules and parameters of each layer from the images to the embedding: the stem, the blocks or with
+        `coarse` the stages, and with the last what comes between it and the classifiers."""
+        found = [list(self.parts.stem)]
+        for names in self.stage_names():
+            found += [[*names]] if coarse else self._blocks_of(names)
+        found[-1] += [name for name in (self.parts.norm, *self.parts.pre_head, *self.parts.head) if name]
+        return found
+
+    def _blocks_of(self, names: tuple[str, ...]) -> list[list[str]]:
+        """A stage's layers: its blocks, the first with what comes before it."""
+        layers: list[list[str]] = [[]]
+        for name in names:
+            module = self.get_submodule(name)
+            inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
+            blocks = module.get_submodule(inner)
+            if not isinstance(blocks, nn.Sequential) or not len(blocks):
+                layers[-1].append(name)
+                continue
+            layers[-1] += [f'{name}.{child}' for child in (*module._modules, *module._parameters) if inner and child != inner]
+            path = f'{name}.{inner}'.rstrip('.')
+            for child in blocks._modules:
+                layers[-1].append(f'{path}.{child}')
+                layers.append([])
+            layers.pop()
+        return layers
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Regular expressions over parameter names that sort them into layers from the input to the output; `coarse`
-        makes a layer of each stage. Used for layer-wise learning rates."""
-        raise NotImplementedError
+        """Regular expressions over parameter names that sort them into `layer_names`; what none matches is the classifier,
+        the last layer. Used for layer-wise learning rates."""
+        stem, *rest = (rf'^(?:{"|".join(name.replace(".", chr(92) + ".") for name in layer)})\b'
+                       for layer in self.layer_names(coarse))
+        return dict(stem=stem, blocks=[(pattern, (number,)) for number, pattern in enumerate(rest)])
 
     def no_weight_decay(self) -> set[str]:
-        """Names of parameters that weight decay would harm, beyond biases and normalisation."""
-        return set()
+        """Names of parameters that weight decay would harm, beyond biases and normalisation: those that a module lists
+        in `undecayed`."""
+        return {f'{path}.{name}'.lstrip('.') for path, module in self.named_modules()
+                for name in getattr(module, 'undecayed', ()) if module._parameters.get(name) is not None}
 
-    # --- image sizes
+    def _run(self, names: Iterable[str], x: Any) -> Any:
+        for name in names:
+            x = self.get_submodule(name)(x)
+        return x
 
-    def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
-        """Fits the network to images of another size, a side in pixels or (height, width), and says whether it takes
-        any size; None leaves either as it is. `pretrained_cfg` has the size then, for preprocessing to follow.
+    def _set(self, path: str, module: nn.Module) -> None:
+        """Puts a submodule at a dotted path."""
+        parent, _, name = path.rpartition('.')
+        setattr(self.get_submodule(parent), name, module)
+
+    def _drop(self, paths: Iterable[str]) -> None:
+        """Removes submodules: nothing is done in their place."""
+        for path in paths:
+            parent = self.get_submodule(path.rpartition('.')[0])
+            if parent._modules.get(path.rpartition('.')[2]) is not None:
+                self._set(path, nn.Identity())
+
+    # --- sizes
+
+    def set_input_size(self, img_size: ImageSize | None = None, dynamic_img_size: bool | None = None, *,
+                       patch_size: ImageSize | None = None, window_size: ImageSize | None = None) -> None:
+        """Fits the network to other sizes, with all that depends on them resampled; None leaves each as it is.
+        `pretrained_cfg` has the image size then, for preprocessing to follow.
 
         Optimizers are made afterwards: a parameter whose shape changes is a new one.
 
+        Args:
+            img_size: of the images, a side in pixels or (height, width).
+            dynamic_img_size: whether images of any other size are taken too.
+            patch_size: of the patches that tokens are made of, in pixels. window_size: of the windows that attention
+                looks into, in tokens.
+
         Raises:
-            ValueError: no such size.
+            ValueError: no such size, or the network has nothing that depends on it.
         """
-        size = None if img_size is None else image_size(img_size)
-        self.fit_to_size(size, dynamic_img_size)
+        size = None if img_size is None else pair_of(img_size)
+        patch = None if patch_size is None else pair_of(patch_size, 'patch_size')
+        window = None if window_size is None else pair_of(window_size, 'window_size')
+        self.fit_to(Sizes(size, patch, window, dynamic_img_size))
         record = getattr(self, 'pretrained_cfg', None)
         if record and size:
             record['input_size'] = (self.in_chans, *size)
@@ -93,78 +217,145 @@ class ImageModel(nn.Module):
         if record and dynamic_img_size is not None and self.img_size:
             record['fixed_input_size'] = not dynamic_img_size
 
-    def fit_to_size(self, img_size: tuple[int, int] | None, dynamic_img_size: bool | None) -> None:
-        """What `set_input_size` changes in the network; one that takes images of any size has nothing to do."""
+    def fit_to(self, sizes: Sizes) -> None:
+        """What `set_input_size` changes in the network."""
+        layers = [module for _, module in self._sized()]
+        for name in ('patch_size', 'window_size'):
+            if getattr(sizes, name) is not None and not any(name in layer.follows for layer in layers):
+                raise ValueError(f'{type(self).__name__} has no {name} that could be changed.')
+        for layer in layers:
+            layer.fit(sizes)
+        if layers:
+            self.img_size = sizes.img_size or self.img_size
+            self.dynamic_img_size = self.dynamic_img_size if sizes.dynamic is None else sizes.dynamic
 
-    def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of this network as it was for images of another size, fitted to the size it has now; weights
-        are loaded through it. Of the network itself it needs the shapes alone."""
-        return dict(state)
+    def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
+        """The state dict of this network as it was for other sizes, fitted to those it has now; weights are loaded
+        through it. Of the network itself it needs the shapes alone.
+
+        Raises:
+            ValueError: which size a tensor is of cannot be told.
+        """
+        state = dict(state)
+        for name, layer in self._sized():
+            layer.adapt_state(state, f'{name}.' if name else '', source)
+        return state
+
+    def _sized(self) -> Iterator[tuple[str, SizedLayer]]:
+        return ((name, module) for name, module in self.named_modules() if isinstance(module, SizedLayer))
 
     # --- the walk
 
-    def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[Tensor, dict[int, Tensor]]:
-        """Runs the stages up to `last` (None: all) and keeps the outputs of those `wanted`."""
-        kept = {}
-        for number, stage in enumerate(self.steps()):
-            if number and self.grad_checkpointing and self.training:
-                x = checkpoint(stage, x, use_reentrant=False)
-            else:
-                x = stage(x)
-            if number in wanted:
-                kept[number] = x
-            if number == last:
-                break
-        return x, kept
+    def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[State, dict[int, State]]:
+        """Runs the stem (step 0) and the stages (from 1) up to step `last` (None: all) and keeps the states after those
+        `wanted`."""
+        state, kept = self.run_stem(x), {}
+        count = len(self.stage_names())
+        for step in range((count if last is None else last) + 1):
+            if step:
+                run = partial(self.run_stage, step - 1)
+                recompute = self.grad_checkpointing and self.training
+                state = checkpoint(run, state, use_reentrant=False) if recompute else run(state)
+            if step in wanted:
+                kept[step] = state
+        return state, kept
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or of a network that ends in tokens
-        (B, pixels, num_features), before pooling."""
+        """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or as `output_fmt` says (B, H /
+        reduction, W / reduction, num_features) or tokens (B, tokens, num_features), before pooling."""
         return self.pre_head(self.walk(x)[0])
+
+    def forward_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward_features` returns, and the same as a map (B, num_features, H / reduction, W / reduction), without
+        prefix tokens."""
+        state, _ = self.walk(x)
+        features = self.pre_head(state)
+        if self.output_fmt == 'NLC':
+            return features, self.maps_of(self.normalise(state), len(self.stage_names()))[0]
+        return features, features.permute(0, 3, 1, 2) if self.output_fmt == 'NHWC' else features
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifier takes in (B, embedding_size)."""
-        x = self.global_pool(x)
+        x = self._run(self.parts.head, x)
         if self.drop_rate:
             x = F.dropout(x, self.drop_rate, self.training)
-        return x if pre_logits else self.get_classifier()(x)
+        return x if pre_logits else self.classify(x)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """An embedding (B, embedding_size) -> logits (B, num_classes)."""
+        return self._run(self.parts.classifier, embedding)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
-    def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
-                              stop_early: bool = False, output_fmt: str = 'NCHW', intermediates_only: bool = False,
-                              ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+    def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None,
+                              return_prefix_tokens: bool = False, norm: bool = False, stop_early: bool = False,
+                              output_fmt: str = 'NCHW', intermediates_only: bool = False) -> Any:
         """Feature maps on the way, and what `forward_features` returns.
 
         Args:
             indices: entries of `feature_info`: a list in the order wanted, negative ones from the end; an int n for
                 the last n; None for all.
-            norm: apply the network's final normalisation to the last stage's map, where it has one before its head.
-            stop_early: do not run past the last map wanted; the first result is then that stage's output.
-            output_fmt: 'NCHW' or 'NHWC', of the maps.
+            return_prefix_tokens: give (map, prefix tokens (B, num_prefix_tokens, C)) in place of each map.
+            norm: apply the network's final normalisation to every map that it fits, those with its channels.
+            stop_early: do not run past the last map wanted; the first result is then the map of that stage, or its
+                state where that is no map.
+            output_fmt: 'NCHW', 'NHWC', or 'NLC' (pixels in a row), of the maps.
             intermediates_only: return the maps alone, and run no further than they need.
 
         Raises:
-            ValueError: an index out of range, or another `output_fmt`.
+            ValueError: an index out of range, another `output_fmt`, or prefix tokens of a network without any.
         """
         if output_fmt not in OUTPUT_FORMATS:
             raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
-        stages = [self.feature_info[i]['stage'] for i in self.feature_indices(indices)]
+        if return_prefix_tokens and not self.num_prefix_tokens:
+            raise ValueError(f'{type(self).__name__} has no tokens before those of the image: '
+                             'return_prefix_tokens=True cannot give any.')
+        features = [self.feature_info[i] for i in self.feature_indices(indices)]
         early = stop_early or intermediates_only
-        x, kept = self.walk(x, wanted=frozenset(stages), last=max(stages) if early else None)
-        final = self.feature_info[-1]['stage'] if norm else None
-        maps = [self.norm_intermediate(kept[stage]) if stage == final else kept[stage] for stage in stages]
-        if output_fmt == 'NHWC':
-            maps = [m.permute(0, 2, 3, 1) for m in maps]
+        steps = [feature['stage'] for feature in features]
+        state, kept = self.walk(x, wanted=frozenset(steps), last=max(steps) if early else None)
+        found = {}
+        for step in kept:
+            inside = [feature['num_chs'] for feature in self.feature_info if feature['stage'] == step]
+            if norm and self.parts.norm and set(inside) == {self.norm_channels}:
+                kept[step] = self.normalise(kept[step])
+            found[step] = self.maps_of(kept[step], step)
+        maps: list[Any] = [in_format(found[f['stage']][f.get('part', 0)], output_fmt) for f in features]
+        if return_prefix_tokens:
+            maps = [(m, self.prefix_of(kept[step])) for m, step in zip(maps, steps)]
         if intermediates_only:
             return maps
-        return (x if early else self.pre_head(x)), maps
+        return (state if early else self.pre_head(state)), maps
 
-    def norm_intermediate(self, x: Tensor) -> Tensor:
-        """The final normalisation on the last stage's map; a network without one has nothing to do."""
-        return x
+    @property
+    def norm_channels(self) -> int:
+        """Channels of the states that the final normalisation fits."""
+        return self.feature_info[-1]['num_chs']
+
+    def get_intermediate_layers(self, x: Tensor, n: int | Sequence[int] = 1, reshape: bool = False,
+                                return_prefix_tokens: bool = False, norm: bool = False) -> list[Any]:
+        """The maps of the last `n` stages, or of those listed: tokens (B, pixels, C), or with `reshape` maps (B, C, H,
+        W); with `return_prefix_tokens` in pairs. See `forward_intermediates`."""
+        return self.forward_intermediates(x, n, return_prefix_tokens, norm, output_fmt='NCHW' if reshape else 'NLC',
+                                          intermediates_only=True)
+
+    def forward_attentions(self, x: Tensor) -> list[Tensor]:
+        """The softmax weights of every attention layer in order, each (B, heads, queries, keys); they sum to 1 over the
+        last dimension.
+
+        Raises:
+            ValueError: the network has no attention.
+        """
+        weights = ATTENTION.record(lambda: self.walk(x))
+        if not weights:
+            raise ValueError(f'{type(self).__name__} has no attention whose weights could be given.')
+        return weights
+
+    def hidden_modules(self) -> list[nn.Module]:
+        """The modules whose outputs, after the stem's, are a network's hidden states, see `zoo.forward_outputs`."""
+        return [self.get_submodule(names[-1]) for names in self.stage_names()]
 
     def feature_indices(self, indices: int | Sequence[int] | None = None) -> list[int]:
         """Entries of `feature_info` as non-negative numbers, in the order given; see `forward_intermediates`."""
@@ -188,74 +379,98 @@ class ImageModel(nn.Module):
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
         """Drops the stages that the maps `indices` do not need, and returns these as non-negative numbers. `prune_norm`
-        drops a final normalisation, `prune_head` all else after the stages; both go where the last stage goes."""
+        drops the final normalisation, `prune_head` all else after the stages; what follows the stages goes where the last
+        stage goes, but for a normalisation that fits the maps left."""
         chosen = self.feature_indices(indices)
-        kept = self.feature_info[:max(chosen) + 1]
+        last = max(self.feature_info[i]['stage'] for i in chosen)
+        kept = [feature for feature in self.feature_info if feature['stage'] <= last]
         cut = len(kept) < len(self.feature_info)
-        self.drop_stages(kept[-1]['stage'])
+        fits = kept[-1]['num_chs'] == self.norm_channels
+        self.drop_stages(last)
         self.feature_info = kept
-        if prune_norm or cut:
-            self.drop_norm()
+        if self.parts.norm and (prune_norm or cut and not fits):
+            self._drop([self.parts.norm])
         if prune_head or cut:
-            self.drop_pre_head()
+            self._drop(self.parts.pre_head)
             self.num_features = self.pooled_channels = kept[-1]['num_chs']
             self.drop_head()
         return chosen
 
     def drop_stages(self, last: int) -> None:
-        """Removes the stages after number `last` of `steps()`."""
-        raise NotImplementedError
-
-    def drop_pre_head(self) -> None:
-        """Removes the modules of `pre_head`, save a normalisation; a network without others has nothing to do."""
-
-    def drop_norm(self) -> None:
-        """Removes what `norm_intermediate` applies; a network without it has nothing to do."""
+        """Removes the stages after step `last` of the walk."""
+        stages = self.stage_names()
+        for names in stages[last:]:
+            self._drop(names)
+        self._kept = last
+        for stage in self.parts.stages:
+            if isinstance(stage, str) and stage.endswith('.*'):
+                container = stage.removesuffix('.*')
+                kept = sum(names[0].startswith(f'{container}.') for names in stages[:last])
+                self._set(container, self.get_submodule(container)[:kept])
 
     def drop_head(self) -> None:
-        """Removes pooling and classifier."""
+        """Removes pooling and all that follows it."""
         self.reset_classifier(0, '')
+        self._drop(self.parts.head[1:])
 
     # --- the head
 
+    @property
+    def pool_layer(self) -> GlobalPool:
+        """What pools: the first submodule of the head."""
+        return self.get_submodule(self.parts.head[0])
+
     def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
-        """Adds pooling and classifier for maps of `width` channels."""
+        """Adds pooling and classifiers for maps, or tokens, of `width` channels."""
         self.pooled_channels, self.drop_rate = width, drop_rate
         self.reset_classifier(num_classes, global_pool)
 
-    def get_classifier(self) -> nn.Module:
-        """The last layer: nn.Linear, or nn.Identity without classes."""
-        return getattr(self, self.classifier_name)
+    def get_classifier(self) -> Any:
+        """The last layer, nn.Linear or a 1x1 convolution, or nn.Identity without classes; a tuple where there are
+        several."""
+        found = tuple(self.get_submodule(name) for name in self.parts.classifier)
+        return found[0] if len(found) == 1 else found
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Makes a new classifier, and pooling where `global_pool` names one.
+        """Makes new classifiers, and pooling where `global_pool` names one.
 
         Raises:
             ValueError: classes without pooling, or an unknown kind of pooling.
         """
-        if global_pool is not None:
-            self.global_pool = GlobalPool(global_pool)
         whole('num_classes', num_classes, 0)
-        if num_classes and not self.global_pool.pool_type:
+        if global_pool is not None:
+            self.reset_pool(global_pool)
+        if num_classes and not self.pool_layer.pool_type:
             raise ValueError(f"global_pool='' leaves feature maps, which a classifier of {num_classes} classes cannot "
                              'take: give num_classes=0 as well, or a kind of pooling.')
         self.num_classes = num_classes
         like = next(self.parameters(), None)
-        layer = nn.Linear(self.embedding_size, num_classes) if num_classes else nn.Identity()
-        setattr(self, self.classifier_name, layer if like is None else layer.to(like.device, like.dtype))
+        for name in self.parts.classifier:
+            layer = self.make_classifier(num_classes) if num_classes else nn.Identity()
+            self._set(name, layer if like is None else layer.to(like.device, like.dtype))
         self.init_head()
 
+    def reset_pool(self, global_pool: str) -> None:
+        """Makes new pooling.
+
+        Raises:
+            ValueError: an unknown kind.
+        """
+        self._set(self.parts.head[0], GlobalPool(global_pool, self.output_fmt))
+
+    def make_classifier(self, num_classes: int) -> nn.Module:
+        """A layer from the embedding to logits."""
+        return nn.Linear(self.embedding_size, num_classes)
+
     def init_head(self) -> None:
-        """Draws the classifier anew: uniform within 1 / sqrt(classes), bias zero."""
-        if self.num_classes:
-            classifier, bound = self.get_classifier(), 1 / math.sqrt(self.num_classes)
-            nn.init.uniform_(classifier.weight, -bound, bound)
-            nn.init.zeros_(classifier.bias)
+        """Draws the classifiers anew."""
+        for name in self.parts.classifier:
+            self.draw(self.get_submodule(name))
 
     @property
     def embedding_size(self) -> int:
         """The width of the embedding: of what `num_classes=0` and `forward_head(pre_logits=True)` return."""
-        return self.pooled_channels * self.global_pool.feat_mult
+        return self.pooled_channels * self.pool_layer.feat_mult
 
     @property
     def head_hidden_size(self) -> int:
@@ -267,3 +482,11 @@ class ImageModel(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""
         self.grad_checkpointing = enable
+
+
+def in_format(x: Tensor, output_fmt: str) -> Tensor:
+    """A map (B, C, H, W) laid out as 'NCHW', 'NHWC' (B, H, W, C) or 'NLC' (B, H W, C)."""
+    if output_fmt == 'NCHW':
+        return x
+    x = x.permute(0, 2, 3, 1)
+    return x.flatten(1, 2) if output_fmt == 'NLC' else x

@@ -11,14 +11,14 @@ from .contract import OUTPUT_FORMATS, ImageModel
 from .spec import Feature, refuse
 
 KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
-OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map'}
+OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens'}
 
 
 class FeatureInfo:
     """The feature maps of a backbone: all the network offers, and which of them come out, in what order."""
 
     def __init__(self, features: Sequence[Feature], out_indices: Sequence[int]) -> None:
-        self.info: list[dict[str, Any]] = [{**feature, 'index': i} for i, feature in enumerate(features)]
+        self.info: list[dict[str, Any]] = [{'rounding': 'ceil', **feature, 'index': i} for i, feature in enumerate(features)]
         self.out_indices = tuple(out_indices)
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
@@ -65,7 +65,8 @@ class FeatureNet(nn.Module):
     network that is given.
 
     Args:
-        out_indices, output_fmt, norm: `indices`, `output_fmt` and `norm` of `ImageModel.forward_intermediates`.
+        out_indices, output_fmt, norm, return_prefix_tokens: `indices` and the others of
+            `ImageModel.forward_intermediates`.
         return_dict: return the maps as a dictionary, not as a list.
         out_map: its keys: a name for each map, or a key of `feature_info`: 'index' for '0', '1' ..., or 'module'.
 
@@ -74,13 +75,18 @@ class FeatureNet(nn.Module):
     """
 
     def __init__(self, network: ImageModel, out_indices: int | Sequence[int] | None = None, output_fmt: str = 'NCHW',
-                 norm: bool = False, return_dict: bool = False, out_map: str | Sequence[str] = 'index') -> None:
+                 norm: bool = False, return_dict: bool = False, out_map: str | Sequence[str] = 'index',
+                 return_prefix_tokens: bool = False) -> None:
         super().__init__()
         if output_fmt not in OUTPUT_FORMATS:
             raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
-        self.in_chans, self.output_fmt, self.normed, self.return_dict = network.in_chans, output_fmt, norm, return_dict
+        if return_prefix_tokens and not network.num_prefix_tokens:
+            raise ValueError(f'{type(network).__name__} has no tokens before those of the image: '
+                             'return_prefix_tokens=True cannot give any.')
+        self.in_chans, self.output_fmt, self.return_dict = network.in_chans, output_fmt, return_dict
+        self.normed, self.with_prefix = norm, return_prefix_tokens
         self.names = [str(n) for n in (self.feature_info.get(out_map) if isinstance(out_map, str) else out_map)]
         if not (len(chosen) == len(self.names) == len(set(self.names)) if return_dict else isinstance(out_map, str)):
             raise ValueError('out_map is a different name for each map of a dictionary (return_dict=True): there are '
@@ -93,7 +99,7 @@ class FeatureNet(nn.Module):
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
 
     def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
-        maps = self.network.forward_intermediates(x, self.returned, norm=self.normed,
+        maps = self.network.forward_intermediates(x, self.returned, self.with_prefix, self.normed,
                                                   output_fmt=self.output_fmt, intermediates_only=True)
         return dict(zip(self.names, maps)) if self.return_dict else maps
 
@@ -114,7 +120,7 @@ class FeatureNet(nn.Module):
         for module in layers:
             if module not in number:
                 raise ValueError(refuse('Submodule of a feature map', module, number))
-        kept = len(self.network.steps())
+        kept = len(self.network.stage_names()) + 1
         there = [m for m in layers if self.feature_info[number[m]]['stage'] < kept]
         self.returned, self.names = tuple(number[m] for m in there), [str(layers[m]) for m in there]
 
@@ -122,9 +128,9 @@ class FeatureNet(nn.Module):
         self.network.training = mode
         return super().train(mode)
 
-    def set_input_size(self, img_size: int | Sequence[int] | None = None, dynamic_img_size: bool | None = None) -> None:
-        """Fits the network to images of another size, see `ImageModel.set_input_size`."""
-        self.network.set_input_size(img_size, dynamic_img_size)
+    def set_input_size(self, *sizes: Any, **named: Any) -> None:
+        """Fits the network to images, patches or windows of other sizes, see `ImageModel.set_input_size`."""
+        self.network.set_input_size(*sizes, **named)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""

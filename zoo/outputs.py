@@ -1,15 +1,14 @@
 """Everything a network computes on the way to its logits, and a loss, in one record."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .contract import ImageModel
+from .layers.recording import ATTENTION
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,17 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
     """
     if labels is not None and not model.num_classes:
         raise ValueError('A loss needs logits, and this network has no classifier (num_classes=0).')
-    if output_attentions and not isinstance(getattr(model, 'stages', None), nn.Sequential):
+    states: list[Tensor] = []
+    features: list[Tensor] = []
+
+    def run() -> None:
+        features.append(_run_and_keep(model, images, states))
+
+    attentions = ATTENTION.record(run)
+    if output_attentions and not attentions:
         raise ValueError(f'{type(model).__name__} has no attention whose weights could be given.')
-    attentions: list[Tensor] = []
-    states = list(_states(model, images, attentions if output_attentions else None))
-    last = model.pre_head(states[-1])
-    if last.ndim == 3:
+    last = features[0]
+    if last.ndim == 3 and states[-1].ndim == 4:
         states[-1] = states[-1].flatten(2).transpose(1, 2)
     embedding = model.forward_head(last, pre_logits=True)
     heads = model.get_classifier()
@@ -68,30 +72,19 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
         attentions=tuple(attentions) if output_attentions else None)
 
 
-def _states(model: ImageModel, x: Tensor, attentions: list[Tensor] | None) -> Iterator[Tensor]:
-    """The output of each step, in order; the weights of attentions are added to the list."""
-    x = model.stem(x)
-    yield x
-    if not isinstance(stages := getattr(model, 'stages', None), nn.Sequential):
-        for block in (block for stage in model.blocks for block in stage):
-            x = block(x)
-            yield x
-        return
-    for stage in stages:
-        between: list[Tensor] = []
-        keep: Callable[..., Any] = partial(_keep, between)
-        handle = stage.downsample.register_forward_hook(keep)
-        try:
-            x = stage(x, attentions=attentions)
-        finally:
+def _run_and_keep(model: ImageModel, images: Tensor, states: list[Tensor]) -> Tensor:
+    """What the head takes in; the hidden states on the way are added to the list."""
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        states.append(output)
+
+    handles = [module.register_forward_hook(keep) for module in model.hidden_modules()]
+    try:
+        state, kept = model.walk(images, wanted=(0,))
+    finally:
+        for handle in handles:
             handle.remove()
-        yield from between
-        yield x
-
-
-def _keep(kept: list[Tensor], module: nn.Module, _: Any, output: Tensor) -> None:
-    if not isinstance(module, nn.Identity):
-        kept.append(output)
+    states.insert(0, model.maps_of(kept[0], 0)[0])
+    return model.pre_head(state)
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:

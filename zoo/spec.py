@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Pair = tuple[int, int]
 HALF = (0.5, 0.5, 0.5)
 RELEASES = 'https://github.com/{}/pytorch-image-models/releases/download/{}'
 
@@ -131,13 +132,35 @@ class PretrainedCfg:
         return dataclasses.replace(self, **changes)
 
 
-class Feature(TypedDict):
-    """One entry of `feature_info`: a feature map that a network offers."""
+@dataclass(frozen=True)
+class Sizes:
+    """What a network is fitted to; None in a request is left as it is.
 
+    Attributes:
+        img_size: (height, width) of the images in pixels.
+        patch_size: (height, width) of the patches that tokens are made of, in pixels.
+        window_size: (height, width) of the windows that attention looks into, in tokens.
+        dynamic: whether images of any other size are taken too.
+    """
+
+    img_size: Pair | None = None
+    patch_size: Pair | None = None
+    window_size: Pair | None = None
+    dynamic: bool | None = None
+
+
+class _Feature(TypedDict):
     num_chs: int            # its channels
     reduction: int          # input pixels per pixel of the map
     module: str             # the submodule it comes out of
-    stage: int              # the entry of the network's stages it comes out of
+    stage: int              # the step of the network's walk it comes out of: 0 for the stem, then the stages
+
+
+class Feature(_Feature, total=False):
+    """One entry of `feature_info`: a feature map that a network offers."""
+
+    part: int               # which of the maps of that step, where it has several; 0 if not given
+    rounding: str           # 'floor' where the map has floor(size / reduction) pixels a side; else ceil(size / reduction)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ EXTRA = {
         'compat.attention_pool': 'AttentionPool2d RotAttentionPool2d',
         'compat.utils': 'freeze_batch_norm_2d unfreeze_batch_norm_2d',
         'train.sync_bn': 'convert_sync_batchnorm',
-        'layers.mbconv': 'LayerScale2d',
+        'layers.scale': 'LayerScale LayerScale2d',
         'compat.absent': 'resample_abs_pos_embed resample_patch_embed',
     }),
     'models': _where({

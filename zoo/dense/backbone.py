@@ -1,7 +1,6 @@
 """What detectors and segmenters share: a backbone at given reductions, frozen in part, and a feature pyramid."""
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,15 +84,13 @@ def _first_layers(backbone: nn.Module, trainable_layers: int) -> Iterator[str]:
     if not isinstance(network, ImageModel):
         raise ValueError('trainable_layers needs a backbone that zoo.create_model made; freeze the parameters of '
                          f'{type(backbone).__name__} yourself.')
-    count = len(network.steps())
+    layers = network.layer_names(coarse=True)
+    count = len(layers)
     if not 0 <= trainable_layers <= count:
         raise ValueError(f'trainable_layers is 0 to {count}, the stem and {count - 1} stages; got {trainable_layers}.')
-    matcher = network.group_matcher(coarse=True)
-    stages = [pattern for pattern, fixed in matcher['blocks'] if fixed is None]
+    fixed = [part for layer in layers[:count - trainable_layers] for part in layer]
     for name, _ in backbone.named_parameters():
-        found = next((match for pattern in stages if (match := re.match(pattern, name))), None)
-        number = int(found[1]) + 1 if found else 0
-        if number < count - trainable_layers:
+        if any(name == part or name.startswith(f'{part}.') for part in fixed):
             yield name
 
 

@@ -11,6 +11,7 @@ from .init import init_tensorflow
 from .mbconv import Style, build_stages
 from .norm import EvoNorm2dS0, GroupNorm, LayerNorm2d, Norm
 from .pool import BlurPool2d, GlobalPool, create_aa
+from .scale import LayerScale, LayerScale2d
 from .squeeze import GlobalContext, SqueezeExcite
 
 __all__ = ['BlurPool2d', 'CondConv2d', 'DropPath', 'EvoNorm2dS0', 'GlobalContext', 'GlobalPool', 'GroupNorm',

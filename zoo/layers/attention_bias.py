@@ -1,29 +1,17 @@
-"""Attention biases learned for relative offsets, and what lets a network that has them take images of any size."""
+"""Attention biases learned for relative offsets between pixels."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ImageSize = int | Sequence[int]
+from ..spec import Pair, Sizes
+from .sizes import SizedLayer, map_size
 
 
-def image_size(size: ImageSize) -> tuple[int, int]:
-    """(height, width) in pixels, of one number for a square or of two.
-
-    Raises:
-        ValueError: neither, or not positive.
-    """
-    pair = (size, size) if isinstance(size, int) else size
-    if not isinstance(pair, Sequence) or len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-        raise ValueError(f'img_size is a side in pixels or (height, width), not {size!r}.')
-    return pair[0], pair[1]
-
-
-def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+def resize_table(table: Tensor, old: Pair, new: Pair) -> Tensor:
     """A table (heads, rows * columns) over the distances 0 to rows - 1 and 0 to columns - 1, stretched to another map.
 
     Linear between the distances, so that the nearest and the farthest keep their values, and all where the maps are of
@@ -33,7 +21,7 @@ def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
     return F.interpolate(maps, new, mode='bilinear', align_corners=True).squeeze(0).flatten(1)
 
 
-class OffsetBias(nn.Module):
+class OffsetBias(SizedLayer):
     """Base of attention layers with a learned bias for each head and distance (|rows|, |columns|) between the pixel of
     a query and that of a key (LeViT, arXiv:2104.01136, section 4.2).
 
@@ -49,16 +37,17 @@ class OffsetBias(nn.Module):
         dynamic_img_size: whether the table is stretched to whatever map comes.
     """
 
+    undecayed = ('attention_biases',)
     attention_biases: nn.Parameter                      # (heads, rows * columns)
     attention_bias_idxs: Tensor                         # (queries, keys)
     dynamic_img_size = False
 
-    def __init__(self, heads: int, reduction: int, img_size: tuple[int, int], query_stride: int = 1,
+    def __init__(self, heads: int, reduction: int, img_size: Pair, query_stride: int = 1,
                  index_in_state: bool = False) -> None:
         super().__init__()
         self.heads, self.reduction, self.query_stride = heads, reduction, query_stride
         self.index_in_state = index_in_state
-        self.img_size, self.grid = img_size, self._grid(img_size)
+        self.img_size, self.grid = img_size, map_size(img_size, reduction)
         self.attention_biases = nn.Parameter(torch.empty(heads, self.grid[0] * self.grid[1]))
         self.register_buffer('attention_bias_idxs', self._index(), persistent=index_in_state)
         self.reset_parameters()
@@ -75,7 +64,7 @@ class OffsetBias(nn.Module):
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
         self.reset_constants()
 
-    def bias(self, queries: tuple[int, int], keys: tuple[int, int]) -> Tensor:
+    def bias(self, queries: Pair, keys: Pair) -> Tensor:
         """(heads, queries, keys), for maps of so many rows and columns.
 
         Raises:
@@ -93,8 +82,10 @@ class OffsetBias(nn.Module):
                 'dynamic_img_size=True for images of any size.')
         return self.attention_biases[:, self.attention_bias_idxs]
 
-    def adapt_state(self, state: dict[str, Tensor], prefix: str) -> None:
-        """Fits the table at `prefix` in a state dict to this layer's map, where it is of another, square map.
+    @torch.no_grad()
+    def adapt_state(self, state: dict[str, Tensor], prefix: str, source: Sizes) -> None:
+        """Fits the table at `prefix` in a state dict to this layer's map: one of the map that `source` gives, else of a
+        square map.
 
         Raises:
             ValueError: it is of another map that is not square.
@@ -103,27 +94,28 @@ class OffsetBias(nn.Module):
         if key not in state or state[key].shape[-1] == self.attention_biases.shape[-1]:
             return
         distances = state[key].shape[-1]
-        side = math.isqrt(distances)
-        if side * side != distances:
+        old = map_size(source.img_size, self.reduction) if source.img_size else (0, 0)
+        if math.prod(old) != distances:
+            old = (math.isqrt(distances),) * 2
+        if math.prod(old) != distances:
             raise ValueError(f'{key}: {distances} distances are of no square image, and which size it had cannot be '
                              'told. Build the network with the img_size it was trained with, load the weights, then '
                              'call set_input_size.')
-        state[key] = resize_table(state[key], (side, side), self.grid)
+        state[key] = resize_table(state[key], old, self.grid)
         if self.index_in_state:
             state[index] = self._index(torch.device('cpu'))
 
     @torch.no_grad()
-    def set_input_size(self, img_size: tuple[int, int]) -> None:
-        """Fits the table to another image size, in pixels (height, width)."""
+    def fit(self, sizes: Sizes) -> None:
+        """Fits the table to another image size."""
         old = self.grid
-        self.img_size, self.grid = img_size, self._grid(img_size)
+        self.dynamic_img_size = self.dynamic_img_size if sizes.dynamic is None else sizes.dynamic
+        self.img_size = sizes.img_size or self.img_size
+        self.grid = map_size(self.img_size, self.reduction)
         if self.grid != old:
             table = resize_table(self.attention_biases, old, self.grid)
             self.attention_biases = nn.Parameter(table, self.attention_biases.requires_grad)
             self.reset_constants()
-
-    def _grid(self, img_size: tuple[int, int]) -> tuple[int, int]:
-        return -(-img_size[0] // self.reduction), -(-img_size[1] // self.reduction)
 
     def _index(self, device: torch.device | None = None) -> Tensor:
         queries = -(-self.grid[0] // self.query_stride), -(-self.grid[1] // self.query_stride)
@@ -132,58 +124,8 @@ class OffsetBias(nn.Module):
             return torch.empty(math.prod(queries), math.prod(self.grid), dtype=torch.int64, device=device)
         return self._distances(queries, self.grid, device)
 
-    def _distances(self, queries: tuple[int, int], keys: tuple[int, int], device: torch.device) -> Tensor:
+    def _distances(self, queries: Pair, keys: Pair, device: torch.device) -> Tensor:
         """For each query and key, row by row, the entry of the table over the map of keys: (queries, keys)."""
         rows, columns = ((torch.arange(q, device=device)[:, None] * self.query_stride
                           - torch.arange(k, device=device)).abs() for q, k in zip(queries, keys))
         return (rows[:, None, :, None] * keys[1] + columns[None, :, None, :]).flatten(2).flatten(0, 1)
-
-
-class BiasedModel(nn.Module):
-    """Mixed into an ImageModel whose attention layers are `OffsetBias` layers, which fit it to one image size: other
-    sizes, any size, and what the attention looks at. Its `steps` take a list for the latter.
-
-    Attributes:
-        img_size: (height, width) in pixels that the network is fitted to.
-        dynamic_img_size: whether images of any other size are taken too, with the biases stretched to them each time.
-    """
-
-    img_size: tuple[int, int]
-    dynamic_img_size: bool
-
-    def fit_to_size(self, img_size: tuple[int, int] | None, dynamic_img_size: bool | None) -> None:
-        """Interpolates the attention biases for another image size, in pixels; None leaves either as it is."""
-        self.img_size = img_size or self.img_size
-        self.dynamic_img_size = self.dynamic_img_size if dynamic_img_size is None else dynamic_img_size
-        for _, layer in self._biased():
-            layer.set_input_size(self.img_size)
-            layer.dynamic_img_size = self.dynamic_img_size
-
-    @torch.no_grad()
-    def adapt_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict of the same network at another, square, image size, with its biases fitted to this one.
-
-        Everything else, and all of it where the sizes agree, is passed on untouched.
-
-        Raises:
-            ValueError: biases of another size that is not square.
-        """
-        state = dict(state)
-        for name, layer in self._biased():
-            layer.adapt_state(state, f'{name}.')
-        return state
-
-    def forward_attentions(self, x: Tensor) -> list[Tensor]:
-        """The weights of every attention block in order, each (B, heads, N, N) over the N pixels of its map; they sum
-        to 1 over the last dimension."""
-        attentions: list[Tensor] = []
-        for step in self.steps(attentions):
-            x = step(x)
-        return attentions
-
-    def no_weight_decay(self) -> set[str]:
-        """The attention biases."""
-        return {f'{name}.attention_biases' for name, _ in self._biased()}
-
-    def _biased(self) -> Iterator[tuple[str, OffsetBias]]:
-        return ((name, layer) for name, layer in self.named_modules() if isinstance(layer, OffsetBias))

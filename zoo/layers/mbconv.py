@@ -20,6 +20,7 @@ from .conv import CondConv2d, MixedConv2d, conv2d
 from .drop import DropPath
 from .norm import Norm
 from .pool import create_aa
+from .scale import LayerScale2d
 from .squeeze import GATES
 
 
@@ -77,23 +78,6 @@ class Style:
     def scale(self, channels: int) -> nn.Module:
         """A learned scale a channel, where the network has them."""
         return LayerScale2d(channels, self.layer_scale) if self.layer_scale is not None else nn.Identity()
-
-
-class LayerScale2d(nn.Module):
-    """A learned factor a channel, arXiv:2103.17239."""
-
-    def __init__(self, channels: int, value: float = 1e-5) -> None:
-        super().__init__()
-        self.value = value
-        self.gamma = nn.Parameter(torch.empty(channels))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Every factor at its initial value."""
-        nn.init.constant_(self.gamma, self.value)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma.view(1, -1, 1, 1)
 
 
 class Residual(nn.Module):

@@ -10,18 +10,24 @@ from ..spec import refuse
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
 
 
+PIXELS = {'NCHW': (2, 3), 'NHWC': (1, 2), 'NLC': (1,)}          # the dimensions that are pooled
+
+
 class GlobalPool(nn.Module):
-    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+    """Maps, or tokens -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+
+    Args:
+        layout: 'NCHW' for maps (B, C, H, W), 'NHWC' for (B, H, W, C), 'NLC' for tokens (B, N, C).
 
     Raises:
         ValueError: another kind.
     """
 
-    def __init__(self, kind: str = 'avg') -> None:
+    def __init__(self, kind: str = 'avg', layout: str = 'NCHW') -> None:
         super().__init__()
         if kind not in POOLS:
             raise ValueError(refuse('global_pool', kind, POOLS))
-        self.pool_type = kind
+        self.pool_type, self.pixels = kind, PIXELS[layout]
 
     @property
     def feat_mult(self) -> int:
@@ -32,10 +38,10 @@ class GlobalPool(nn.Module):
         if not self.pool_type:
             return x
         if self.pool_type == 'avg':
-            return x.mean((2, 3))
+            return x.mean(self.pixels)
         if self.pool_type == 'max':
-            return x.amax((2, 3))
-        avg, largest = x.mean((2, 3)), x.amax((2, 3))
+            return x.amax(self.pixels)
+        avg, largest = x.mean(self.pixels), x.amax(self.pixels)
         return (avg + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([avg, largest], dim=1)
 
     def extra_repr(self) -> str:

@@ -1,19 +1,20 @@
 """What all networks made of block strings share: a stem of stride 2 and stages of blocks."""
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
-from torch import Tensor
+from torch import nn
 
 from ..blocks import parse_stages, round_channels, scale
-from ..contract import ImageModel
+from ..contract import ImageModel, Parts
 from ..layers.conv import conv2d
-from ..layers.init import init_tensorflow
 from ..layers.mbconv import Style, build_stages
 
 
 class BlockNet(ImageModel):
     """A network whose trunk is `conv_stem`, `bn1` and `blocks`; a subclass adds what follows them."""
+
+    parts = Parts(stem=('conv_stem', 'bn1', 'act1'), stages=('blocks.*',))
 
     def build_trunk(self, blocks: Sequence[str | Sequence[str]], style: Style, *, in_chans: int, width: float,
                     depth: float | Sequence[float], divisor: int, depth_rounding: str, fix_first_last: bool,
@@ -37,15 +38,6 @@ class BlockNet(ImageModel):
                                                       symmetric_blocks=symmetric_blocks)
         return plan[-1][-1].channels
 
-    def stem(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
-        return self.act1(self.bn1(self.conv_stem(x)))
-
-    def steps(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
-
-    def drop_stages(self, last: int) -> None:
-        self.blocks = self.blocks[:last]
-
-    def init_weights(self) -> None:
-        init_tensorflow(self)
+    def hidden_modules(self) -> list[nn.Module]:
+        """Every block."""
+        return [block for stage in self.blocks for block in stage]

@@ -8,26 +8,27 @@ last blocks of stage 3 by self-attention (MB3D, on tokens).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..contract import ImageModel
+from ..contract import Parts
 from ..layers.act import ActLayer, create_act
-from ..layers.attention_bias import BiasedModel, ImageSize, OffsetBias, image_size
+from ..layers.attention_bias import OffsetBias
 from ..layers.conv import conv2d
-from ..layers.distillation import DistillationHeads
 from ..layers.drop import DropPath
-from ..layers.init_transformer import init_transformer
-from ..layers.mbconv import LayerScale2d
 from ..layers.norm import Norm, NormLayer
+from ..layers.recording import ATTENTION
+from ..layers.scale import LayerScale, LayerScale2d
+from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import check_stages, drop_path_rates
 from ..spec import Feature
+from .distilled import DistilledNet
 
 
-class EfficientFormer(DistillationHeads, BiasedModel, ImageModel):
+class EfficientFormer(DistilledNet):
     """EfficientFormer, arXiv:2206.01191. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -49,6 +50,9 @@ class EfficientFormer(DistillationHeads, BiasedModel, ImageModel):
         ValueError: numbers that do not fit each other, an option outside what is allowed.
     """
 
+    parts = Parts(stem=('stem',), stages=('stages.*',), norm='norm', classifier=('head', 'head_dist'))
+    output_fmt = 'NLC'
+
     def __init__(self, depths: Sequence[int], embed_dims: Sequence[int], *, num_vit: int = 1,
                  downsamples: Sequence[bool] = (False, True, True, True), mlp_ratios: float = 4.0, pool_size: int = 3,
                  img_size: ImageSize = 224, dynamic_img_size: bool = False, act_layer: ActLayer = 'gelu',
@@ -58,7 +62,9 @@ class EfficientFormer(DistillationHeads, BiasedModel, ImageModel):
                  proj_drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         check_stages(depths, embed_dims, downsamples, num_vit=num_vit)
-        self.in_chans, self.num_features, self.distillation = in_chans, embed_dims[-1], distillation
+        self.in_chans, self.num_features = in_chans, embed_dims[-1]
+        if not distillation:
+            self.parts = replace(self.parts, classifier=('head',))
         norm, token_norm = Norm(norm_layer, eps=norm_eps), Norm(norm_layer_cl, eps=layer_norm_eps)
         common = dict(mlp_ratio=mlp_ratios, act_layer=act_layer, scale=layer_scale_init_value, drop=proj_drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -72,7 +78,7 @@ class EfficientFormer(DistillationHeads, BiasedModel, ImageModel):
             blocks = [MetaBlock4D(channels, pool_size, norm=norm, drop_path=next(rates), **common)
                       for _ in range(depth - attention)]
             if attention:
-                mixer = partial(Attention, reduction=reduction, img_size=image_size(img_size))
+                mixer = partial(Attention, reduction=reduction, img_size=pair_of(img_size))
                 blocks += [Tokens(), *(MetaBlock3D(channels, mixer, norm=token_norm, drop_path=next(rates), **common)
                                        for _ in range(attention))]
             self.stages.append(Stage(downsample(width, channels, norm) if strided else nn.Identity(), blocks))
@@ -84,37 +90,17 @@ class EfficientFormer(DistillationHeads, BiasedModel, ImageModel):
         self.set_input_size(img_size, dynamic_img_size)
         self.init_fresh()
 
-    def steps(self, attentions: list[Tensor] | None = None) -> list[Callable[[Tensor], Tensor]]:
-        """The stem and the stages; the weights of each block's attention are added to `attentions`."""
-        return [self.stem, *(partial(stage, attentions=attentions) for stage in self.stages)]
+    def normalise(self, state: Tensor) -> Tensor:
+        """The normalisation before the head, of a map."""
+        return self.norm(state.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
-    def pre_head(self, x: Tensor) -> Tensor:
+    def pre_head(self, state: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens (B, H W, C), normalised."""
-        return self.norm(x.flatten(2).transpose(1, 2))
+        return self.norm(state.flatten(2).transpose(1, 2))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Tokens (B, N, C) -> logits, see `DistillationHeads.forward_head`; without pooling, of each token."""
-        if self.global_pool.pool_type:
-            x = x.transpose(1, 2).unsqueeze(-1)                                 # (B, C, N, 1), pooled as maps are
-        return super().forward_head(x, pre_logits)
-
-    def norm_intermediate(self, x: Tensor) -> Tensor:
-        """The normalisation before the head, on the last stage's map."""
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def init_weights(self) -> None:
-        init_transformer(self)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        stages = r'^stages\.(\d+)' if coarse else r'^stages\.(\d+)\.blocks\.(\d+)'
-        downsample = (r'^stages\.(\d+)\.downsample', (0,))
-        return dict(stem=r'^stem', blocks=[(stages, None), downsample, (r'^norm', (99999,))])
-
-    def drop_stages(self, last: int) -> None:
-        self.stages = self.stages[:last]
-
-    def drop_norm(self) -> None:
-        self.norm = nn.Identity()
+    def hidden_modules(self) -> list[nn.Module]:
+        """Of each stage its downsampling, where it has one, and the stage."""
+        return [part for stage in self.stages for part in (stage.downsample, stage) if not isinstance(part, nn.Identity)]
 
 
 def stem(in_chans: int, width: int, norm: Norm) -> nn.Sequential:
@@ -143,11 +129,11 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.blocks = nn.Sequential(*blocks)
 
-    def forward(self, x: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
         grid = x.shape[-2:]
         for block in self.blocks:
-            x = block(x, grid, attentions) if isinstance(block, MetaBlock3D) else block(x)
+            x = block(x, grid) if isinstance(block, MetaBlock3D) else block(x)
         return x if x.ndim == 4 else x.transpose(1, 2).unflatten(2, grid)
 
 
@@ -213,26 +199,9 @@ class MetaBlock3D(nn.Module):
         self.ls1, self.ls2 = (nn.Identity() if scale is None else LayerScale(width, scale) for _ in range(2))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], attentions: list[Tensor] | None = None) -> Tensor:
-        x = x + self.drop_path(self.ls1(self.token_mixer(self.norm1(x), grid, attentions)))
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        x = x + self.drop_path(self.ls1(self.token_mixer(self.norm1(x), grid)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
-
-
-class LayerScale(nn.Module):
-    """A learned factor a channel of tokens, arXiv:2103.17239."""
-
-    def __init__(self, width: int, value: float) -> None:
-        super().__init__()
-        self.value = value
-        self.gamma = nn.Parameter(torch.empty(width))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Every factor at its initial value."""
-        nn.init.constant_(self.gamma, self.value)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
 
 
 class Attention(OffsetBias):
@@ -249,9 +218,8 @@ class Attention(OffsetBias):
         self.qkv = nn.Linear(width, heads * sum(self.widths))
         self.proj = nn.Linear(heads * value_ratio * key_width, width)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], attentions: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (self.heads, -1)).transpose(1, 2).split(self.widths, dim=-1)
         attention = (q @ k.transpose(-2, -1) * self.scale + self.bias(grid, grid)).softmax(-1)     # (B, heads, N, N)
-        if attentions is not None:
-            attentions.append(attention)
+        ATTENTION.keep(attention)
         return self.proj((attention @ v).transpose(1, 2).flatten(2))

@@ -9,28 +9,28 @@ attention beside its convolution.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract import ImageModel
+from ..contract import Parts
 from ..layers.act import ActLayer, create_act
-from ..layers.attention_bias import BiasedModel, ImageSize, OffsetBias, image_size
+from ..layers.attention_bias import OffsetBias
 from ..layers.conv import conv2d
-from ..layers.distillation import DistillationHeads
 from ..layers.drop import DropPath
-from ..layers.init_transformer import init_transformer
-from ..layers.mbconv import LayerScale2d
 from ..layers.norm import Norm, NormLayer
+from ..layers.recording import ATTENTION
+from ..layers.scale import LayerScale2d
+from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import check_stages, drop_path_rates
 from ..spec import Feature
+from .distilled import DistilledNet
 
 Ratios = float | Sequence[float | Sequence[float]]
 
 
-class EfficientFormerV2(DistillationHeads, BiasedModel, ImageModel):
+class EfficientFormerV2(DistilledNet):
     """EfficientFormerV2, arXiv:2212.08059. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -48,6 +48,8 @@ class EfficientFormerV2(DistillationHeads, BiasedModel, ImageModel):
         ValueError: numbers that do not fit each other, an option outside what is allowed.
     """
 
+    parts = Parts(stem=('stem',), stages=('stages.*',), norm='norm', classifier=('head', 'head_dist'))
+
     def __init__(self, depths: Sequence[int], embed_dims: Sequence[int], *, num_vit: int = 2,
                  attention_strides: Sequence[int] = (0, 0, 2, 1),
                  attention_downsamples: Sequence[bool] = (False, False, False, True),
@@ -59,8 +61,10 @@ class EfficientFormerV2(DistillationHeads, BiasedModel, ImageModel):
                  proj_drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         check_stages(depths, embed_dims, downsamples, attention_strides, attention_downsamples, num_vit=num_vit)
-        self.in_chans, self.num_features, self.distillation = in_chans, embed_dims[-1], distillation
-        size, norm = image_size(img_size), Norm(norm_layer, eps=norm_eps)
+        self.in_chans, self.num_features = in_chans, embed_dims[-1]
+        if not distillation:
+            self.parts = replace(self.parts, classifier=('head',))
+        size, norm = pair_of(img_size), Norm(norm_layer, eps=norm_eps)
         ratios, rates = ratios_of_blocks(mlp_ratios, depths), iter(drop_path_rates(drop_path_rate, sum(depths)))
 
         self.stem = nn.Sequential()
@@ -89,30 +93,9 @@ class EfficientFormerV2(DistillationHeads, BiasedModel, ImageModel):
         self.set_input_size(img_size, dynamic_img_size)
         self.init_fresh()
 
-    def steps(self, attentions: list[Tensor] | None = None) -> list[Callable[[Tensor], Tensor]]:
-        """The stem and the stages; the weights of each block's attention are added to `attentions`."""
-        return [self.stem, *(partial(stage, attentions=attentions) for stage in self.stages)]
-
-    def pre_head(self, x: Tensor) -> Tensor:
-        return self.norm(x)
-
-    def norm_intermediate(self, x: Tensor) -> Tensor:
-        """The normalisation before the head, on the last stage's map."""
-        return self.norm(x)
-
-    def init_weights(self) -> None:
-        init_transformer(self)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        stages = r'^stages\.(\d+)' if coarse else r'^stages\.(\d+)\.blocks\.(\d+)'
-        downsample = (r'^stages\.(\d+)\.downsample', (0,))
-        return dict(stem=r'^stem', blocks=[(stages, None), downsample, (r'^norm', (99999,))])
-
-    def drop_stages(self, last: int) -> None:
-        self.stages = self.stages[:last]
-
-    def drop_norm(self) -> None:
-        self.norm = nn.Identity()
+    def hidden_modules(self) -> list[nn.Module]:
+        """Of each stage its downsampling, where it has one, and the stage."""
+        return [part for stage in self.stages for part in (stage.downsample, stage) if not isinstance(part, nn.Identity)]
 
 
 def ratios_of_blocks(ratios: Ratios, depths: Sequence[int]) -> list[list[float]]:
@@ -146,10 +129,10 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.blocks = nn.Sequential(*blocks)
 
-    def forward(self, x: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
         for block in self.blocks:
-            x = block(x, attentions)
+            x = block(x)
         return x
 
 
@@ -184,9 +167,9 @@ class Block(nn.Module):
         self.ls2 = nn.Identity() if scale is None else LayerScale2d(width, scale)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if self.token_mixer is not None:
-            x = x + self.drop_path(self.ls1(self.token_mixer(x, attentions)))
+            x = x + self.drop_path(self.ls1(self.token_mixer(x)))
         return x + self.drop_path(self.ls2(self.mlp(x)))
 
 
@@ -210,7 +193,7 @@ class Attention(OffsetBias):
         self.act = create_act(act_layer)
         self.proj = conv_norm(values, width, norm)
 
-    def forward(self, x: Tensor, attentions: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
         if self.stride > 1:
             x = self.stride_conv(x)
@@ -218,8 +201,7 @@ class Attention(OffsetBias):
         q, k = split_heads(self.q(x), self.heads), split_heads(self.k(x), self.heads)
         scores = q.transpose(-2, -1) @ k * self.scale + self.bias(grid, grid)
         attention = self.talking_head1(scores).softmax(-1)                          # (B, heads, N, N)
-        if attentions is not None:
-            attentions.append(attention)
+        ATTENTION.keep(attention)
         x = split_heads(v, self.heads) @ self.talking_head2(attention).transpose(-2, -1)         # (B, heads, D, N)
         x = x.flatten(1, 2).unflatten(-1, grid) + self.v_local(v)
         if self.stride > 1:

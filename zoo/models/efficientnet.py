@@ -8,9 +8,10 @@ MobileNetV1 and V2, MNASNet, FBNet-C, MixNet, TinyNet and EfficientNetV2 differ 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..layers.act import ActLayer
 from ..layers.conv import conv2d
@@ -44,6 +45,8 @@ class EfficientNet(BlockNet):
         ValueError: blocks that cannot be read or built, an option outside what is allowed.
     """
 
+    parts = replace(BlockNet.parts, pre_head=('conv_head', 'bn2', 'act2'))
+
     def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
                  depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,
                  depth_rounding: str = 'ceil', fix_first_last: bool = False, experts: int = 1, stem_size: int = 32,
@@ -67,17 +70,7 @@ class EfficientNet(BlockNet):
             self.conv_head = conv2d(last, head_size, 1)
             self.bn2, self.act2 = norm.with_act(head_size, act_layer)
         else:
-            self.drop_pre_head()
+            self.conv_head = self.bn2 = self.act2 = nn.Identity()
         self.num_features = head_size or last
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    def pre_head(self, x: Tensor) -> Tensor:
-        return self.act2(self.bn2(self.conv_head(x)))
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
-        return dict(stem=r'^(?:conv_stem|bn1)\b', blocks=[(block, None), (r'^(?:conv_head|bn2)\b', (99999,))])
-
-    def drop_pre_head(self) -> None:
-        self.conv_head = self.bn2 = self.act2 = nn.Identity()

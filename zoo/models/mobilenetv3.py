@@ -7,6 +7,7 @@ MobileNetV4 (arXiv:2404.10518), LCNet (arXiv:2109.15099) and FBNetV3 (arXiv:2006
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class MobileNetV3(BlockNet):
         ValueError: blocks that cannot be read or built, an option outside what is allowed.
     """
 
+    parts = replace(BlockNet.parts, head=('global_pool', 'conv_head', 'norm_head', 'act2'))
+
     def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
                  depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,
                  depth_rounding: str = 'ceil', fix_first_last: bool = False, stem_size: int = 16,
@@ -66,9 +69,6 @@ class MobileNetV3(BlockNet):
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
-    def pre_head(self, x: Tensor) -> Tensor:
-        return x
-
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifier takes in (B, head_size)."""
@@ -76,7 +76,7 @@ class MobileNetV3(BlockNet):
         pooled = x.ndim == 2
         x = self.act2(self.norm_head(self.conv_head(x[:, :, None, None] if pooled else x)))
         x = F.dropout(x.flatten(1) if pooled else x, self.drop_rate, self.training)
-        return x if pre_logits else self.classifier(x)
+        return x if pre_logits else self.classify(x)
 
     @property
     def embedding_size(self) -> int:
@@ -95,11 +95,3 @@ class MobileNetV3(BlockNet):
             raise ValueError(f'The head takes in {self.conv_head.in_channels} channels, and '
                              f'global_pool={global_pool!r} gives {wide}: build the network with it.')
         super().reset_classifier(num_classes, global_pool)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        block = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\d+)'
-        return dict(stem=r'^(?:conv_stem|bn1)\b', blocks=[(block, None), (r'^(?:conv_head|norm_head)\b', (99999,))])
-
-    def drop_head(self) -> None:
-        super().drop_head()
-        self.conv_head = self.norm_head = self.act2 = nn.Identity()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..spec import PretrainedCfg
+from ..spec import PretrainedCfg, Sizes
 from .convert import check_settings, describe, recognise, to_ours
 
 FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
@@ -84,7 +84,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
     empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, recognise(state)
-    state = model.adapt_state(to_ours(state, layout, model))
+    state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=tuple(cfg.input_size[1:])))
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg))
     # PyTorch 0.4 and earlier did not count batches

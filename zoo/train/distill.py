@@ -20,7 +20,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class FeatureStudent(nn.Module):
     """A network that in training returns (logits, last maps as wide as the teacher's).
 
-    The maps are those of `forward_features`, through a 1x1 convolution where the teacher has other channels.
+    The maps are those of `forward_map`, through a 1x1 convolution where the teacher has other channels.
     """
 
     def __init__(self, model: nn.Module, channels: int) -> None:
@@ -30,9 +30,10 @@ class FeatureStudent(nn.Module):
         self.projection = nn.Identity() if same else nn.Conv2d(model.num_features, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        features = self.model.forward_features(x)
-        logits = self.model.forward_head(features)
-        return (logits, self.projection(as_map(features))) if self.training else logits
+        if not self.training:
+            return self.model(x)
+        features, last = self.model.forward_map(x)
+        return self.model.forward_head(features), self.projection(last)
 
 
 class Distillation:
@@ -126,7 +127,7 @@ class Distillation:
             scale, shift = (x.to(images.device, images.dtype) for x in self.change)
             images = images * scale + shift
         if self.part.kd_distill_type == 'feature':
-            return as_map(self.teacher.forward_features(images))
+            return self.teacher.forward_map(images)[1]
         return self.teacher(images)
 
 
@@ -169,11 +170,3 @@ def map_distance(ours: Tensor, theirs: Tensor) -> Tensor:
     size = [min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:])]
     ours, theirs = (x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
     return (F.normalize(ours, dim=1) - F.normalize(theirs, dim=1)).square().sum(1).mean()
-
-
-def as_map(features: Tensor) -> Tensor:
-    """What `forward_features` returns as a map (B, C, H, W): tokens (B, N, C) as (B, C, N, 1), vectors (B, C) as
-    (B, C, 1, 1)."""
-    if features.ndim == 3:
-        return features.transpose(1, 2).unsqueeze(-1)
-    return features[..., None, None] if features.ndim == 2 else features
