@@ -68,8 +68,13 @@ def test_options_equal_timms(name, options):
     features = [model.forward_features(x) for model in (ours, theirs)]
     assert relative_error(*features) < 1e-5
     assert relative_error(*(m.forward_head(f, pre_logits=True) for m, f in zip((ours, theirs), features))) < 1e-5
-    maps = [m.forward_intermediates(x, intermediates_only=True, norm=True) for m in (ours, theirs)]
-    assert all(relative_error(a, b) < 1e-5 for a, b in zip(*maps, strict=True))
+    maps = [m.forward_intermediates(x, intermediates_only=True, norm=norm) for m, norm in (
+        (ours, True), (ours, False), (theirs, True), (theirs, False))]
+    for normed, plain, last, of_timm in zip(*maps, strict=True):
+        assert relative_error(plain, of_timm) < 1e-5
+        fits = plain.shape[1] == ours.num_features                   # timm's normalises the last map alone
+        assert torch.equal(normed, ours.normalise(plain) if fits else plain)
+    assert relative_error(normed, last) < 1e-5
     for ours_map, described in zip(maps[0], ours.feature_info, strict=True):
         assert ours_map.shape[1] == described['num_chs']
         assert ours_map.shape[2] == math.ceil(x.shape[2] / described['reduction'])

@@ -168,8 +168,9 @@ class Family:
     """Rows of models that share a network class.
 
     `args` and each variant's row are keyword arguments of the class; a row wins over `args`. `data` and each row of
-    `weights` (keyed 'name.tag', a variant's first is its default) are fields of `PretrainedCfg`, with two shorthands:
-    `size` and `test_size` for square inputs in pixels.
+    `weights` (keyed 'name.tag', a variant's first is its default) are fields of `PretrainedCfg`, with three shorthands:
+    `size` and `test_size` for square inputs in pixels, and `pool`, the reduction of the map that is pooled, for
+    `pool_size`.
     """
 
     model: str                                            # 'module.Class' under zoo.models
@@ -209,6 +210,8 @@ class Family:
         if row.get('url') and '://' not in row['url']:
             release, _, owner = row['url'].partition('@')
             row['url'] = RELEASES.format(owner or 'rwightman', release)
-        size = row.get('input_size', PretrainedCfg.input_size)
-        row.setdefault('pool_size', (-(-size[1] // 32), -(-size[2] // 32)))
+        reduction = row.pop('pool', None)
+        if reduction and 'pool_size' not in row:
+            size = row.get('input_size', PretrainedCfg.input_size)
+            row['pool_size'] = (-(-size[1] // reduction), -(-size[2] // reduction))
         return PretrainedCfg(architecture=architecture, tag=tag, **row)

@@ -1,5 +1,11 @@
 """Every public model name and every set of weights, as rows. One file per network module; rows only."""
-from . import efficientformer, efficientformer_v2, efficientnet, hardcorenas, mobilenetv3
+from __future__ import annotations
 
-FAMILIES = efficientnet.FAMILIES + mobilenetv3.FAMILIES + hardcorenas.FAMILIES \
-    + efficientformer.FAMILIES + efficientformer_v2.FAMILIES
+import importlib
+import pkgutil
+
+from ..spec import Family
+
+FAMILIES: tuple[Family, ...] = tuple(
+    family for module in pkgutil.iter_modules(__path__)
+    for family in importlib.import_module(f'.{module.name}', __name__).FAMILIES)

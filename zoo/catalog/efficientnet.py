@@ -6,7 +6,7 @@ weights came from TensorFlow, the variant pads as TensorFlow does and its batch 
 from ..spec import HALF, Family
 
 MODEL = 'efficientnet.EfficientNet'
-LAYERS = dict(first_conv='conv_stem', classifier='classifier', license='apache-2.0')
+LAYERS = dict(pool=32, first_conv='conv_stem', classifier='classifier', license='apache-2.0')
 TF = dict(bn_eps=1e-3, pad_type='same')
 INCEPTION = dict(mean=HALF, std=HALF)
 

@@ -2,7 +2,7 @@
 from ..spec import Family
 
 MODEL = 'hardcorenas.HardCoReNAS'
-LAYERS = dict(first_conv='conv_stem', classifier='classifier', license='apache-2.0')
+LAYERS = dict(pool=32, first_conv='conv_stem', classifier='classifier', license='apache-2.0')
 
 A = (
     'ds_r1_k3_s1_e1_c16_nre',

@@ -12,7 +12,7 @@ from ..layers.act import create_act, get_act_layer
 from ..layers.conv import MixedConv2d, conv2d, pad_same, padding_for
 from ..spec import refuse
 
-__all__ = ['Mlp', 'SameAvgPool2d', 'SameMaxPool2d', 'Swish', 'create_act_layer', 'create_conv2d', 'create_pool2d',
+__all__ = ['SameAvgPool2d', 'SameMaxPool2d', 'Swish', 'create_act_layer', 'create_conv2d', 'create_pool2d',
            'get_act_layer', 'make_divisible', 'to_1tuple', 'to_2tuple', 'to_3tuple', 'to_4tuple', 'to_ntuple',
            'trunc_normal_']
 
@@ -102,35 +102,3 @@ def create_pool2d(pool_type: str, kernel_size: int, stride: int | None = None, p
     stride = stride or kernel_size
     pixels = padding if isinstance(padding, int) else padding_for(kernel_size, stride, 1, (padding or '').lower())
     return same(kernel_size, stride) if pixels is None else plain(kernel_size, stride, pixels)
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an activation between them: (…, in_features) -> (…, out_features).
-
-    Args:
-        hidden_features, out_features: by default as many as come in.
-        norm_layer: makes a normalisation of the hidden features, for before the second layer.
-        bias, drop: of each layer, or one for both.
-        use_conv: 1x1 convolutions, for maps (B, in_features, H, W).
-    """
-
-    def __init__(self, in_features: int, hidden_features: int | None = None, out_features: int | None = None,
-                 act_layer: Callable[[], nn.Module] = nn.GELU, norm_layer: Callable[[int], nn.Module] | None = None,
-                 bias: bool | tuple[bool, bool] = True, drop: float | tuple[float, float] = 0.0,
-                 use_conv: bool = False) -> None:
-        super().__init__()
-        hidden, out = hidden_features or in_features, out_features or in_features
-        (bias1, bias2), (drop1, drop2) = to_2tuple(bias), to_2tuple(drop)
-
-        def linear(width: int, to: int, bias: bool) -> nn.Module:
-            return nn.Conv2d(width, to, 1, bias=bias) if use_conv else nn.Linear(width, to, bias)
-
-        self.fc1 = linear(in_features, hidden, bias1)
-        self.act = act_layer()
-        self.drop1 = nn.Dropout(drop1)
-        self.norm = norm_layer(hidden) if norm_layer else nn.Identity()
-        self.fc2 = linear(hidden, out, bias2)
-        self.drop2 = nn.Dropout(drop2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1(x))))))

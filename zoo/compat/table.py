@@ -60,13 +60,15 @@ def _where(places: dict[str, str]) -> dict[str, str]:
 EXTRA = {
     '': {},
     'layers': _where({
-        'compat.layers': 'Mlp Swish create_act_layer create_conv2d create_pool2d make_divisible to_1tuple to_2tuple '
+        'layers.mlp': 'GlobalResponseNormMlp Mlp',
+        'layers.patch_embed': 'PatchEmbed',
+        'layers.positions': 'resample_abs_pos_embed resample_patch_embed',
+        'compat.layers': 'Swish create_act_layer create_conv2d create_pool2d make_divisible to_1tuple to_2tuple '
                          'to_3tuple to_4tuple to_ntuple trunc_normal_',
         'compat.attention_pool': 'AttentionPool2d RotAttentionPool2d',
         'compat.utils': 'freeze_batch_norm_2d unfreeze_batch_norm_2d',
         'train.sync_bn': 'convert_sync_batchnorm',
         'layers.scale': 'LayerScale LayerScale2d',
-        'compat.absent': 'resample_abs_pos_embed resample_patch_embed',
     }),
     'models': _where({
         'factory': 'create_model',

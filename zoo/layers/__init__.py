@@ -9,8 +9,11 @@ from .conv import CondConv2d, MixedConv2d, SameConv2d, conv2d, pad_same
 from .drop import DropPath
 from .init import init_tensorflow
 from .mbconv import Style, build_stages
-from .norm import EvoNorm2dS0, GroupNorm, LayerNorm2d, Norm
+from .mlp import GlobalResponseNormMlp, Mlp
+from .norm import EvoNorm2dS0, GlobalResponseNorm, GroupNorm, LayerNorm2d, Norm
+from .patch_embed import PatchEmbed
 from .pool import BlurPool2d, GlobalPool, create_aa
+from .positions import resample_abs_pos_embed, resample_patch_embed
 from .scale import LayerScale, LayerScale2d
 from .squeeze import GlobalContext, SqueezeExcite
 

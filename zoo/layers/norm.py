@@ -31,10 +31,39 @@ class GroupNorm(nn.GroupNorm):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
+    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over
+    its channels."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GlobalResponseNorm(nn.Module):
+    """Global response normalisation (ConvNeXt V2, arXiv:2301.00808, section 4): each channel times its norm over all
+    pixels relative to the mean of all channels' norms, scaled, shifted, and added to the input.
+
+    Args:
+        channels_last: maps are (B, H, W, dim), else (B, dim, H, W).
+    """
+
+    def __init__(self, dim: int, eps: float = 1e-6, channels_last: bool = True) -> None:
+        super().__init__()
+        self.eps, self.channels_last = eps, channels_last
+        self.weight, self.bias = nn.Parameter(torch.empty(dim)), nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The identity."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels, channels, shape = ((1, 2), -1, (1, 1, 1, -1)) if self.channels_last else ((2, 3), 1, (1, -1, 1, 1))
+        norms = x.norm(p=2, dim=pixels, keepdim=True)
+        relative = norms / (norms.mean(dim=channels, keepdim=True) + self.eps)
+        return x + self.bias.view(shape) + self.weight.view(shape) * (x * relative)
 
 
 class EvoNorm2dS0(nn.Module):
