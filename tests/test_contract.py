@@ -10,7 +10,8 @@ from torch import nn
 
 import zoo
 from conftest import randomize
-from test_models import NAMES, on_meta
+from structures import NAMES, STRUCTURES
+from test_models import on_meta
 
 
 @pytest.mark.parametrize('name', NAMES)

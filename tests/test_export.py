@@ -8,7 +8,8 @@ from torch.export import Dim
 
 import zoo
 from conftest import randomize, relative_error
-from test_models import NAMES, on_meta
+from structures import NAMES, STRUCTURES
+from test_models import on_meta
 from zoo.catalog import FAMILIES
 
 FIRSTS = [name for family in FAMILIES for name in [*family.variants][:1]]

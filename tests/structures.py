@@ -1,0 +1,76 @@
+"""The distinct structures among all names: rows that differ in widths, depths and sizes alone count as one.
+
+`STRUCTURES` has a name for each, the smallest; `short(name)` the options that build it with few blocks, ours and timm's
+alike.
+"""
+from __future__ import annotations
+
+import datetime
+import re
+import zlib
+from collections.abc import Hashable
+
+import zoo
+from conftest import architectures
+from zoo.catalog import FAMILIES
+
+# arguments that change how wide, deep or large a network is, and nothing else
+EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
+          'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
+          'layer_scale_init_value', 'ls_init_value', 'layer_scale'}
+DEPTHS = ('depth', 'depths', 'layers')
+SMALL = 15_000_000                                             # parameters; such networks stay whole
+BLOCKS = 2                                                     # of a stage, in a shortened network
+
+
+def _kind(value: object) -> Hashable:
+    """What of an argument's value matters: words and switches as they are, numbers by being there."""
+    if isinstance(value, (str, bool, type(None))):
+        return re.sub(r'\d+(\.\d+)?', '', value) if isinstance(value, str) and '_' in value else value
+    if isinstance(value, dict):
+        return frozenset((key, _kind(inner)) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return frozenset(token for inner in value for token in (
+            re.sub(r'\d+(\.\d+)?', '', inner).split('_') if isinstance(inner, str) else [_kind(inner)]))
+    return value if callable(value) else type(value).__name__
+
+
+def structures() -> dict[str, list[str]]:
+    """The smallest name of each structure -> all names of that structure."""
+    sizes = {name: int(facts['params']) for name, facts in architectures().items()}
+    found: dict[Hashable, list[str]] = {}
+    for family in FAMILIES:
+        for name in family.variants:
+            row = {key: _kind(value) for key, value in family.model_args(name).items() if key not in EXTENT}
+            given = frozenset(key for key in family.model_args(name) if key in EXTENT)
+            switches = {key for key in given if 'scale' in key or key == 'init_values'}
+            found.setdefault((family.model, frozenset(row.items()), frozenset(switches)), []).append(name)
+    by_size = [sorted(names, key=lambda name: sizes[name]) for names in found.values()]
+    return {names[0]: names for names in by_size}
+
+
+def short(name: str) -> dict[str, object]:
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small."""
+    from zoo.registry import resolve
+    family, architecture, _ = resolve(name)
+    row = family.model_args(architecture)
+    if int(architectures()[architecture]['params']) < SMALL:
+        return {}
+    cut: dict[str, object] = {}
+    for key in DEPTHS:
+        if key in row:
+            value = row[key]
+            cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    return cut
+
+
+STRUCTURES = structures()
+NAMES = zoo.list_models()
+
+FORTNIGHT = 14
+
+
+def share(names: list[str]) -> list[str]:
+    """Today's share of long work: each name comes once a fortnight."""
+    today = datetime.date.today().toordinal() % FORTNIGHT
+    return [name for name in names if zlib.crc32(name.encode()) % FORTNIGHT == today]
