@@ -10,62 +10,70 @@ from torch import nn
 
 import zoo
 from conftest import randomize
-from structures import NAMES, STRUCTURES
-from test_models import on_meta
+from beside_timm import on_meta
+from structures import STRUCTURES, short
 
 
-@pytest.mark.parametrize('name', NAMES)
+WIDTH = {'NCHW': 1, 'NHWC': 3, 'NLC': 2}                             # where channels lie
+
+
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_shapes_and_widths(name):
-    model = on_meta(name, num_classes=7)
-    model.set_input_size((96, 64))
+    model = on_meta(name, num_classes=7, **short(name))
+    model.set_input_size((96, 64), dynamic_img_size=True)
     image = torch.empty(2, 3, 96, 64, device='meta')
-    features = model.forward_features(image)
-    assert features.shape[0] == 2 and features.shape[{3: 2, 4: 1}[features.ndim]] == model.num_features
+    features, as_map = model.forward_map(image)
+    assert model.forward_features(image).shape == features.shape and features.shape[0] == 2
+    assert features.ndim == len(model.output_fmt) and features.shape[WIDTH[model.output_fmt]] == model.num_features
+    assert as_map.shape[:2] == (2, model.num_features) and as_map.ndim == 4
     assert model(image).shape == model.forward_head(features).shape == (2, 7)
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     classifiers = model.get_classifier()
-    assert all(isinstance(c, nn.Linear) for c in (classifiers if isinstance(classifiers, tuple) else [classifiers]))
-    model.reset_classifier(3, 'avgmax')
-    assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
-    assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
+    several = classifiers if isinstance(classifiers, tuple) else (classifiers,)
+    assert all(isinstance(c, (nn.Linear, nn.Conv2d)) for c in several)
+    assert all(model.get_submodule(name) is c for name, c in zip(model.parts.classifier, several, strict=True))
+    for kind in model.pool_kinds():
+        if kind:
+            model.reset_classifier(3, kind)
+            assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
+            assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     model.reset_classifier(0)
     assert model.forward_head(features).shape == (2, model.embedding_size)
-    model.reset_classifier(0, '')
-    assert model.forward_head(features).ndim == features.ndim
-    with pytest.raises(ValueError, match="global_pool=''"):
-        model.reset_classifier(4)
+    if '' in model.pool_kinds():
+        with pytest.raises(ValueError, match="global_pool=''"):
+            model.reset_classifier(4, '')
+        model.reset_classifier(0, '')
+        assert model.forward_head(features).ndim == features.ndim
     with pytest.raises(ValueError, match='not -1'):
         model.reset_classifier(-1)
-    wide = on_meta(name, num_classes=0, global_pool='catavgmax')
-    assert wide.forward_head(features).shape == (2, wide.embedding_size)
+    with pytest.raises(ValueError, match="global_pool 'average'"):
+        model.reset_classifier(3, 'average')
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_groups_cover_every_parameter_from_input_to_output(name):
-    model = on_meta(name)
+    model = on_meta(name, **short(name))
+    names = [key for key, _ in model.named_parameters()]
     for coarse in (False, True):
         matcher = model.group_matcher(coarse)
         patterns = [matcher['stem']] + [pattern for pattern, _ in matcher['blocks']]
-        unmatched = [key for key, _ in model.named_parameters() if not any(re.search(p, key) for p in patterns)]
-        names = model.pretrained_cfg['classifier']
-        classifier = [f'{layer}.{kind}' for layer in ([names] if isinstance(names, str) else names)
-                      for kind in ('weight', 'bias')]
-        assert unmatched == classifier
-    assert model.no_weight_decay() <= {key for key, _ in model.named_parameters()}
+        matched = {key: [p for p in patterns if re.search(p, key)] for key in names}
+        classifier = [f'{layer}.{kind}' for layer in model.parts.classifier for kind in ('weight', 'bias')]
+        assert [key for key in names if not matched[key]] == [key for key in classifier if key in names]
+        assert all(len(found) <= 1 for found in matched.values())
+    assert len(model.layer_names()) >= len(model.layer_names(coarse=True)) == len(model.stage_names()) + 1
+    assert model.no_weight_decay() <= set(names)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_fresh_networks_are_ready_to_train(name):
-    if zoo.get_pretrained_cfg(name) and sum(p.numel() for p in on_meta(name).parameters()) > 1e8:
-        model = zoo.create_model(name, num_classes=3, depth=0.2)         # the same layers, fewer of them
-    else:
-        model = zoo.create_model(name, num_classes=3)
+    model = zoo.create_model(name, num_classes=3, **short(name))
     for key, value in model.state_dict().items():
-        assert value.isfinite().all() and value.abs().max() < 100, key
+        assert value.isfinite().all() and (value.abs().max() < 100 or not value.is_floating_point()), key
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_var.eq(1).all() and module.running_mean.eq(0).all() and module.weight.eq(1).all()
-    model.set_input_size(64)
+            assert module.running_var.eq(1).all() and module.running_mean.eq(0).all()
+    model.set_input_size(64, dynamic_img_size=True)
     logits = model.train()(torch.rand(2, 3, 64, 64))
     assert logits.isfinite().all()
 

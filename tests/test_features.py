@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 import itertools
 import math
 import pickle
@@ -14,14 +16,24 @@ from torch import nn
 from torch.export import Dim
 
 import zoo
-from conftest import randomize, relative_error
-from test_models import ARCHITECTURES, NAMES, on_meta
+from conftest import architectures, randomize, relative_error
+from beside_timm import on_meta
+from structures import NAMES, STRUCTURES, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
 SMALL = 'test_efficientnet'
 V1, V2 = 'efficientformer_l1', 'efficientformerv2_s0'
-STRIDED = [name for name in NAMES if 'former' not in zoo.registry.resolve(name)[0].module]
+ARCHITECTURES = architectures()
+
+
+def _takes(name: str, option: str) -> bool:
+    """Whether the network's constructor has the option."""
+    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
+    return option in inspect.signature(getattr(importlib.import_module(f'zoo.models.{module}'), network)).parameters
+
+
+STRIDED = [name for name in STRUCTURES if _takes(name, 'output_stride')]
 
 
 @cache
@@ -65,14 +77,22 @@ def images(size: tuple[int, int], batch: int = 1) -> torch.Tensor:
 
 
 def activations(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The logits, and what comes out of the submodules that `feature_info` names meanwhile."""
+    """The logits, and the maps on the way: where they are maps already, what comes out of the submodules that
+    `feature_info` names."""
     seen = {}
     handles = [model.get_submodule(info['module']).register_forward_hook(
-        lambda m, i, o, key=info['module']: seen.__setitem__(key, o.clone())) for info in model.feature_info]
+        lambda m, i, o, key=info['module']: seen.__setitem__(key, o)) for info in model.feature_info
+        if info['module'] in dict(model.named_modules())]
     logits = model(x)
     for handle in handles:
         handle.remove()
-    return logits, [seen[info['module']] for info in model.feature_info]
+    maps = model.forward_intermediates(x, intermediates_only=True)
+    for info, found in zip(model.feature_info, maps, strict=True):
+        hooked = seen.get(info['module'])
+        if isinstance(hooked, torch.Tensor) and hooked.ndim == 4:
+            hooked = hooked.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else hooked
+            assert torch.equal(found, hooked)
+    return logits, maps
 
 
 def selections(count: int) -> list[tuple[int, ...]]:
@@ -93,8 +113,8 @@ def backbone_of(model: nn.Module, name: str, out_indices: tuple[int, ...], **opt
     assert keys == [key for key in model.state_dict() if key in set(keys)]
     assert len(backbone.network.stage_names()) == stage
     assert all(getattr(backbone, key) is child for key, child in backbone.named_children())
-    after = [name for name, _ in model.named_children() if name not in {key.split('.')[0] for key in keys}]
-    assert model.parts.classifier[0] in after and len(keys) < len(model.state_dict())
+    assert not any(key.startswith(f'{layer}.') for key in keys for layer in model.parts.classifier)
+    assert len(keys) < len(model.state_dict())
     return backbone
 
 
@@ -106,8 +126,8 @@ def check_maps(maps: list[torch.Tensor], info: FeatureInfo, model: nn.Module, ou
     assert info.channels() == [d['num_chs'] for d in described] == [m.shape[1] for m in maps]
     assert info.reduction() == [d['reduction'] for d in described]
     assert info.module_name() == [d['module'] for d in described]
-    for feature, index, reduction in zip(maps, out_indices, info.reduction(), strict=True):
-        assert feature.shape[2:] == tuple(math.ceil(side / reduction) for side in x.shape[2:])
+    assert [tuple(m.shape[2:]) for m in maps] == info.map_sizes(x.shape[2:])
+    for feature, index in zip(maps, out_indices, strict=True):
         assert torch.equal(feature, expected[index])
 
 
@@ -126,33 +146,34 @@ def reached(maps: list[torch.Tensor]) -> set[int]:
 # --- every network
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_maps_are_the_classifiers_own(name):
-    model, x = give_weights(on_meta(name)), images((65, 97))
+    model, x = give_weights(on_meta(name, **short(name))), images((65, 97))
     with torch.inference_mode():
         logits, expected = activations(model, x)
         features, maps = model.forward_intermediates(x)
         assert torch.equal(model.forward_head(features), logits)
         assert all(torch.equal(a, b) for a, b in zip(maps, expected, strict=True))
     count = len(expected)
-    assert count >= 4 and all(a['reduction'] < b['reduction'] for a, b in itertools.pairwise(model.feature_info))
+    assert all(a['reduction'] <= b['reduction'] for a, b in itertools.pairwise(model.feature_info))
     for out_indices in ((-1, 1 - count, 0), (0,)):
-        backbone = backbone_of(model, name, out_indices)
+        backbone = backbone_of(model, name, out_indices, **short(name))
         maps = backbone(x)
         check_maps(maps, backbone.feature_info, model, out_indices, x, expected)
         assert reached(maps) == {id(p) for p in backbone.parameters()}                  # none is left without gradient
         assert len(list(backbone.named_parameters())) == len(list(backbone.named_parameters(remove_duplicate=False)))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_any_selection_runs_no_further_than_it_needs(name):
-    model = on_meta(name)
+    model = on_meta(name, **short(name))
     count, stages, ran = len(model.feature_info), len(model.stage_names()), []
 
     def run(x: torch.Tensor, step: int) -> torch.Tensor:
         ran.append(step)
         return torch.full((1, 2, 3, 4), float(step))
 
+    model.maps_of = lambda state, step: [state] * len(model.feature_info)
     model.run_stem, model.run_stage = partial(run, step=0), lambda number, x: run(x, number + 1)
     model.pre_head = lambda x: x + 100
     for chosen in [*selections(count), None, 1, count]:
@@ -203,7 +224,7 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', share(NAMES))
 @torch.inference_mode()
 def test_maps_at_full_sizes(name):
     fixed = not on_meta(name).dynamic_img_size
@@ -246,7 +267,7 @@ def test_output_stride_of_every_network(name, output_stride):
     check_output_stride(name, output_stride)
 
 
-@pytest.mark.parametrize('name', sorted(set(NAMES) - set(STRIDED)))
+@pytest.mark.parametrize('name', sorted(set(STRUCTURES) - set(STRIDED)))
 def test_a_network_without_output_stride_says_so(name):
     with pytest.raises(TypeError, match="option 'output_stride' is not known"):
         on_meta(name, features_only=True, output_stride=16)
@@ -308,7 +329,7 @@ def test_timms_dictionaries_have_the_same_keys():
     (dict(feature_cls='dict', out_map=['a']), ValueError, 'different name for each map.*5 maps'),
     (dict(out_map=list('abcde')), ValueError, 'return_dict=True'),
     (dict(feature_cls='dict', out_map='moduel'), KeyError, "Did you mean 'module'"),
-    (dict(output_fmt='NLC'), ValueError, 'output_fmt'),
+    (dict(output_fmt='NCWH'), ValueError, 'output_fmt'),
     (dict(out_indices=[7]), ValueError, 'Feature index 7 is out of range.*0 to 4'),
     (dict(out_indices=6), ValueError, '1 to 5'),
 ], ids=str)
@@ -333,8 +354,10 @@ def test_channels_last_maps():
     model = zoo.create_model(SMALL).eval()
     maps = [model.forward_intermediates(x, output_fmt=f, intermediates_only=True) for f in ('NCHW', 'NHWC')]
     assert all(torch.equal(a.permute(0, 2, 3, 1), b) for a, b in zip(*maps, strict=True))
+    rows = model.forward_intermediates(x, output_fmt='NLC', intermediates_only=True)
+    assert all(torch.equal(a.flatten(2).transpose(1, 2), b) for a, b in zip(maps[0], rows, strict=True))
     with pytest.raises(ValueError, match='output_fmt'):
-        model.forward_intermediates(x, output_fmt='NLC')
+        model.forward_intermediates(x, output_fmt='NCWH')
 
 
 def test_feature_info_reads_as_timms():

@@ -10,28 +10,10 @@ from torch import nn
 
 import zoo
 from conftest import architectures, randomize, relative_error
+from beside_timm import compare_options, compare_with_timm, on_meta
 from structures import NAMES, STRUCTURES, share, short
 
 ARCHITECTURES = architectures()
-
-
-def on_meta(name: str, **options) -> nn.Module:
-    with torch.device('meta'):
-        return zoo.create_model(name, **options)
-
-
-def pair(name: str, dtype: torch.dtype = torch.float32, **options) -> tuple[nn.Module, nn.Module]:
-    """Ours and timm's network with one set of random weights; ours holds the same tensors, to save memory."""
-    theirs = randomize(timm.create_model(name, **options).to(dtype))
-    ours = on_meta(name, **options)
-    ours.to_empty(device='cpu')
-    for module in ours.modules():
-        if hasattr(module, 'reset_constants'):
-            module.reset_constants()
-    ours.to(dtype).load_state_dict({k: v.clone() if 'running' in k else v for k, v in theirs.state_dict().items()}, assign=True)
-    for parameter in ours.parameters():
-        parameter.requires_grad_()
-    return ours, theirs
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -70,49 +52,6 @@ def test_whole_networks_equal_timms(name):
     compare_with_timm(name)
 
 
-def compare_with_timm(name: str, **options) -> None:
-    """Logits, maps, and the gradients of all parameters, with random weights and statistics."""
-    size = sum(p.numel() for p in on_meta(name, **options).parameters())
-    dtype = torch.float64 if size < 6e7 else torch.float32                                      # memory
-    ours, theirs = pair(name, dtype, num_classes=5, drop_path_rate=0.0, **options)
-    generator = torch.Generator().manual_seed(2)
-    size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
-    if not ours.dynamic_img_size:
-        size = odd_size = ours.img_size
-    image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1
-    with torch.no_grad():
-        ours.eval(), theirs.eval()
-        try:
-            maps = theirs.forward_intermediates(image, intermediates_only=True)
-        except Exception:                                       # timm's takes no image of this size
-            maps = []
-        mine = ours.forward_intermediates(image, intermediates_only=True)
-        if [m.shape for m in maps] != [m.shape for m in mine]:  # timm's maps are smaller than it says
-            image = torch.rand(2, 3, *size, generator=generator, dtype=dtype) * 2 - 1
-            maps, mine = (m.forward_intermediates(image, intermediates_only=True) for m in (theirs, ours))
-        assert all(relative_error(a, b) < 1e-5 for a, b in zip(mine, maps, strict=True))
-        assert relative_error(ours(image), theirs(image)) < 1e-5
-    image = torch.rand(3, 3, *size, generator=generator, dtype=dtype) * 2 - 1
-    ours.train(), theirs.train()
-    outputs = ours(image), theirs(image)
-    assert relative_error(*outputs) < 1e-5
-    weights = torch.randn(outputs[0].shape, generator=generator, dtype=dtype)
-    (outputs[0] * weights).sum().backward()
-    gradients = {key: value.grad for key, value in ours.named_parameters()}
-    for parameter in ours.parameters():
-        parameter.grad = None                                               # they share nothing but the values
-    del ours
-    (outputs[1] * weights).sum().backward()
-    compared = 0
-    for key, value in theirs.named_parameters():
-        theirs_grad, ours_grad = value.grad, gradients.pop(key)
-        assert (theirs_grad is None) == (ours_grad is None), key
-        if theirs_grad is not None and theirs_grad.norm() > 1e-6 * theirs_grad.numel() ** 0.5:
-            assert relative_error(ours_grad, theirs_grad) < 1e-5, key
-            compared += 1
-    assert compared > 10 and not gradients
-
-
 OPTIONS = [
     dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(in_chans=5), dict(global_pool='max'),
     dict(global_pool='avgmax'), dict(global_pool='catavgmax'), dict(act_layer='gelu'), dict(act_layer=nn.Hardswish),
@@ -128,16 +67,7 @@ CASES = [(name, options) for name in ('efficientnet_b0', 'tf_efficientnetv2_b0',
 
 @pytest.mark.parametrize('name, options', CASES, ids=str)
 def test_options_equal_timms(name, options):
-    ours, theirs = pair(name, **options)
-    image = torch.rand(2, options.get('in_chans', 3), 72, 65) * 2 - 1
-    assert relative_error(ours.eval()(image), theirs.eval()(image)) < 1e-5
-    features = [model.forward_features(image) for model in (ours, theirs)]
-    assert relative_error(*features) < 1e-5
-    assert relative_error(*(m.forward_head(f, pre_logits=True) for m, f in zip((ours, theirs), features))) < 1e-5
-    for key in ('num_features', 'head_hidden_size', 'num_classes', 'drop_rate'):
-        assert getattr(ours, key) == getattr(theirs, key)
-    assert [(f['num_chs'], f['reduction'], f['module'], f['stage']) for f in ours.feature_info] == [
-        (f['num_chs'], f['reduction'], f['module'], f['stage']) for f in theirs.feature_info]
+    compare_options(name, **options)
 
 
 def test_a_given_normalisation_keeps_the_variants_eps():

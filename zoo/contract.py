@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .layers.init import init_tensorflow
-from .layers.pool import GlobalPool
+from .layers.pool import POOLS, GlobalPool
 from .layers.recording import ATTENTION
 from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, refuse, whole
@@ -450,12 +450,19 @@ class ImageModel(nn.Module):
             self._set(name, layer if like is None else layer.to(like.device, like.dtype))
         self.init_head()
 
+    def pool_kinds(self) -> tuple[str, ...]:
+        """The kinds of pooling that `reset_classifier` takes."""
+        return POOLS
+
     def reset_pool(self, global_pool: str) -> None:
         """Makes new pooling.
 
         Raises:
             ValueError: an unknown kind.
         """
+        if global_pool in POOLS and global_pool not in self.pool_kinds():
+            raise ValueError(f'The head of this network is built for other pooling than global_pool={global_pool!r}: '
+                             f'{", ".join(map(repr, self.pool_kinds()))}. Build the network with it.')
         self._set(self.parts.head[0], GlobalPool(global_pool, self.output_fmt))
 
     def make_classifier(self, num_classes: int) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .contract import OUTPUT_FORMATS, ImageModel
-from .spec import Feature, refuse
+from .spec import Feature, map_side, refuse
 
 KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
 OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens'}
@@ -18,7 +18,7 @@ class FeatureInfo:
     """The feature maps of a backbone: all the network offers, and which of them come out, in what order."""
 
     def __init__(self, features: Sequence[Feature], out_indices: Sequence[int]) -> None:
-        self.info: list[dict[str, Any]] = [{'rounding': 'ceil', **feature, 'index': i} for i, feature in enumerate(features)]
+        self.info: list[dict[str, Any]] = [{**feature, 'rounding': _rounding(feature), 'index': i} for i, feature in enumerate(features)]
         self.out_indices = tuple(out_indices)
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
@@ -56,6 +56,20 @@ class FeatureInfo:
 
     def __len__(self) -> int:
         return len(self.info)
+
+
+    def map_sizes(self, img_size: Sequence[int]) -> list[tuple[int, int]]:
+        """(height, width) of the maps that come out, in their order, of images (height, width) in pixels."""
+        chosen = [self.info[i] for i in self.out_indices]
+        return [(map_side(img_size[0], f['reduction'], f.get('ceil_reduction')),
+                 map_side(img_size[1], f['reduction'], f.get('ceil_reduction'))) for f in chosen]
+
+
+def _rounding(feature: Feature) -> str:
+    up_to = feature.get('ceil_reduction', feature['reduction'])
+    if up_to == feature['reduction']:
+        return 'ceil'
+    return 'floor' if up_to == 1 else f'ceil to {up_to}, then floor'
 
 
 class FeatureNet(nn.Module):

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Pair = tuple[int, int]
 HALF = (0.5, 0.5, 0.5)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+Pair = tuple[int, int]
 RELEASES = 'https://github.com/{}/pytorch-image-models/releases/download/{}'
 
 
@@ -160,7 +161,13 @@ class Feature(_Feature, total=False):
     """One entry of `feature_info`: a feature map that a network offers."""
 
     part: int               # which of the maps of that step, where it has several; 0 if not given
-    rounding: str           # 'floor' where the map has floor(size / reduction) pixels a side; else ceil(size / reduction)
+    ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
+
+
+def map_side(side: int, reduction: int, ceil_reduction: int | None = None) -> int:
+    """Pixels a side of a feature map: ceil(side / reduction), or ceil(side / ceil_reduction) halved rounding down."""
+    up_to = ceil_reduction or reduction
+    return -(-side // up_to) // (reduction // up_to)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 from torch import nn
 
 
-def init_transformer(module: nn.Module) -> None:
+def init_transformer(module: nn.Module, convs: bool = False) -> None:
     """Draws every parameter, and resets every buffer, of a module anew.
 
-    Linear layers: truncated normal with deviation 0.02, biases zero. Everything else as its own `reset_parameters` and
-    `reset_constants` say.
+    Linear layers, and with `convs` convolutions: truncated normal with deviation 0.02, biases zero. Everything else as
+    its own `reset_parameters` and `reset_constants` say.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear) or convs and isinstance(layer, nn.Conv2d):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..spec import refuse
 from .act import ActLayer, create_act
@@ -33,6 +34,49 @@ class GroupNorm(nn.GroupNorm):
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over
     its channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return super().forward(x)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class RmsNorm(nn.Module):
+    """Root mean square normalisation, arXiv:1910.07467, over the last dimension: (…, channels) -> (…, channels)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.normalized_shape, self.eps = (channels,), eps
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No scaling."""
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+
+class RmsNorm2d(RmsNorm):
+    """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over its
+    channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return super().forward(x)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class SimpleNorm(RmsNorm):
+    """Division by the standard deviation, without subtracting the mean, over the last dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.var(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+
+
+class SimpleNorm2d(SimpleNorm):
+    """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W), or of a pooled map (B, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim == 2:
@@ -102,7 +146,8 @@ class EvoNorm2dS0(nn.Module):
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm,
-    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0,
+    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': nn.LayerNorm, 'rmsnorm': RmsNorm,
+    'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d,
 }
 
 

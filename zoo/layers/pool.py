@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from ..spec import refuse
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
+SINGLE_POOLS = ('', 'avg', 'max', 'avgmax')                      # those that keep the width
 
 
 PIXELS = {'NCHW': (2, 3), 'NHWC': (1, 2), 'NLC': (1,)}          # the dimensions that are pooled

@@ -17,7 +17,7 @@ from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
-from ..layers.pool import GlobalPool
+from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
 from .blocknet import BlockNet
 
 
@@ -84,14 +84,7 @@ class MobileNetV3(BlockNet):
         pruned = isinstance(self.conv_head, nn.Identity)
         return super().embedding_size if pruned else self.conv_head.out_channels
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Makes a new classifier, and pooling where `global_pool` names one.
-
-        Raises:
-            ValueError: pooling whose width conv_head does not take in; also as `ImageModel.reset_classifier`.
-        """
-        wide = self.num_features * GlobalPool(global_pool or '').feat_mult
-        if global_pool and not isinstance(self.conv_head, nn.Identity) and self.conv_head.in_channels != wide:
-            raise ValueError(f'The head takes in {self.conv_head.in_channels} channels, and '
-                             f'global_pool={global_pool!r} gives {wide}: build the network with it.')
-        super().reset_classifier(num_classes, global_pool)
+    def pool_kinds(self) -> tuple[str, ...]:
+        """Those whose width conv_head takes in."""
+        pruned = isinstance(getattr(self, 'conv_head', None), nn.Identity)
+        return POOLS if pruned else SINGLE_POOLS if self.conv_head.in_channels == self.num_features else ('', 'catavgmax')

@@ -85,6 +85,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, recognise(state)
     state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=tuple(cfg.input_size[1:])))
+    _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg))
     # PyTorch 0.4 and earlier did not count batches
@@ -124,6 +125,14 @@ def _fit_first_conv(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg
             repeated = rgb[:, torch.arange(shape[1]) % 3] * (3 / shape[1])
             state[key] = rgb.sum(1, keepdim=True) if shape[1] == 1 else repeated
             yield f'{key}: from 3 channels to {shape[1]}'
+
+
+def _fit_dimensions(state: dict[str, Tensor], wanted: Wanted) -> None:
+    """Gives linear layers' weights the shape of 1x1 convolutions', and the other way round."""
+    for key in state.keys() & wanted.keys():
+        have, want = state[key].shape, wanted[key][0]
+        if len(have) != len(want) and have.numel() == want.numel() and have[:2] == want[:2]:
+            state[key] = state[key].reshape(want)
 
 
 def _fit_classifier(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:

@@ -1,0 +1,94 @@
+"""Networks beside timm's of the same name: the same random weights and statistics in both, then the same numbers."""
+from __future__ import annotations
+
+import timm
+import torch
+from conftest import randomize, relative_error
+from torch import nn
+
+import zoo
+
+
+def on_meta(name: str, **options) -> nn.Module:
+    with torch.device('meta'):
+        return zoo.create_model(name, **options)
+
+
+def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object] | None = None,
+         **options) -> tuple[nn.Module, nn.Module]:
+    """Ours and timm's network, with the same options or `timms`, and one set of random weights; ours holds the same
+    tensors, to save memory."""
+    theirs = randomize(timm.create_model(name, **(options if timms is None else timms)).to(dtype))
+    ours = on_meta(name, **options)
+    ours.to_empty(device='cpu')
+    for module in ours.modules():
+        if hasattr(module, 'reset_constants'):
+            module.reset_constants()
+    ours.to(dtype).load_state_dict({k: v.clone() if 'running' in k else v for k, v in theirs.state_dict().items()}, assign=True)
+    for parameter in ours.parameters():
+        parameter.requires_grad_()
+    return ours, theirs
+
+
+def compare_with_timm(name: str, **options) -> None:
+    """Logits, maps, and the gradients of all parameters, with random weights and statistics."""
+    size = sum(p.numel() for p in on_meta(name, **options).parameters())
+    dtype = torch.float64 if size < 6e7 else torch.float32                                      # memory
+    ours, theirs = pair(name, dtype, num_classes=5, drop_path_rate=0.0, **options)
+    generator = torch.Generator().manual_seed(2)
+    size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
+    if not ours.dynamic_img_size:
+        size = odd_size = ours.img_size
+    image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1
+    with torch.no_grad():
+        ours.eval(), theirs.eval()
+        try:
+            maps = theirs.forward_intermediates(image, intermediates_only=True)
+        except Exception:                                       # timm's takes no image of this size
+            maps = []
+        mine = ours.forward_intermediates(image, intermediates_only=True)
+        if [m.shape for m in maps] != [m.shape for m in mine]:  # timm's maps are smaller than it says
+            image = torch.rand(2, 3, *size, generator=generator, dtype=dtype) * 2 - 1
+            maps, mine = (m.forward_intermediates(image, intermediates_only=True) for m in (theirs, ours))
+        assert all(relative_error(a, b) < 1e-5 for a, b in zip(mine, maps, strict=True))
+        assert relative_error(ours(image), theirs(image)) < 1e-5
+    image = torch.rand(3, 3, *size, generator=generator, dtype=dtype) * 2 - 1
+    ours.train(), theirs.train()
+    outputs = ours(image), theirs(image)
+    assert relative_error(*outputs) < 1e-5
+    weights = torch.randn(outputs[0].shape, generator=generator, dtype=dtype)
+    (outputs[0] * weights).sum().backward()
+    gradients = {key: value.grad for key, value in ours.named_parameters()}
+    for parameter in ours.parameters():
+        parameter.grad = None                                               # they share nothing but the values
+    del ours
+    (outputs[1] * weights).sum().backward()
+    compared = 0
+    for key, value in theirs.named_parameters():
+        theirs_grad, ours_grad = value.grad, gradients.pop(key)
+        assert (theirs_grad is None) == (ours_grad is None), key
+        if theirs_grad is not None and theirs_grad.norm() > 1e-6 * theirs_grad.numel() ** 0.5:
+            assert relative_error(ours_grad, theirs_grad) < 1e-5, key
+            compared += 1
+    assert compared > 10 and not gradients
+
+
+def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str, object] | None = None,
+                    **options) -> tuple[nn.Module, nn.Module]:
+    """Logits in evaluation and training, features, embeddings and what the network says of itself, of both built with
+    the same options (`timms`: other ones for timm); returns both."""
+    ours, theirs = pair(name, torch.float64, timms, **options)
+    channels = options.get('in_chans', 3)
+    image = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 2 - 1
+    ours.eval(), theirs.eval()
+    assert relative_error(ours(image), theirs(image)) < 1e-5
+    features = [model.forward_features(image) for model in (ours, theirs)]
+    assert relative_error(*features) < 1e-5
+    assert relative_error(*(m.forward_head(f, pre_logits=True) for m, f in zip((ours, theirs), features))) < 1e-5
+    for key in ('num_features', 'head_hidden_size', 'num_classes'):
+        assert getattr(ours, key) == getattr(theirs, key), key
+    assert [(f['num_chs'], f['reduction'], f['module']) for f in ours.feature_info] == [
+        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1')) for f in theirs.feature_info]
+    if not any('drop' in key and value for key, value in options.items()):
+        assert relative_error(ours.train()(image), theirs.train()(image)) < 1e-5
+    return ours, theirs

@@ -1,0 +1,46 @@
+"""Heads that published networks keep in a submodule `head`: pooling, normalisation, a hidden layer, a classifier."""
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .act import ActLayer, create_act
+from .pool import GlobalPool
+
+
+class Head(nn.Module):
+    """Pooling, normalisation, hidden layer, dropout and classifier: maps (B, in_features, H, W) -> (B, num_classes).
+
+    The network that it is part of puts `global_pool` and `fc` in (`ImageModel.reset_classifier`) and names them all in
+    its parts.
+
+    Args:
+        norm: of the pooled vector, or without pooling of each pixel. Of a vector twice as wide ('catavgmax') each half
+            is normalised by itself.
+        hidden_size: width of a layer before the classifier, which `act_layer` follows; None for no such layer.
+    """
+
+    def __init__(self, in_features: int, global_pool: str = 'avg', layout: str = 'NCHW', norm: nn.Module | None = None,
+                 hidden_size: int | None = None, act_layer: ActLayer = 'gelu', drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.in_features, self.hidden_size, self.layout = in_features, hidden_size, layout
+        self.global_pool = GlobalPool(global_pool, layout)
+        self.norm = nn.Identity() if norm is None else norm
+        self.pre_logits = nn.Sequential()
+        if hidden_size:
+            self.pre_logits.fc = nn.Linear(in_features * self.global_pool.feat_mult, hidden_size)
+            self.pre_logits.act = create_act(act_layer)
+        self.drop = nn.Dropout(drop_rate)
+        self.fc = nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.global_pool(x)
+        if x.ndim == 2 and self.global_pool.feat_mult > 1 and not isinstance(self.norm, nn.Identity):
+            x = self.norm(x.view(-1, self.in_features)).view(len(x), -1)
+        else:
+            x = self.norm(x)
+        if x.ndim == 4 and self.hidden_size and self.layout == 'NCHW':
+            x = self.pre_logits(x.movedim(1, -1)).movedim(-1, 1)
+        else:
+            x = self.pre_logits(x)
+        x = self.drop(x)
+        return x if pre_logits else self.fc(x)
