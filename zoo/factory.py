@@ -75,6 +75,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = _network_class(family.model)
+    if features_only and 'dynamic_img_size' in inspect.signature(network_class).parameters:
+        defaults['dynamic_img_size'] = True                # maps of images of any size
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments)
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,

@@ -65,7 +65,7 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
     several = tuple(head(embedding) for head in heads) if isinstance(heads, tuple) else ()
     logits = sum(several) / len(several) if several else heads(embedding)
     return Outputs(
-        logits=logits, last_hidden_state=last, pooler_output=model.global_pool(last) if last.ndim == 4 else None,
+        logits=logits, last_hidden_state=last, pooler_output=model.pool_layer(last) if last.ndim == 4 else None,
         loss=None if labels is None else classification_loss(logits, labels),
         cls_logits=several[0] if several else None, distillation_logits=several[1] if several else None,
         hidden_states=tuple(states) if output_hidden_states else None,

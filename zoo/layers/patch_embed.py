@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..spec import Pair, Sizes, refuse
 from .positions import resample_patch_embed
 from .sizes import ImageSize, SizedLayer, pair_of
+from .windows import missing
 
 FORMATS = ('NCHW', 'NHWC', 'NLC', 'NCL')
 
@@ -111,7 +112,7 @@ class PatchEmbed(SizedLayer):
                 f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
                 'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
         if self.dynamic_img_pad:
-            down, right = ((patch - side % patch) % patch for side, patch in zip(size, self.patch_size))
+            down, right = missing(size, self.patch_size)
             return F.pad(x, (0, right, 0, down))
         if not self.strict_img_size and any(side % patch for side, patch in zip(size, self.patch_size)):
             raise ValueError(f'An image of {size[0]}x{size[1]} pixels is of no whole number of patches of '
