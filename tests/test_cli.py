@@ -4,11 +4,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 import zoo
@@ -242,3 +245,25 @@ def test_a_checkpoint_takes_the_place_of_the_weights(tmp_path: Path, capsys: pyt
     found = json.loads(line)['predictions']
     assert [one['index'] for one in found] == [1, 2, 0]
     assert [one['probability'] for one in found] == pytest.approx(torch.tensor([2.0, 1, 0]).softmax(0).tolist())
+
+
+@pytest.mark.parametrize('command', ['predict', 'validate'])
+def test_a_checkpoint_of_other_classes_is_an_error_in_the_words_of_the_command(
+        command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(zoo.create_model('mobilenetv2_035', num_classes=3).state_dict(), tmp_path / 't.pth')
+    arguments = [command, str(PHOTOS), '--model', 'mobilenetv2_035', '--checkpoint', str(tmp_path / 't.pth')]
+    for more, classes in (([], 1000), (['--num-classes', '5'], 5)):
+        assert main([*arguments, *more]) == 2
+        said = capsys.readouterr().err
+        assert f'has 3 classes, and the network {classes}. Use --num-classes 3.' in said and 'create_model' not in said
+
+
+def test_arguments_that_a_checkpoint_needs_are_advised_as_options(tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torchvision.models.mobilenet_v3_small(num_classes=4).state_dict(), tmp_path / 't.pth')
+    arguments = ['predict', str(PHOTOS / 'cat.jpg'), '--checkpoint', str(tmp_path / 't.pth'), '--num-classes', '4']
+    assert main([*arguments, '--model', 'mobilenetv3_small_100']) == 2
+    advice = re.search(r'Use (--model .*)\.$', capsys.readouterr().err.strip())[1]
+    assert '--model-kwargs' in advice and main([*arguments, *shlex.split(advice)]) == 0
+    assert main([*arguments, '--model', 'mobilenetv3_small_100', '--model-kwargs', 'bn_ep=1']) == 2
+    assert "--model-kwargs: mobilenetv3_small_100: option 'bn_ep'" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from torch import nn
 import timm
 import zoo
 from zoo.pretrained import convert, load_into, materialise, read_state_dict, without_storage
+from zoo.spec import Misfit
 
 NAME = 'mobilenetv2_035'
 
@@ -92,7 +93,7 @@ def test_no_classes(theirs: nn.Module, file: Path) -> None:
 def test_another_number_of_classes_makes_the_head_anew_and_says_so(theirs: nn.Module, file: Path,
                                                                    caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, 'zoo'):
-        ours = zoo.create_model(NAME, checkpoint_path=file, num_classes=10)
+        ours = zoo.create_model(NAME, pretrained=file, num_classes=10)
     assert 'classifier.weight' in caplog.text and '10 classes' in caplog.text
     state = theirs.state_dict()
     for key, value in ours.state_dict().items():
@@ -110,11 +111,24 @@ def test_a_head_of_the_right_width_is_kept(theirs: nn.Module) -> None:
 
 def test_a_head_that_nobody_asked_to_change_is_an_error() -> None:
     tuned = timm.create_model(NAME, num_classes=10)
-    with pytest.raises(ValueError, match=r'classifier.weight \(10, 1280\).*\n.*num_classes=10'):
+    with pytest.raises(ValueError, match=r'classifier.weight \(10, 1280\).*\n.*10 classes.*1000.*num_classes=10'):
         zoo.create_model(NAME, pretrained=tuned.state_dict())
-    ours = zoo.create_model(NAME, pretrained=tuned.state_dict(), pretrained_cfg_overlay=dict(num_classes=10),
-                            num_classes=1000)
+    ours = zoo.create_model(NAME, pretrained=tuned.state_dict(), num_classes=1000)
     assert torch.equal(ours.conv_stem.weight, tuned.conv_stem.weight) and ours.classifier.out_features == 1000
+
+
+@pytest.mark.parametrize('name', [NAME, 'mobilenetv3_small_050', 'efficientformer_l1'])
+@pytest.mark.parametrize('classes', [5, 1000, None])
+def test_a_checkpoint_of_other_classes_is_no_checkpoint_of_the_network(name: str, classes: int | None,
+                                                                       tmp_path: Path) -> None:
+    tuned = zoo.create_model(name, num_classes=3)
+    torch.save(tuned.state_dict(), tmp_path / 't.pth')
+    with pytest.raises(Misfit, match=f'has 3 classes, and the network {classes or 1000}') as caught:
+        zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', num_classes=classes)
+    assert caught.value.arguments == {'num_classes': 3} and caught.value.network is None
+    right = zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', **caught.value.arguments)
+    assert all(torch.equal(v, tuned.state_dict()[k]) for k, v in right.state_dict().items())
+    assert zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', num_classes=0).num_classes == 0
 
 
 def test_outputs_before_the_first_class_are_dropped(theirs: nn.Module) -> None:

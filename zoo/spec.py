@@ -55,6 +55,20 @@ def between(what: str, got: Any, least: float, bound: float) -> float:
     return float(got)
 
 
+class Misfit(ValueError):
+    """Weights that a network cannot take, or would compute something else with.
+
+    Attributes:
+        problem: what is wrong, without advice.
+        network, arguments: the name, None for the same one, and the options that the weights would fit with.
+    """
+
+    def __init__(self, problem: str, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
+        self.problem, self.network, self.arguments = problem, network, dict(arguments or {})
+        words = [*([repr(network)] if network else []), *(f'{key}={value!r}' for key, value in self.arguments.items())]
+        super().__init__(problem + (f' Use create_model({"" if network else "..., "}{", ".join(words)}).' if words else ''))
+
+
 @dataclass(frozen=True)
 class PretrainedCfg:
     """One set of published weights: where it lies, how its images are prepared and what its outputs mean.
