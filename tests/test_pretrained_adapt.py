@@ -272,3 +272,63 @@ def test_installed_wheels_carry_lite_weights(number: int) -> None:
     torch.testing.assert_close(logits(ours), logits(peer))
     with pytest.raises(ValueError, match='_blocks|blocks'):
         zoo.create_model('efficientnet_b2', checkpoint_path=path)
+
+
+@pytest.mark.parametrize('options', [dict(dtype=torch.float64), dict(device='cpu', dtype=torch.bfloat16), dict(device='meta')])
+@pytest.mark.parametrize('name', [NAME, 'efficientformerv2_s0', next(n for n in zoo.list_models('*blur*'))])
+@pytest.mark.parametrize('weights', [True, False])
+def test_device_and_dtype_are_where_and_in_what_the_network_is_built(name: str, options: dict[str, Any],
+                                                                     weights: bool) -> None:
+    state = randomize(zoo.create_model(name)).state_dict()
+    ours = zoo.create_model(name, pretrained=state if weights else False, **options)
+    peer = timm.create_model(name, **options)
+
+    def kinds(model: nn.Module) -> set[tuple[torch.dtype, str]]:
+        return {(v.dtype, v.device.type) for v in [*model.parameters(), *model.buffers()]}
+
+    assert kinds(ours) == kinds(peer)
+    if weights and options.get('device') != 'meta':
+        assert all(torch.equal(v, state[k].to(v.dtype)) for k, v in ours.state_dict().items())
+    features = zoo.create_model(name, features_only=True, **options)
+    assert kinds(features) == kinds(ours)
+    built = zoo.build_model(['ir_r1_k3_s2_e2_c16'], **options)
+    assert {(p.dtype, p.device.type) for p in built.parameters()} <= kinds(ours)
+
+
+@pytest.mark.parametrize('options, error, words', [
+    (dict(device='cpuu'), ValueError, "device 'cpuu' cannot be used"), (dict(dtype='float16'), TypeError, 'torch.bfloat16'),
+    (dict(dtype=torch.int8), TypeError, 'floating-point'), (dict(pretrained_strict=0), TypeError, 'True or False'),
+    (dict(pretrain=True), TypeError, "'pretrained'"), (dict(feature_only=True), TypeError, "'features_only'"),
+    (dict(out_indicies=(1,)), TypeError, "'out_indices'"), (dict(checkpoint_pth='x'), TypeError, "'checkpoint_path'"),
+])
+def test_wrong_arguments_of_create_model_are_named(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        zoo.create_model(NAME, **options)
+
+
+def test_options_that_change_nothing_are_taken() -> None:
+    options = dict(scriptable=True, exportable=True, no_jit=False)
+    assert zoo.create_model(NAME, **options).state_dict().keys() == zoo.create_model(NAME).state_dict().keys()
+    for kind, fast in (('avg', 'fast'), ('avg', 'fastavg'), ('catavgmax', 'fastcatavgmax')):
+        ours, other = (zoo.create_model(NAME, num_classes=0, global_pool=pool) for pool in (kind, fast))
+        other.load_state_dict(ours.state_dict())
+        assert torch.equal(logits(ours), logits(other)) and ours.embedding_size == other.embedding_size
+
+
+@pytest.mark.parametrize('features', [{}, dict(features_only=True)])
+def test_weights_that_need_not_be_whole(features: dict[str, Any], theirs: nn.Module,
+                                        caplog: pytest.LogCaptureFixture) -> None:
+    state = theirs.state_dict()
+    del state['bn1.weight'], state['blocks.1.0.conv_pw.weight']
+    state['extra.weight'] = torch.zeros(1)
+    options = dict(pretrained=state, pretrained_strict=False, **features)
+    with caplog.at_level(logging.WARNING, 'zoo'):
+        ours = zoo.create_model(NAME, **options)
+    assert 'lacks bn1.weight, blocks.1.0.conv_pw.weight' in caplog.text
+    assert ('has extra.weight' in caplog.text) is not bool(features)
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, state[key]) if key in state else value.isfinite().all() and value.abs().max() > 0
+    with pytest.raises(ValueError, match='bn1.weight'):
+        zoo.create_model(NAME, **{**options, 'pretrained': {**state, 'bn1.weight': torch.zeros(5)}})
+    with pytest.raises(ValueError, match='another network'):
+        zoo.create_model(NAME, **{**options, 'pretrained': {'a.weight': torch.zeros(5)}})

@@ -5,7 +5,7 @@ import fnmatch
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .catalog import FAMILIES
@@ -148,25 +148,6 @@ def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = 
 def list_pretrained(filter: str | Iterable[str] = '', exclude_filters: str | Iterable[str] = '') -> list[str]:
     """Every 'name.tag' with weights, in natural order; filters as in `list_models`."""
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters, include_tags=True)
-
-
-def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., Any]:
-    """A callable that builds the model: `model_entrypoint(name)(pretrained=False, **options)`.
-
-    Raises:
-        ValueError: as `resolve`, or the model is not in the module `module_filter`.
-    """
-    family, name, _ = resolve(model_name)
-    if module_filter and family.module != module_filter:
-        raise ValueError(f'Model {name!r} is in module {family.module!r}, not in {module_filter!r}.')
-
-    def build(pretrained: bool = False, **options: Any) -> Any:
-        from .factory import create_model
-        return create_model(model_name, pretrained=pretrained, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f'Builds the model {model_name!r}, see zoo.create_model.'
-    return build
 
 
 def _matching(names: Iterable[str], filters: str | Iterable[str]) -> list[str]:

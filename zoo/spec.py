@@ -154,6 +154,12 @@ class Feature(TypedDict):
     stage: int              # the entry of the network's stages it comes out of
 
 
+class InnerFeature(Feature):
+    """The entry of a map inside a block."""
+
+    hook_type: str          # 'forward_pre' where the submodule takes the map in, 'forward' where it comes out of it
+
+
 @dataclass(frozen=True)
 class Family:
     """Rows of models that share a network class.

@@ -64,7 +64,7 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
               device: torch.device | str = 'cpu', origin: str = 'the state dict',
-              settings: Mapping[str, Any] | None = None, new_head: bool = False) -> list[str]:
+              settings: Mapping[str, Any] | None = None, new_head: bool = False, strict: bool = True) -> list[str]:
     """Loads weights into a network; returns what was adapted, in words. Nothing is changed where it fails.
 
     Args:
@@ -76,6 +76,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         origin: where the weights come from, for messages.
         settings: what the network was built with, where weights in a foreign layout are to be checked against it.
         new_head: whether weights of another number of classes load, with a classifier that is drawn anew.
+        strict: False draws parameters that the weights lack and leaves out those that the network lacks, with a warning.
 
     Raises:
         Misfit: weights are missing, unexpected or of another shape; the message names them. Or all fit, and `settings`
@@ -91,7 +92,14 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     # PyTorch 0.4 and earlier did not count batches
     counters = [key for key in wanted if key not in state and key.endswith('.num_batches_tracked')]
     needed = {key: shape for key, (shape, _) in wanted.items() if key not in {*anew, *counters}}
-    misfits, classes = list(_misfits(state, needed, partial)), _other_classes(state, needed, cfg)
+    lacking = [] if strict else [key for key in needed if key not in state]
+    if lacking and len(lacking) < len(needed):                             # where nothing is the same, it is a mistake
+        needed = {key: shape for key, shape in needed.items() if key in state}
+        _log.warning('%s lacks %s, which are drawn', origin, ', '.join(lacking))
+    if not (strict or partial) and (surplus := state.keys() - wanted.keys()):
+        _log.warning('%s has %s, which are left out', origin, ', '.join(sorted(surplus)))
+    misfits = list(_misfits(state, needed, partial or not strict))
+    classes = _other_classes(state, needed, cfg)
     if misfits:
         if layout:
             known = describe(given, layout)[0]
@@ -104,6 +112,10 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         check_settings(given, layout, settings, cfg.architecture or 'the network')
 
     loaded = {key: state.pop(key) for key in needed} | {key: torch.zeros((), dtype=torch.int64) for key in counters}
+    if empty and lacking:
+        materialise(model, device)
+        model.init_weights()
+        empty = False
     if empty:
         materialise(model, device, {key: loaded.pop(key).to(device, wanted[key][1]) for key in list(loaded)})
         if anew:
