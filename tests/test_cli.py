@@ -267,3 +267,17 @@ def test_arguments_that_a_checkpoint_needs_are_advised_as_options(tmp_path: Path
     assert '--model-kwargs' in advice and main([*arguments, *shlex.split(advice)]) == 0
     assert main([*arguments, '--model', 'mobilenetv3_small_100', '--model-kwargs', 'bn_ep=1']) == 2
     assert "--model-kwargs: mobilenetv3_small_100: option 'bn_ep'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('pattern', 'first'), [
+    ('efficientnet_b0.ra_in1k', 'efficientnet_b0.ra_in1k'), ('timm/mixnet_s.ft_in1k', 'mixnet_s.ft_in1k'),
+    ('EfficientNet_B0', 'efficientnet_b0'), ('*_b1.ra4*', 'efficientnet_b1.ra4_e3600_r240_in1k')])
+def test_list_finds_names_as_they_are_written(pattern: str, first: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['list', pattern]) == 0
+    assert capsys.readouterr().out.splitlines() == [first]
+
+
+def test_list_says_what_timm_has_and_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['list', 'resnet50']) == 1 and 'timm has resnet50, and zoo has not yet' in capsys.readouterr().err
+    assert main(['list', 'efficientnet_b0.ra_in1']) == 1
+    assert 'efficientnet_b0.ra_in1k' in capsys.readouterr().err
