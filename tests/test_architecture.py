@@ -23,7 +23,7 @@ MAY_IMPORT = {
     'features': {'contract', 'spec'},
     'outputs': {'contract', 'spec'},
     'pretrained': {'spec'},
-    'factory': {'blocks', 'contract', 'features', 'models', 'pretrained', 'registry', 'data', 'spec'},
+    'factory': {'blocks', 'contract', 'features', 'memory', 'models', 'pretrained', 'registry', 'data', 'spec'},
     'profiling': {'spec'},
     'memory': set(),
     'data': {'compat', 'spec'},

@@ -16,10 +16,12 @@ from .blocks import compound, round_channels
 from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
+from .memory import memory_size
 from .spec import PretrainedCfg, between, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
-COUNTS = {'num_classes': 0, 'in_chans': 1, 'stem_size': 1, 'head_size': 0}       # option -> its least value
+COUNTS = {'num_classes': (0, 10 ** 8), 'in_chans': (1, 10 ** 8), 'stem_size': (1, 10 ** 8), 'head_size': (0, 10 ** 8),
+          'divisor': (1, 10 ** 8), 'stem_kernel_size': (1, 127)}                          # option -> its least and most
 FRACTIONS = ('drop_rate', 'drop_path_rate', 'proj_drop_rate', 'bn_eps')
 
 
@@ -203,9 +205,9 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
         if option not in known:
             callers = inspect.signature(caller).parameters.keys() - {'options', 'model_name', 'spec'}
             raise TypeError(f'{name}: ' + refuse('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
-    for option, least in COUNTS.items():
-        if arguments.get(option) is not None:
-            whole(option, arguments[option], least)
+    for option, (least, most) in COUNTS.items():
+        if arguments.get(option) is not None and whole(option, arguments[option], least) > most:
+            raise ValueError(f'{option}={arguments[option]} is more than any network has, which is {most} at most.')
     for option in FRACTIONS:
         if arguments.get(option) is not None:
             between(option, arguments[option], 0, 1)
@@ -221,9 +223,15 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     device = _device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f'dtype is a floating-point type of PyTorch, such as torch.bfloat16, not {dtype!r}.')
-    with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
-        model = network_class(**arguments).to(dtype=dtype)
-        wrapped = wrap(model) if wrap else model
+    try:
+        with weights.without_storage():              # nothing is drawn or allocated that weights would overwrite
+            model = network_class(**arguments).to(dtype=dtype)
+            wrapped = wrap(model) if wrap else model
+    except (RuntimeError, OverflowError) as error:
+        problem = str(error).partition('\n')[0]
+        raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
+    if device.type == 'cpu':
+        _check_memory(model)
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
@@ -248,6 +256,15 @@ def _device(wanted: torch.device | str | None) -> torch.device:
         return torch.get_default_device() if wanted is None else torch.empty(0, device=wanted).device
     except (AssertionError, RuntimeError) as error:
         raise ValueError(f'The device {wanted!r} cannot be used here: {error}') from error
+
+
+def _check_memory(model: nn.Module) -> None:
+    """Refuses a network that is larger than the memory it would lie in."""
+    tensors = [*model.parameters(), *model.buffers()]
+    needed, there = sum(t.numel() * t.element_size() for t in tensors), memory_size()
+    if there is not None and needed > there:
+        raise ValueError(f'A network of {sum(t.numel() for t in tensors):.3g} parameters takes {needed / 1e9:,.1f} GB; '
+                         f"the memory there is has {there / 1e9:,.1f} GB. On device='meta' it has shapes alone.")
 
 
 def _labels(model: ImageModel, cfg: PretrainedCfg) -> tuple[str, ...] | None:
