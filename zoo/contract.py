@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +23,12 @@ from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, refuse, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
+LOCATIONS = ('bottleneck', 'expansion')
 State = Any                                  # what goes from stage to stage: a Tensor, or a network's own record
+
+NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, (images,)) '
+                'to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, or '
+                'torch.compile(model) for speed.')
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Parts:
 
 
 class ImageModel(nn.Module):
-    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
+    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes). `torch.export`, `torch.compile`
+    and `torch.jit.trace` take them, `torch.fx.symbolic_trace` those that take images of any size; `torch.jit.script`
+    does not.
 
     A plain convolutional network names its `parts`, and in its constructor sets `feature_info`, `num_features` and
     `in_chans`, calls `build_head` and, at the end, `init_fresh`. Others override `run_stem`, `run_stage`, `maps_of`,
@@ -80,6 +87,9 @@ class ImageModel(nn.Module):
     grad_checkpointing = False
     pretrained_cfg: dict[str, Any]
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise NotImplementedError(NOT_SCRIPTED)         # torch.jit.script asks for this
+
     # --- what a network may say of itself
 
     def run_stem(self, x: Tensor) -> State:
@@ -98,6 +108,19 @@ class ImageModel(nn.Module):
     def prefix_of(self, state: State) -> Tensor:
         """The prefix tokens (B, num_prefix_tokens, C) in a state."""
         raise ValueError(f'{type(self).__name__} has no tokens before those of the image.')
+
+    def set_feature_location(self, location: str) -> None:
+        """Chooses where in a stage's last block its map is taken: 'bottleneck', what comes out of it, or 'expansion',
+        what its projection takes in. `feature_info` says so.
+
+        Raises:
+            ValueError: another place, or one that the network's blocks do not have.
+        """
+        if location not in LOCATIONS:
+            raise ValueError(refuse('feature_location', location, LOCATIONS))
+        if location != 'bottleneck':
+            raise ValueError(f"feature_location={location!r} is for networks of block strings; the maps of "
+                             f"{type(self).__name__} are what comes out of its stages: 'bottleneck'.")
 
     def normalise(self, state: State) -> State:
         """The final normalisation, of a state that has its channels."""
@@ -249,6 +272,9 @@ class ImageModel(nn.Module):
     def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[State, dict[int, State]]:
         """Runs the stem (step 0) and the stages (from 1) up to step `last` (None: all) and keeps the states after those
         `wanted`."""
+        if isinstance(x, Tensor) and any(isinstance(side, int) and not side for side in x.shape[1:]):
+            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and W '
+                             'above 0.')
         state, kept = self.run_stem(x), {}
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):

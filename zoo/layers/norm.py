@@ -32,12 +32,9 @@ class GroupNorm(nn.GroupNorm):
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over
-    its channels."""
+    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -59,12 +56,9 @@ class RmsNorm(nn.Module):
 
 
 class RmsNorm2d(RmsNorm):
-    """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over its
-    channels."""
+    """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -76,11 +70,9 @@ class SimpleNorm(RmsNorm):
 
 
 class SimpleNorm2d(SimpleNorm):
-    """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W), or of a pooled map (B, C)."""
+    """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 

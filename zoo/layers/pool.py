@@ -9,13 +9,13 @@ from ..spec import refuse
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
 SINGLE_POOLS = ('', 'avg', 'max', 'avgmax')                      # those that keep the width
-
-
+FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute them
 PIXELS = {'NCHW': (2, 3), 'NHWC': (1, 2), 'NLC': (1,)}          # the dimensions that are pooled
 
 
 class GlobalPool(nn.Module):
-    """Maps, or tokens -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+    """Maps, or tokens -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing. A
+    word with 'fast' before it means the same.
 
     Args:
         layout: 'NCHW' for maps (B, C, H, W), 'NHWC' for (B, H, W, C), 'NLC' for tokens (B, N, C).
@@ -26,6 +26,7 @@ class GlobalPool(nn.Module):
 
     def __init__(self, kind: str = 'avg', layout: str = 'NCHW') -> None:
         super().__init__()
+        kind = FAST.get(kind, kind)
         if kind not in POOLS:
             raise ValueError(refuse('global_pool', kind, POOLS))
         self.pool_type, self.pixels = kind, PIXELS[layout]
@@ -61,7 +62,8 @@ class CeilAvgPool2d(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        down, right = ((size + self.stride - 1) // self.stride * self.stride - size for size in x.shape[-2:])
+        down, right = ((size + self.stride - 1) // self.stride * self.stride - size
+                       for size in (x.shape[-2], x.shape[-1]))
         return F.avg_pool2d(F.pad(x, (0, right, 0, down), 'replicate'), self.stride)
 
     def extra_repr(self) -> str:
