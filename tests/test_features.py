@@ -31,7 +31,7 @@ STRIDED = [name for name in STRUCTURES if takes(name, 'output_stride')]
 @cache
 @torch.inference_mode(False)                                        # whichever test asks first
 def _noise(power: int) -> torch.Tensor:
-    return torch.randn(24_000_000, generator=torch.Generator().manual_seed(power)) * 2.0 ** power
+    return torch.randn(32_000_000, generator=torch.Generator().manual_seed(power)) * 2.0 ** power
 
 
 def give_weights(model: nn.Module) -> nn.Module:
