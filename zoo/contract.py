@@ -99,6 +99,10 @@ class ImageModel(nn.Module):
         """The prefix tokens (B, num_prefix_tokens, C) in a state."""
         raise ValueError(f'{type(self).__name__} has no tokens before those of the image.')
 
+    def hidden_of(self, state: State) -> Tensor:
+        """The first of the hidden states, of the state after the stem, see `zoo.forward_outputs`."""
+        return self.maps_of(state, 0)[0]
+
     def normalise(self, state: State) -> State:
         """The final normalisation, of a state that has its channels."""
         return self._run((self.parts.norm,), state) if self.parts.norm else state
@@ -147,7 +151,7 @@ class ImageModel(nn.Module):
             module = self.get_submodule(name)
             inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
             blocks = module.get_submodule(inner)
-            if not isinstance(blocks, nn.Sequential) or not len(blocks):
+            if not isinstance(blocks, nn.Sequential) or not any(child._modules for child in blocks.children()):
                 layers[-1].append(name)
                 continue
             layers[-1] += [f'{name}.{child}' for child in (*module._modules, *module._parameters) if inner and child != inner]
