@@ -14,7 +14,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
     """Zeros, or `value`, around (B, C, H, W), more at the bottom and right, so that a convolution without padding of
     its own gives ceil(size / stride): TensorFlow's SAME."""
     pads: list[int] = []
-    for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
+    for size, k, s, d in zip((x.shape[-2], x.shape[-1]), kernel, stride, dilation):   # torch.fx iterates no shape
         # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
         # where `size` is symbolic (torch.export) it stays one short expression instead of growing with every layer.
         span = (k - 1) * d + 1
