@@ -122,6 +122,10 @@ class ImageModel(nn.Module):
             raise ValueError(f"feature_location={location!r} is for networks of block strings; the maps of "
                              f"{type(self).__name__} are what comes out of its stages: 'bottleneck'.")
 
+    def hidden_of(self, state: State) -> Tensor:
+        """The first of the hidden states, of the state after the stem, see `zoo.forward_outputs`."""
+        return self.maps_of(state, 0)[0]
+
     def normalise(self, state: State) -> State:
         """The final normalisation, of a state that has its channels."""
         return self._run((self.parts.norm,), state) if self.parts.norm else state
@@ -170,7 +174,7 @@ class ImageModel(nn.Module):
             module = self.get_submodule(name)
             inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
             blocks = module.get_submodule(inner)
-            if not isinstance(blocks, nn.Sequential) or not len(blocks):
+            if not isinstance(blocks, nn.Sequential) or not any(child._modules for child in blocks.children()):
                 layers[-1].append(name)
                 continue
             layers[-1] += [f'{name}.{child}' for child in (*module._modules, *module._parameters) if inner and child != inner]

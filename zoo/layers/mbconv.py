@@ -19,7 +19,7 @@ from .attention import MultiHeadAttention2d, MultiQueryAttention2d
 from .conv import CondConv2d, MixedConv2d, conv2d
 from .drop import DropPath
 from .norm import Norm
-from .pool import create_aa
+from .pool import AaLayer, create_aa
 from .scale import LayerScale2d
 from .squeeze import GATES
 
@@ -31,7 +31,7 @@ class Style:
     act_layer: ActLayer = 'relu'
     norm: Norm = field(default_factory=Norm)
     pad_type: str = ''
-    aa_layer: str | None = None
+    aa_layer: AaLayer | None = None
     se_layer: str | Callable[..., nn.Module] = 'se'
     se_from_expanded: bool = False              # squeeze ratios count from the inner width, not the input width
     se_act: ActLayer | None = None              # inside the gates; None: the block's

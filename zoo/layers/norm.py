@@ -31,6 +31,13 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(channels // group_size if group_size else num_groups, channels, eps=eps)
 
 
+class GroupNorm1(nn.GroupNorm):
+    """Group normalisation with all channels in one group: over the whole map."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(1, channels, eps=eps)
+
+
 class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
@@ -137,7 +144,7 @@ class EvoNorm2dS0(nn.Module):
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
-    'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm,
+    'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm, 'groupnorm1': GroupNorm1,
     'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': nn.LayerNorm, 'rmsnorm': RmsNorm,
     'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d,
 }

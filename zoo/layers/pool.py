@@ -1,11 +1,17 @@
 """Pooling: to one vector an image, and low-pass filters before subsampling."""
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import refuse
+from .conv import pad_same
+
+AaLayer = str | Callable[..., nn.Module]
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
 SINGLE_POOLS = ('', 'avg', 'max', 'avgmax')                      # those that keep the width
@@ -93,13 +99,32 @@ class BlurPool2d(nn.Module):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), self.pad_mode), self.kernel, stride=self.stride, groups=x.shape[1])
 
 
-def create_aa(kind: str | None, channels: int, stride: int) -> nn.Module:
-    """The layer that subsamples by `stride` in place of a strided convolution: 'avg' pools, 'blur' blurs with
-    reflected borders, 'blurpc' with zeros; None or stride 1 does nothing."""
-    if not kind or stride == 1:
+class SameAvgPool2d(nn.AvgPool2d):
+    """Average pooling with TensorFlow's SAME, whose zeros count: (B, C, H, W) -> (B, C, ceil(H / stride), …)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1))
+        return F.avg_pool2d(padded, self.kernel_size, self.stride)
+
+
+def create_aa(kind: AaLayer | None, channels: int, stride: int, dilated: bool = False) -> nn.Module:
+    """The layer that subsamples by `stride` in place of a strided convolution.
+
+    Args:
+        kind: 'avg' pools, 'blur' blurs with reflected borders, 'blurpc' with zeros, None does nothing; a class is made
+            with `channels` and `stride`, or with the stride alone. nn.AvgPool2d is 'avg', which rounds sizes up.
+        dilated: the stride has become dilation, and there is a filter all the same; else there is none at stride 1.
+
+    Raises:
+        ValueError: another word.
+    """
+    if not kind or stride == 1 and not dilated:
         return nn.Identity()
-    if kind == 'avg':
+    if kind in ('avg', 'avgpool', nn.AvgPool2d):
         return CeilAvgPool2d(stride)
     if kind in ('blur', 'blurpc'):
         return BlurPool2d(channels, stride, 'reflect' if kind == 'blur' else 'constant')
-    raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
+    if isinstance(kind, str):
+        raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
+    given = {'channels': channels} if 'channels' in inspect.signature(kind).parameters else {}
+    return kind(**given, stride=stride) if given else kind(stride)

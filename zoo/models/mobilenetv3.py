@@ -17,6 +17,7 @@ from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
+from ..layers.pool import AaLayer
 from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
 from .blocknet import BlockNet
 
@@ -47,7 +48,7 @@ class MobileNetV3(BlockNet):
                  stem_kernel_size: int = 3, fix_stem: bool = False, head_size: int = 1280, head_bias: bool = True,
                  head_norm: bool = False, act_layer: ActLayer = 'hard_swish', norm_layer: NormLayer = 'batchnorm2d',
                  norm_kwargs: Mapping[str, Any] | None = None, bn_eps: float | None = None,
-                 bn_momentum: float | None = None, pad_type: str = '', aa_layer: str | None = None,
+                 bn_momentum: float | None = None, pad_type: str = '', aa_layer: AaLayer | None = None,
                  se_layer: str | Callable[..., nn.Module] = 'se', se_from_expanded: bool = True,
                  se_act: ActLayer | None = None, se_gate: ActLayer = 'sigmoid', se_divisor: int = 0,
                  layer_scale: float | None = None, group_size: int = 0, output_stride: int = 32, in_chans: int = 3,
