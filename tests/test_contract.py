@@ -10,7 +10,7 @@ from torch import nn
 
 import zoo
 from conftest import randomize
-from structures import NAMES, STRUCTURES
+from structures import NAMES, STRUCTURES, short
 from test_models import on_meta
 
 
@@ -25,7 +25,8 @@ def test_shapes_and_widths(name):
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     classifiers = model.get_classifier()
     assert all(isinstance(c, nn.Linear) for c in (classifiers if isinstance(classifiers, tuple) else [classifiers]))
-    model.reset_classifier(3, 'avgmax')
+    pools = [kind for kind in ('avgmax', 'token') if kind in model.pools]
+    model.reset_classifier(3, pools[0])
     assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
     assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     model.reset_classifier(0)
@@ -36,13 +37,17 @@ def test_shapes_and_widths(name):
         model.reset_classifier(4)
     with pytest.raises(ValueError, match='not -1'):
         model.reset_classifier(-1)
+    if 'catavgmax' not in model.pools:
+        with pytest.raises(ValueError, match="global_pool of .*'catavgmax' is not known"):
+            model.reset_classifier(0, 'catavgmax')
+        return
     wide = on_meta(name, num_classes=0, global_pool='catavgmax')
     assert wide.forward_head(features).shape == (2, wide.embedding_size)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_groups_cover_every_parameter_from_input_to_output(name):
-    model = on_meta(name)
+    model = on_meta(name, num_classes=3)
     for coarse in (False, True):
         matcher = model.group_matcher(coarse)
         patterns = [matcher['stem']] + [pattern for pattern, _ in matcher['blocks']]
@@ -54,12 +59,9 @@ def test_groups_cover_every_parameter_from_input_to_output(name):
     assert model.no_weight_decay() <= {key for key, _ in model.named_parameters()}
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', STRUCTURES)
 def test_fresh_networks_are_ready_to_train(name):
-    if zoo.get_pretrained_cfg(name) and sum(p.numel() for p in on_meta(name).parameters()) > 1e8:
-        model = zoo.create_model(name, num_classes=3, depth=0.2)         # the same layers, fewer of them
-    else:
-        model = zoo.create_model(name, num_classes=3)
+    model = zoo.create_model(name, num_classes=3, **short(name))
     for key, value in model.state_dict().items():
         assert value.isfinite().all() and value.abs().max() < 100, key
     for module in model.modules():

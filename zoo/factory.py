@@ -76,6 +76,9 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
+    if wrap:                                         # a backbone takes images as they come, where nothing else is said
+        known = inspect.signature(network_class).parameters
+        arguments |= {name: True for name in ('dynamic_img_size', 'dynamic_img_pad') if name in known and name not in given}
     _check_options(network_class, architecture, arguments)
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
                   wrap=wrap, check=':' not in model_name,       # beside the weights in a folder stands what they imply
