@@ -53,17 +53,28 @@ def structures() -> dict[str, list[str]]:
 
 
 def short(name: str) -> dict[str, object]:
-    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small."""
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, and few patches, of
+    few channels, of one whose tokens are an image's patches."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
+    if of_tokens(family.model):
+        patch = row.get('patch_size', 16)
+        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12))
+    cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:
         return {}
-    cut: dict[str, object] = {}
     for key in DEPTHS:
         if key in row:
             value = row[key]
             cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
     return cut
+
+
+def of_tokens(model: str) -> bool:
+    """Whether a network, 'module.Class', is one of tokens with positions."""
+    from zoo.models.tokennet import TokenNet
+    module, _, network = model.partition('.')
+    return issubclass(getattr(importlib.import_module(f'zoo.models.{module}'), network), TokenNet)
 
 
 STRUCTURES = structures()

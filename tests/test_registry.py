@@ -71,6 +71,9 @@ def test_former_names_resolve_with_a_warning():
     former = {old: new for module in MODULES for old, new in _module_to_deprecated_models.get(module, {}).items()}
     assert former
     for old, new in former.items():
+        if not timm.is_model_pretrained(new):                       # a tag that timm itself has renamed since
+            assert zoo.is_model_pretrained(old)
+            continue
         groups = re.search(r'_\d+x\d+d', old)
         if groups and groups[0] not in new:                         # timm takes ig_resnext101_32x16d for 32x8d
             if zoo.is_model(old):

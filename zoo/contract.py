@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .layers.init import init_tensorflow
-from .layers.pool import POOLS, GlobalPool
+from .layers.pool import FAST, POOLS, GlobalPool
 from .layers.recording import ATTENTION
 from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, refuse, whole
@@ -71,6 +71,8 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
+        pools: the kinds of pooling that `reset_classifier` takes.
+        default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
@@ -81,6 +83,8 @@ class ImageModel(nn.Module):
     in_chans: int
     num_features: int
     num_prefix_tokens = 0
+    pools: ClassVar[tuple[str, ...]] = POOLS
+    default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
@@ -283,12 +287,16 @@ class ImageModel(nn.Module):
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):
             if step:
-                run = partial(self.run_stage, step - 1)
-                recompute = self.grad_checkpointing and self.training
-                state = checkpoint(run, state, use_reentrant=False) if recompute else run(state)
+                state = self.advance(step - 1, state)
             if step in wanted:
                 kept[step] = state
         return state, kept
+
+    def advance(self, number: int, state: State) -> State:
+        """`run_stage`, with its activations recomputed in the backward pass where that is asked for."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(partial(self.run_stage, number), state, use_reentrant=False)
+        return self.run_stage(number, state)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or as `output_fmt` says (B, H /
@@ -311,6 +319,10 @@ class ImageModel(nn.Module):
         if self.drop_rate:
             x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.classify(x)
+
+    def embeddings(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of `forward_features` -> what each classifier takes in."""
+        return (self.forward_head(x, pre_logits=True),) * len(self.parts.classifier)
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""
@@ -480,19 +492,16 @@ class ImageModel(nn.Module):
             self._set(name, layer if like is None else layer.to(like.device, like.dtype))
         self.init_head()
 
-    def pool_kinds(self) -> tuple[str, ...]:
-        """The kinds of pooling that `reset_classifier` takes."""
-        return POOLS
-
     def reset_pool(self, global_pool: str) -> None:
         """Makes new pooling.
 
         Raises:
             ValueError: an unknown kind.
         """
-        if global_pool in POOLS and global_pool not in self.pool_kinds():
+        global_pool = FAST.get(global_pool, global_pool)
+        if global_pool in POOLS and global_pool not in self.pools:
             raise ValueError(f'The head of this network is built for other pooling than global_pool={global_pool!r}: '
-                             f'{", ".join(map(repr, self.pool_kinds()))}. Build the network with it.')
+                             f'{", ".join(map(repr, self.pools))}. Build the network with it.')
         self._set(self.parts.head[0], GlobalPool(global_pool, self.output_fmt))
 
     def make_classifier(self, num_classes: int) -> nn.Module:

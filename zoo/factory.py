@@ -89,12 +89,14 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = _network_class(family.model)
-    if features_only and 'dynamic_img_size' in inspect.signature(network_class).parameters:
-        defaults['dynamic_img_size'] = True                # maps of images of any size
+    if wrap:                                         # a backbone takes images as they come, where nothing else is said
+        known = inspect.signature(network_class).parameters
+        defaults |= {name: True for name in ('dynamic_img_size', 'dynamic_img_pad') if name in known}
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, create_model)
     return _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
-                  wrap=wrap, strict=pretrained_strict or bool(checkpoint_path), check=':' not in model_name,       # beside the weights in a folder stands what they imply
+                  wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
+                  check=':' not in model_name,       # beside the weights in a folder stands what they imply
                   sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
 
 

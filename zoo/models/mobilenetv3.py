@@ -86,7 +86,8 @@ class MobileNetV3(BlockNet):
         pruned = isinstance(self.conv_head, nn.Identity)
         return super().embedding_size if pruned else self.conv_head.out_channels
 
-    def pool_kinds(self) -> tuple[str, ...]:
+    @property
+    def pools(self) -> tuple[str, ...]:
         """Those whose width conv_head takes in."""
         pruned = isinstance(getattr(self, 'conv_head', None), nn.Identity)
         return POOLS if pruned else SINGLE_POOLS if self.conv_head.in_channels == self.num_features else ('', 'catavgmax')
