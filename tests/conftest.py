@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from zoo.blocks import parse_stages
+from zoo.catalog import FAMILIES
+
 torch.set_num_threads(1)            # networks are small here, and tests run side by side
 
 REFERENCE = Path(__file__).parent / 'reference'
@@ -17,6 +20,21 @@ def architectures() -> dict[str, dict[str, str]]:
     """Name -> parameters, GMACs, features and digest of the state dict, as measured on the published networks."""
     with open(REFERENCE / 'architectures.csv', newline='') as file:
         return {row['name']: row for row in csv.DictReader(file)}
+
+
+def structures() -> list[str]:
+    """The cheapest of all models that differ in no more than widths, depths and other numbers: one of each structure."""
+    found: dict[object, str] = {}
+    cost = {name: float(row['gmacs']) for name, row in architectures().items()}
+    for family in FAMILIES:
+        for name in sorted(family.variants, key=cost.get):
+            arguments = family.model_args(name)
+            blocks = frozenset((b.kind, b.stride, b.act, len(b.kernel), frozenset(field for field, _ in b.written))
+                               for stage in parse_stages(arguments.pop('blocks', ['cn_r1_k1_s1_c1'])) for b in stage)
+            choices = frozenset((key, value if isinstance(value, (str, bool)) else type(value))
+                                for key, value in arguments.items())
+            found.setdefault((family.model, blocks, choices), name)
+    return list(found.values())
 
 
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:

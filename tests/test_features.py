@@ -14,13 +14,14 @@ from torch import nn
 from torch.export import Dim
 
 import zoo
-from conftest import randomize, relative_error
+from conftest import randomize, relative_error, structures
 from test_models import ARCHITECTURES, NAMES, on_meta
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
 SMALL = 'test_efficientnet'
 V1, V2 = 'efficientformer_l1', 'efficientformerv2_s0'
+STRUCTURES = structures()
 STRIDED = [name for name in NAMES if 'former' not in zoo.registry.resolve(name)[0].module]
 
 
@@ -252,6 +253,49 @@ def test_a_network_without_output_stride_says_so(name):
         on_meta(name, features_only=True, output_stride=16)
 
 
+# --- feature_location
+
+
+@pytest.mark.parametrize('name', [name for name in STRUCTURES if name in STRIDED])
+@torch.inference_mode()
+def test_inner_maps_are_what_the_modules_named_take_in(name):
+    model, x = give_weights(on_meta(name)), images((33, 48))
+    options = dict(features_only=True, feature_location='expansion')
+    backbone = take_weights(on_meta(name, **options), model.state_dict())
+    seen, handles = {}, []
+    for f in backbone.feature_info.info:
+        module = model.get_submodule(f['module'])
+        if f.get('hook_type') == 'forward_pre':
+            handles.append(module.register_forward_pre_hook(lambda m, i, n=f['module']: seen.__setitem__(n, i[0].clone())))
+        else:
+            handles.append(module.register_forward_hook(lambda m, i, o, n=f['module']: seen.__setitem__(n, o.clone())))
+    model.forward_features(x)
+    for f, inner in zip(backbone.feature_info.info, backbone(x), strict=True):
+        assert torch.equal(inner, seen[f['module']]) and inner.shape[1] == f['num_chs']
+        assert inner.shape[2:] == tuple(math.ceil(side / f['reduction']) for side in x.shape[2:])
+
+
+@pytest.mark.parametrize('name', ['mobilenetv2_035', 'tf_efficientnetv2_b0', 'lcnet_050', 'hardcorenas_a', 'mixnet_s',
+                                  'efficientnet_cc_b0_4e', 'tf_efficientnet_es'])
+@torch.inference_mode()
+def test_inner_maps_equal_timms(name):
+    options = dict(features_only=True, feature_location='expansion', out_indices=(0, 2, 4))
+    ours = give_weights(on_meta(name, **options))
+    theirs, x = timms(name, ours, **options), images((64, 48))
+    for a, b in zip(ours(x), theirs(x), strict=True):
+        assert relative_error(a, b) < 1e-5
+    for f, of_timm in zip(ours.feature_info.get_dicts(), theirs.feature_info.get_dicts(), strict=True):
+        assert {**f, 'module': f['module'].replace('act1', 'bn1')} == of_timm
+
+
+def test_networks_without_inner_maps_say_so():
+    with pytest.raises(ValueError, match='last block of stage 1, MobileAttention, expands no channels'):
+        zoo.build_model(['cn_r1_k3_s2_c16', 'ir_r1_k3_s2_e2_c32 mha_r1_h2_d16_c32'], features_only=True,
+                        feature_location='expansion')
+    with pytest.raises(ValueError, match="networks of block strings; the maps of EfficientFormer .*'bottleneck'"):
+        on_meta(V1, features_only=True, feature_location='expansion')
+
+
 # --- how the maps are returned
 
 
@@ -292,7 +336,6 @@ def test_timms_dictionaries_have_the_same_keys():
         for cfg in (dict(feature_cls='dict', flatten_sequential=True), dict(feature_cls='hook', return_dict=True),
                     dict(feature_cls='fx', return_dict=True)):
             theirs = timm.create_model(name, features_only=True, feature_cfg=dict(cfg), out_indices=(1, 3)).eval()
-            cfg.pop('flatten_sequential', None)
             ours = zoo.create_model(name, features_only=True, feature_cfg=cfg, out_indices=(1, 3)).eval()
             assert list(theirs(images((64, 64)))) == list(ours(images((64, 64))))
 
@@ -301,7 +344,8 @@ def test_timms_dictionaries_have_the_same_keys():
     (dict(feature_cls='dct'), ValueError, "feature_cls .*'dct'.*Did you mean 'dict'"),
     (dict(feature_cls='getr'), ValueError, "'getter'"),
     (dict(feature_cls=nn.Sequential), ValueError, 'subclass of zoo.features.FeatureNet.*Known: dict, fx'),
-    (dict(feature_cfg=dict(flatten_sequential=True)), TypeError, "'flatten_sequential'.*the network itself"),
+    (dict(feature_cfg=dict(flatten_sequential=1)), TypeError, 'flatten_sequential is True or False'),
+    (dict(feature_location='expansions'), ValueError, "Did you mean 'expansion'"),
     (dict(feature_cfg=dict(retrun_dict=True)), TypeError, "Did you mean 'return_dict'"),
     (dict(flatten_sequential=True), TypeError, "option 'flatten_sequential'"),
     (dict(feature_cls='dict', out_indices=(1, 1)), ValueError, r"different name for each map.*\['1', '1'\]"),

@@ -12,6 +12,7 @@ import timm
 import zoo
 from conftest import architectures
 from zoo.catalog import FAMILIES
+from zoo.registry import names_of_timm
 from zoo.spec import PretrainedCfg
 
 MODULES = zoo.list_modules()
@@ -82,6 +83,25 @@ def test_unknown_names_and_tags_are_told_the_nearest():
     assert not zoo.is_model('efficientnet_b44') and not zoo.is_model_pretrained('efficientnet_b0.nope')
 
 
+def test_a_name_that_timm_has_and_zoo_has_not_is_said_to_be_that():
+    assert names_of_timm() == set(timm.list_models()) and set(zoo.list_models()) <= names_of_timm()
+    for name in ('resnet50', 'resnet50.a1_in1k', 'timm/vit_base_patch16_224.augreg_in21k', 'ConvNeXt_Tiny'):
+        with pytest.raises(ValueError, match=r'zoo does not have the model .* yet, which timm has\. .*zoo list'):
+            zoo.create_model(name)
+        assert not zoo.is_model(name)
+    with pytest.raises(ValueError, match="no model named 'resnet5000'"):
+        zoo.create_model('resnet5000')
+
+
+@pytest.mark.parametrize(('written', 'name'), [
+    ('EfficientNet_B0', 'efficientnet_b0'), ('timm/efficientnet_b0.ra_in1k', 'efficientnet_b0.ra_in1k'),
+    ('TF_EfficientNet_B0.NS_JFT_in1k', 'tf_efficientnet_b0.ns_jft_in1k'), ('timm/MixNet_S', 'mixnet_s')])
+def test_capital_letters_and_the_hubs_prefix_are_understood(written, name):
+    assert zoo.is_model(written) and zoo.is_model_pretrained(written)
+    assert zoo.get_pretrained_cfg(written) == zoo.get_pretrained_cfg(name)
+    assert zoo.create_model(written, device='meta').pretrained_cfg == zoo.create_model(name, device='meta').pretrained_cfg
+
+
 def test_model_entrypoint():
     build = zoo.model_entrypoint('mixnet_s', 'efficientnet')
     assert build.__name__ == 'mixnet_s' and build(num_classes=3).num_classes == 3
@@ -119,7 +139,7 @@ def test_rows_bind_to_what_they_are_read_by(family):
 
 def test_listing_imports_no_torch():
     code = ('import sys, zoo; zoo.list_models("*b0*"); zoo.list_pretrained(); zoo.list_modules(); '
-            'zoo.get_pretrained_cfg("mixnet_s"); zoo.is_model_pretrained("mixnet_s"); zoo.model_entrypoint("mixnet_s"); '
+            'zoo.get_pretrained_cfg("mixnet_s"); zoo.is_model_pretrained("mixnet_s"); '
             'import zoo.blocks; heavy = {"torch", "torchvision", "PIL", "numpy", "huggingface_hub"} & set(sys.modules); '
             'assert not heavy, heavy')
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,10 +18,18 @@ from .layers.pool import GlobalPool
 from .spec import Feature, refuse, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC')
+LOCATIONS = ('bottleneck', 'expansion')
+
+
+NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, (images,)) '
+                'to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, or '
+                'torch.compile(model) for speed.')
 
 
 class ImageModel(nn.Module):
-    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
+    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes). `torch.export`, `torch.compile`
+    and `torch.jit.trace` take them, `torch.fx.symbolic_trace` those that take images of any size; `torch.jit.script`
+    does not.
 
     A subclass sets `feature_info`, `num_features` and `in_chans`, calls `build_head`, and defines `steps`, `pre_head`,
     `init_weights`, `group_matcher` and `drop_stages`. Its head is the submodules `global_pool` and
@@ -45,11 +53,28 @@ class ImageModel(nn.Module):
     dynamic_img_size = True
     grad_checkpointing = False
 
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise NotImplementedError(NOT_SCRIPTED)         # torch.jit.script asks for this
+
     # --- what a subclass says of itself
 
-    def steps(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        """The stem and the stages, in the order in which they run."""
+    def steps(self) -> Sequence[Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]]:
+        """The stem and the stages, in the order in which they run. What one gives goes on and is its map; of a pair, the
+        first goes on and the second is the map."""
         raise NotImplementedError
+
+    def set_feature_location(self, location: str) -> None:
+        """Chooses where in a stage's last block its map is taken: 'bottleneck', what comes out of it, or 'expansion',
+        what its projection takes in. `feature_info` says so.
+
+        Raises:
+            ValueError: another place, or one that the network's blocks do not have.
+        """
+        if location not in LOCATIONS:
+            raise ValueError(refuse('feature_location', location, LOCATIONS))
+        if location != 'bottleneck':
+            raise ValueError(f"feature_location={location!r} is for networks of block strings; the maps of "
+                             f"{type(self).__name__} are what comes out of its stages: 'bottleneck'.")
 
     def pre_head(self, x: Tensor) -> Tensor:
         """From the last stage to what the head takes in."""
@@ -105,14 +130,18 @@ class ImageModel(nn.Module):
 
     def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[Tensor, dict[int, Tensor]]:
         """Runs the stages up to `last` (None: all) and keeps the outputs of those `wanted`."""
+        if isinstance(x, Tensor) and any(isinstance(side, int) and not side for side in x.shape[1:]):
+            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and W '
+                             'above 0.')
         kept = {}
         for number, stage in enumerate(self.steps()):
             if number and self.grad_checkpointing and self.training:
                 x = checkpoint(stage, x, use_reentrant=False)
             else:
                 x = stage(x)
+            x, offered = x if isinstance(x, tuple) else (x, x)
             if number in wanted:
-                kept[number] = x
+                kept[number] = offered
             if number == last:
                 break
         return x, kept

@@ -55,6 +55,20 @@ def between(what: str, got: Any, least: float, bound: float) -> float:
     return float(got)
 
 
+class Misfit(ValueError):
+    """Weights that a network cannot take, or would compute something else with.
+
+    Attributes:
+        problem: what is wrong, without advice.
+        network, arguments: the name, None for the same one, and the options that the weights would fit with.
+    """
+
+    def __init__(self, problem: str, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
+        self.problem, self.network, self.arguments = problem, network, dict(arguments or {})
+        words = [*([repr(network)] if network else []), *(f'{key}={value!r}' for key, value in self.arguments.items())]
+        super().__init__(problem + (f' Use create_model({"" if network else "..., "}{", ".join(words)}).' if words else ''))
+
+
 @dataclass(frozen=True)
 class PretrainedCfg:
     """One set of published weights: where it lies, how its images are prepared and what its outputs mean.
@@ -138,6 +152,12 @@ class Feature(TypedDict):
     reduction: int          # input pixels per pixel of the map
     module: str             # the submodule it comes out of
     stage: int              # the entry of the network's stages it comes out of
+
+
+class InnerFeature(Feature):
+    """The entry of a map inside a block."""
+
+    hook_type: str          # 'forward_pre' where the submodule takes the map in, 'forward' where it comes out of it
 
 
 @dataclass(frozen=True)

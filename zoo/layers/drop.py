@@ -1,6 +1,7 @@
 """Stochastic depth."""
 from __future__ import annotations
 
+import torch.fx
 from torch import Tensor, nn
 
 
@@ -20,8 +21,14 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.drop_prob == 0:
             return x
-        keep = 1 - self.drop_prob
-        return x * (x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep) / keep)
+        return drop_samples(x, self.drop_prob)
 
     def extra_repr(self) -> str:
         return f'{self.drop_prob:g}'
+
+
+@torch.fx.wrap                                    # the mask has as many dimensions as `x`, which a symbolic trace lacks
+def drop_samples(x: Tensor, drop_prob: float) -> Tensor:
+    """(B, …) with each sample zeroed with probability `drop_prob`, and the others over what is left of 1."""
+    keep = 1 - drop_prob
+    return x * (x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep) / keep)

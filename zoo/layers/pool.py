@@ -8,10 +8,12 @@ from torch.nn import functional as F
 from ..spec import refuse
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
+FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute them
 
 
 class GlobalPool(nn.Module):
-    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing. A word
+    with 'fast' before it means the same.
 
     Raises:
         ValueError: another kind.
@@ -19,6 +21,7 @@ class GlobalPool(nn.Module):
 
     def __init__(self, kind: str = 'avg') -> None:
         super().__init__()
+        kind = FAST.get(kind, kind)
         if kind not in POOLS:
             raise ValueError(refuse('global_pool', kind, POOLS))
         self.pool_type = kind
@@ -54,7 +57,8 @@ class CeilAvgPool2d(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        down, right = ((size + self.stride - 1) // self.stride * self.stride - size for size in x.shape[-2:])
+        down, right = ((size + self.stride - 1) // self.stride * self.stride - size
+                       for size in (x.shape[-2], x.shape[-1]))
         return F.avg_pool2d(F.pad(x, (0, right, 0, down), 'replicate'), self.stride)
 
     def extra_repr(self) -> str:

@@ -2,18 +2,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..blocks import parse_stages, round_channels, scale
 from ..contract import ImageModel
 from ..layers.conv import conv2d
 from ..layers.init import init_tensorflow
 from ..layers.mbconv import Style, build_stages
+from ..spec import Feature, InnerFeature
 
 
 class BlockNet(ImageModel):
     """A network whose trunk is `conv_stem`, `bn1` and `blocks`; a subclass adds what follows them."""
+
+    feature_location = 'bottleneck'
 
     def build_trunk(self, blocks: Sequence[str | Sequence[str]], style: Style, *, in_chans: int, width: float,
                     depth: float | Sequence[float], divisor: int, depth_rounding: str, fix_first_last: bool,
@@ -41,11 +45,41 @@ class BlockNet(ImageModel):
         """(B, in_chans, H, W) -> (B, stem, H/2, W/2)."""
         return self.act1(self.bn1(self.conv_stem(x)))
 
-    def steps(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.stem, *self.blocks]
+    def steps(self) -> list[Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]]:
+        inside = {f['stage'] for f in self.feature_info} if self.feature_location == 'expansion' else ()
+        return [self.stem, *(partial(_with_inner_map, stage) if number in inside else stage
+                             for number, stage in enumerate(self.blocks, 1))]
+
+    def set_feature_location(self, location: str) -> None:
+        """Chooses where in a stage's last block its map is taken, see `ImageModel.set_feature_location`. The stem's map
+        is what comes out of it, either way."""
+        if location == 'expansion':
+            self.feature_info = [self._inside(f) if f['stage'] else f for f in self.feature_info]
+            self.feature_location = location
+        else:
+            super().set_feature_location(location)
+
+    def _inside(self, feature: Feature) -> Feature:
+        """The inner map of a stage's last block."""
+        stage = feature['stage'] - 1
+        last = self.blocks[stage][-1]
+        if not last.inner_channels:
+            raise ValueError(f"feature_location='expansion': the last block of stage {stage}, {type(last).__name__}, expands "
+                             "no channels; its map is what comes out of it, 'bottleneck'.")
+        module = f'blocks.{stage}.{len(self.blocks[stage]) - 1}.{last.inner_module}'
+        return InnerFeature(num_chs=last.inner_channels, reduction=feature['reduction'], module=module,
+                            stage=feature['stage'], hook_type=last.inner_hook)
 
     def drop_stages(self, last: int) -> None:
         self.blocks = self.blocks[:last]
 
     def init_weights(self) -> None:
         init_tensorflow(self)
+
+
+def _with_inner_map(stage: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of a stage, and the inner map of its last block."""
+    inner: list[Tensor] = []
+    for block in stage[:-1]:
+        x = block(x)
+    return stage[-1](x, inner), inner[0]

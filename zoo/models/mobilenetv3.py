@@ -73,7 +73,8 @@ class MobileNetV3(BlockNet):
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifier takes in (B, head_size)."""
         x = self.global_pool(x)
-        pooled = x.ndim == 2
+        kind = getattr(self.global_pool, 'pool_type', None)       # a pooling of the user's own names none
+        pooled = x.ndim == 2 if kind is None else bool(kind)
         x = self.act2(self.norm_head(self.conv_head(x[:, :, None, None] if pooled else x)))
         x = F.dropout(x.flatten(1) if pooled else x, self.drop_rate, self.training)
         return x if pre_logits else self.classifier(x)
