@@ -1,11 +1,13 @@
 """Evaluation: the fast path beside Pillow's, folded networks, metrics beside plain arithmetic, the loop."""
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +22,10 @@ from torch import nn
 import zoo
 from zoo.data import ImageNetInfo
 from zoo.evaluation import (
-    Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare, read_valid_labels,
+    EvaluationStopped, Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare,
+    read_valid_labels,
 )
+from zoo.evaluation.loading import default_workers, load_batches
 from zoo.evaluation.preprocess import decode_fast, decode_scaled, has_jpeg_decoder, jpeg_channels
 from zoo.evaluation.runner import Forward
 
@@ -323,8 +327,11 @@ def test_folding_refuses_to_change_the_outputs() -> None:
             x = self.conv(x)
             return self.bn(x) + x
 
+    model, image = randomize(Shared()).eval(), torch.randn(1, 3, 8, 8)
     with pytest.raises(RuntimeError, match='changed the outputs'):
-        fold_batch_norm(randomize(Shared()).eval(), torch.randn(1, 3, 8, 8))
+        fold_batch_norm(copy.deepcopy(model), image)
+    ready = prepare(model, image_size=(3, 8, 8))
+    assert count(ready) == 1 and relative_error(ready(image), model(image)) < 1e-4
 
 
 # --- metrics
@@ -604,7 +611,8 @@ source = Source([jpeg(70 + i, 80 - i, seed=i) for i in range(11)], [i % 10 for i
 source.images[4] = b'broken'
 if sys.argv[1] == 'one':
     source.images, source.targets = source.images[:1], source.targets[:1]
-found = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=1)
+sys.stderr.isatty = lambda: True
+found = evaluate(Colours(), source, CONFIG, workers=0, batch_size=4, max_unreadable=1)
 if dist.get_rank() == 0:
     print(json.dumps([found.metrics, found.confusion, found.samples, found.unreadable]))
 dist.destroy_process_group()
@@ -621,6 +629,8 @@ def test_two_processes_are_one_to_the_last_image(source: Source, images: str, tm
         cwd=tmp_path, env={**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics, confusion, samples, unreadable = json.loads(done.stdout.splitlines()[-1])
+    count = 11 if images == 'all' else 1
+    assert f'{count}/{count} [' in done.stderr and f'{count + 1}/{count}' not in done.stderr
 
     source.images[4] = b'broken'
     if images == 'one':
@@ -630,3 +640,55 @@ def test_two_processes_are_one_to_the_last_image(source: Source, images: str, tm
     assert [tuple(row) for row in confusion] == alone.confusion
     assert samples == alone.samples == (10 if images == 'all' else 1)
     assert [tuple(one) for one in unreadable] == alone.unreadable
+
+
+# --- stopping
+
+def test_a_stopped_evaluation_has_no_figures(source: Source) -> None:
+    asked = []
+
+    def stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    with pytest.raises(EvaluationStopped, match='before its last image'):
+        evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, stop=stop)
+    assert len(asked) == 3
+    assert evaluate(Colours(), source, CONFIG, workers=0, progress=False, stop=lambda: False).samples == 11
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_signals_to_the_main_process(source: Source, number: int) -> None:
+    found = []
+    for batch in load_batches(Signalled(source, number), Preprocess(CONFIG), 4, workers=2):
+        found += batch.names
+    assert found == [f'image{i}' for i in range(11)]
+
+
+class Signalled(Source):
+    """Sends the process that reads the fifth image a signal."""
+
+    def __init__(self, source: Source, number: int) -> None:
+        super().__init__(source.images, source.targets)
+        self.number = number
+
+    def encoded(self, index: int) -> bytes:
+        if index == 4:
+            os.kill(os.getpid(), self.number)
+        return super().encoded(index)
+
+
+def test_there_is_no_bar_where_nobody_looks(source: Source, capsys: pytest.CaptureFixture[str],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(Colours(), source, CONFIG, workers=0)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    evaluate(Colours(), source, CONFIG, workers=0)
+    assert '11/11' in capsys.readouterr().err
+
+
+def test_workers_by_default_are_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, local, expected in [(1, 1, 1), (2, 1, 2), (64, 1, 4), (2, 4, 1), (8, 2, 4)]:
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _, cores=cores: range(cores), raising=False)
+        monkeypatch.setenv('LOCAL_WORLD_SIZE', str(local))
+        assert default_workers() == expected

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[
     args.output.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     broken = 0
-    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16):
+    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16 or None):
         try:
             image = F.to_image(zoo.data.load_image(path, exif=True))
         except (OSError, ValueError) as error:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     model = _build(args)
     lines = _json_lines if args.json else _table(paths)
     broken = 0
-    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size) as progress:
+    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size or None) as progress:
         for path, outcome in predict(model, paths, args.topk, args.batch_size):
             if isinstance(outcome, Exception):
                 broken += 1
