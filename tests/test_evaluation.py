@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import randomize, relative_error
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 import zoo
@@ -242,7 +242,7 @@ def test_broken_files_are_refused_by_every_path(decoder: str, broken: bytes) -> 
 
 
 @pytest.mark.parametrize('changes, word', [
-    ({'interpolation': 'lanczos'}, 'lanczos'), ({'crop_mode': 'border'}, 'border'), ({'crop_pct': 1.2}, 'crop_pct'),
+    ({'interpolation': 'lanczos'}, 'lanczos'), ({'crop_mode': 'border'}, 'border'),
     ({'input_size': (1, 64, 64), 'mean': (0.5,), 'std': (0.5,)}, '1 channels'),
 ])
 def test_settings_without_a_fast_path(changes: dict, word: str) -> None:
@@ -272,6 +272,35 @@ def test_a_torchvision_without_jpeg_leaves_it_to_pillow_and_says_so(monkeypatch:
     monkeypatch.undo()
     has_jpeg_decoder.cache_clear()
     assert Preprocess(CONFIG, 'auto').decoder == 'fast'
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('decoder', ['pillow', 'fast', 'scaled', 'nvjpeg'])
+def test_every_decoder_turns_images_as_exif_says(decoder: str, orientation: int) -> None:
+    if decoder == 'scaled':
+        pytest.importorskip('simplejpeg')
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image = jpeg(300, 200, exif=tags)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(image)))
+    expected = zoo.data.create_transform(**CONFIG, normalize=False)(upright)
+    found = Preprocess(CONFIG, decoder, exif=True)(image)
+    if decoder == 'nvjpeg' and orientation == 1:
+        assert bytes(found.tolist()) == image
+    else:
+        assert (found.int() - expected.int()).abs().float().mean() < (0.8 if orientation == 1 else 1e-9)
+    stored = Preprocess(CONFIG, 'pillow')(image)
+    assert torch.equal(stored, expected) == (orientation == 1)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_evaluation_of_other_channels(channels: int) -> None:
+    model = zoo.create_model('test_efficientnet', num_classes=10, in_chans=channels).eval()
+    config = zoo.data.resolve_model_data_config(model, {'img_size': 64})
+    source = Source([encoded('PNG', mode) for mode in ('L', 'RGB', 'RGBA', 'LA', 'P')], [0, 1, 2, 3, 4])
+    assert evaluate(model, source, config, workers=0, progress=False).samples == 5
+    with pytest.raises(ValueError, match='1, 2, 3 or 4 channels; for 5'):
+        Preprocess({**config, 'input_size': (5, 64, 64)})
 
 
 def test_preprocessing_goes_to_workers() -> None:

@@ -322,3 +322,23 @@ def test_two_processes(photos, tmp_path):
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('model_best.safetensors') == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_grey_images_train_a_network_of_any_channels(channels: int, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    for split, count in (('train', 4), ('val', 2)):
+        for name, level in (('dark', 40), ('light', 200)):
+            (tmp_path / 'photos' / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new('L', (40, 48), level + number)
+                image.save(tmp_path / 'photos' / split / name / f'{number}.png')
+    photos = str(tmp_path / 'photos')
+    assert main(['train', photos, '--model', 'test_efficientnet', '--in-chans', str(channels), '--img-size', '32', '-b',
+                 '2', '-j', '0', '--epochs', '1', '--warmup-epochs', '0', '--device', 'cpu', '--exif', '--output',
+                 str(tmp_path), '--experiment', 'run']) == 0
+    best = str(tmp_path / 'run' / 'model_best.safetensors')
+    assert main(['validate', photos, '--split', 'val', '--checkpoint', best, '-j', '0', '--device', 'cpu', '--exif']) == 0
+    assert 'zoo: 4 images in' in capsys.readouterr().err
+    assert main(['predict', photos, '--checkpoint', best, '--device', 'cpu']) == 0
+    assert 'light' in capsys.readouterr().out

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from test_evaluation import Source, jpeg
 
 import zoo
@@ -228,3 +229,34 @@ def test_networks_of_a_fixed_size_are_fitted_to_the_size_asked_for(monkeypatch: 
     assert main(['validate', 'photos', '--model', 'efficientformer_l1', '--pretrained', '--img-size', '128', '-j', '0',
                  '--device', 'cpu', '--results-format', 'json']) == 0
     assert json.loads(capsys.readouterr().out)[0]['img_size'] == 128
+
+
+@pytest.mark.parametrize('options', [['--in-chans', '1'], ['--in-chans', '4'], ['--input-size', '1', '64', '48'],
+                                     ['--input-size', '2', '64', '64', '--in-chans', '2']], ids=' '.join)
+def test_images_of_other_channels(options: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    fake_weights(monkeypatch, [], 'mobilenetv3_small_050')
+    arguments = ['validate', 'photos', '--model', 'mobilenetv3_small_050', '--pretrained', *SMALL, *options,
+                 '--results-file', str(tmp_path / 'a.csv')]
+    assert main(arguments) == 0, capsys.readouterr().err
+    (row,) = table(tmp_path / 'a.csv')
+    assert row['samples'] == '12' and 'in_chans' in row['options']
+
+
+def test_channels_are_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_weights(monkeypatch, [], 'mobilenetv3_small_050')
+    assert main(['validate', 'photos', '--model', 'mobilenetv3_small_050', '--pretrained', '--in-chans', '4',
+                 '--input-size', '1', '64', '64', '-j', '0', '--device', 'cpu']) == 2
+    assert 'the network takes images of 4 channels' in capsys.readouterr().err
+
+
+def test_exif_is_applied_on_request_and_noted(checkpoint: list[str], source: Source, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    source.images = [jpeg(90, 70, seed=i, exif=tags) for i in range(12)]
+    path = tmp_path / 'a.csv'
+    assert main(['validate', 'photos', *checkpoint, *SMALL, '--results-file', str(path)]) == 0
+    assert main(['validate', 'photos', *checkpoint, *SMALL, '--exif', '--results-file', str(path)]) == 0
+    stored, turned = table(path)
+    assert not stored['options'] and json.loads(turned['options']) == {'exif': True} and '--exif' in turned['command']

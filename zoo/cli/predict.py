@@ -62,11 +62,12 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
 
     A batch is decoded in parallel and then classified on the device the model is on.
     """
-    transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(model))
+    config = zoo.data.resolve_model_data_config(model)
+    transform = zoo.data.create_transform(**config)
 
     def read(path: Path) -> Tensor | Exception:
         try:
-            return transform(zoo.data.load_image(path))
+            return transform(zoo.data.load_image(path, exif=True, channels=config['input_size'][0]))
         except (OSError, ValueError) as error:
             return error
 

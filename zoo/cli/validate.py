@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              'fast where the settings allow it; scaled also decodes JPEG at up to half its size where that is enough, '
              'which changes pixels more and needs simplejpeg; nvjpeg decodes and resizes on a CUDA device (default: '
              '%(default)s)')
+    add('--exif', action='store_true',
+        help='turn images as their EXIF orientation says; without, as in timm, photographs of phones lie on their side')
     add('--decoder-effect', type=positive, metavar='N', 
         help='also compare the decoder with Pillow on N of the images: scaled, or else fast')
 
@@ -101,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
     names, several = _models(args)
+    if args.model and args.input_size and args.input_size[0] != 3:
+        args.in_chans = args.in_chans or args.input_size[0]
     spec = _data(args)
     device = _device(args)
     if device.type == 'cpu':
@@ -141,15 +145,15 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
     valid = read_valid_labels(args.valid_labels, model.num_classes) if args.valid_labels else None
     real = RealLabels(args.real_labels) if args.real_labels else None
     found: Evaluation = evaluate(
-        model, source, config, decoder=args.decoder, batch_size=args.batch_size, workers=args.workers, device=device,
-        dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
+        model, source, config, decoder=args.decoder, exif=args.exif, batch_size=args.batch_size, workers=args.workers,
+        device=device, dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
         channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
         valid=valid, real_labels=real, progress=not report.quiet,
         stop=lambda: stop.signal)
     effect = None
     if args.decoder_effect and not report.quiet:
         effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device,
-                                decoder='scaled' if found.decoder == 'scaled' else 'fast')
+                                decoder='scaled' if found.decoder == 'scaled' else 'fast', exif=args.exif)
     report.add(args, name, model, config, settings_of(args, name, model, config, source), found, effect, device)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import create_transform, load_image
+from ..data.images import is_turned, mode_of
 from ..spec import refuse
 
 DECODERS = ('auto', 'fast', 'scaled', 'pillow', 'nvjpeg')
@@ -42,16 +43,19 @@ class Preprocess:
             resizes that to the same places: its levels differ from those of the others. Where no such size is left,
             they are those of 'fast'. With 'nvjpeg' JPEG files come out as they are, (n,) bytes:
             `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
+        exif: turn images as their EXIF orientation says. Those that are to be turned take Pillow's path, whatever the
+            decoder.
 
     Attributes:
         decoder: 'fast', 'scaled', 'pillow' or 'nvjpeg', what 'auto' came to.
 
     Raises:
-        ValueError: an unknown decoder; 'fast', 'scaled' or 'nvjpeg' with settings that only Pillow's path serves.
+        ValueError: an unknown decoder; 'fast', 'scaled' or 'nvjpeg' with settings that only Pillow's path serves; more
+            channels than image files have.
         ImportError: 'scaled' without simplejpeg.
     """
 
-    def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow') -> None:
+    def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow', exif: bool = False) -> None:
         if decoder not in DECODERS:
             raise ValueError(refuse('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)
@@ -60,6 +64,8 @@ class Preprocess:
         if decoder == 'scaled':
             _simplejpeg()
         self.decoder = 'pillow' if obstacle else 'fast' if decoder == 'auto' else decoder
+        self.exif, self.channels = exif, config['input_size'][0]
+        mode_of(self.channels)                      # refuses what files cannot be read as
         self.size = tuple(config['input_size'][1:])
         self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
         self.target = tuple(math.floor(side / config['crop_pct']) for side in self.size)
@@ -71,6 +77,8 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
+        if self.exif and is_turned(encoded):
+            return self.by_pillow(encoded)
         if self.decoder == 'nvjpeg' and jpeg_channels(encoded) in (1, 3) and encoded.endswith(END):
             return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         if self.decoder == 'scaled':
@@ -86,11 +94,7 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
-        file = io.BytesIO(encoded)
-        try:
-            return self.transform(load_image(file))
-        except ValueError as error:                 # who calls knows the name
-            raise ValueError(str(error).replace(f'{file}: ', '').replace(f' {file}', '')) from error
+        return self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
 
     def resize_and_cut(self, image: Tensor, whole: tuple[int, int] | None = None, eighths: int = 8) -> Tensor:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width).
@@ -271,8 +275,6 @@ def _obstacle(config: Mapping[str, Any]) -> str | None:
         return f'interpolation {config["interpolation"]!r} (it has {" and ".join(SUPPORT)})'
     if config['crop_mode'] not in FAST_CROPS:
         return f'crop mode {config["crop_mode"]!r} (it has {", ".join(FAST_CROPS)})'
-    if config['crop_pct'] > 1:
-        return f'crop_pct {config["crop_pct"]}, which pads'
     if not has_jpeg_decoder():
         return 'anything without a JPEG decoder in torchvision'
     return None

@@ -114,7 +114,7 @@ class Forward:
         print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
 
 
-def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', batch_size: int = 64,
+def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', exif: bool = False, batch_size: int = 64,
              workers: int | None = None, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
              amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
              compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
@@ -128,7 +128,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         model: images -> outputs (B, n); it is left as it is.
         source: labelled images by number (`name`, `encoded`, `target`, `task`, `len`), or a stream of them.
         config: the settings that `zoo.data.resolve_data_config` returns.
-        decoder: see `Preprocess`.
+        decoder, exif: see `Preprocess`.
         workers: processes that read images, beside this one; by default as many as it has processors, at most 4.
         dtype, channels_last, fold, compile: see `prepare`.
         amp_dtype: see `Forward`.
@@ -145,7 +145,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     """
     device = torch.device(device)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    preprocess = Preprocess(config, decoder)
+    preprocess = Preprocess(config, decoder, exif)
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device)

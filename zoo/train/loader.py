@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import ImageSource, load_image
+from ..data.images import mode_of
 from ..evaluation.loading import leave_signals
 from .seeds import seed_of, seeded
 
@@ -43,10 +44,16 @@ class TrainImages(Dataset):
 
     Args:
         transform: from an image of Pillow's to levels (C, H, W), or to a tuple of them, the splits of a batch.
+        channels, exif: see `zoo.data.load_image`.
+
+    Raises:
+        ValueError: more channels than image files have.
     """
 
-    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int) -> None:
-        self.source, self.transform, self.seed = source, transform, seed
+    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int, channels: int = 3,
+                 exif: bool = False) -> None:
+        self.source, self.transform, self.seed, self.channels, self.exif = source, transform, seed, channels, exif
+        mode_of(channels)
 
     def __getitem__(self, place: Place) -> tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]:
         unreadable = []
@@ -54,7 +61,7 @@ class TrainImages(Dataset):
             index = (place.index + step) % len(self.source)
             name = self.source.name(index)
             try:
-                image = load_image(io.BytesIO(self.source.encoded(index)))
+                image = load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
             except (OSError, ValueError) as error:
                 unreadable.append((name, ' '.join(str(error).split())))
                 continue

@@ -65,6 +65,7 @@ class DataPart:
         crop_pct, crop_mode, interpolation, mean, std: of evaluation, mean and std of training too; None takes the
             weights'.
         max_unreadable: how many images may be unreadable in one pass.
+        exif: turn images as their EXIF orientation says, in training and in evaluation.
     """
 
     data: str = ''
@@ -82,6 +83,7 @@ class DataPart:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     max_unreadable: int = 0
+    exif: bool = False
 
 
 @dataclass(frozen=True)

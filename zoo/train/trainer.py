@@ -74,7 +74,8 @@ class Trainer:
         running = torch.compile(running) if recipe.model.torchcompile else running
 
         self.workers = default_workers() if recipe.data.workers is None else recipe.data.workers
-        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed)
+        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed,
+                             self.config['input_size'][0], recipe.data.exif)
         self.loader = TrainLoader(
             images, recipe.data.batch_size, self.workers, repeats=recipe.augment.aug_repeats,
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
@@ -167,7 +168,7 @@ class Trainer:
             self._judged(), self.sources.val, self.config, workers=self.workers, device=self.device,
             batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
             channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet)
+            exif=recipe.data.exif, progress=not self.quiet)
         return found.metrics
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
