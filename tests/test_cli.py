@@ -213,7 +213,9 @@ def test_batches_do_not_change_the_answer(capsys: pytest.CaptureFixture[str]) ->
                 [found['probability'] for found in another['predictions']], rel=1e-3)
 
 
-def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     for number in range(4):
         Image.new('RGB', (40, 30), (60 * number, 0, 0)).save(tmp_path / f'{number}.png')
     assert main(['predict', str(tmp_path), '--batch-size', '2']) == 0

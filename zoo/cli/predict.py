@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line, positive
+from zoo.cli.images import choose_device, find_images, one_line, positive
+from zoo.data.files import image_suffixes
 from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
@@ -24,7 +25,7 @@ DEFAULT_MODEL = 'tf_efficientnet_lite0.in1k'  # the weights of an installable pa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo predict` to its parser."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
-                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
+                        help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--model', metavar='NAME',
                         help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
     parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
