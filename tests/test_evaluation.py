@@ -10,9 +10,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import randomize, relative_error
@@ -26,7 +28,7 @@ from zoo.evaluation import (
     read_valid_labels,
 )
 from zoo.evaluation.loading import default_workers, load_batches
-from zoo.evaluation.preprocess import decode_fast, decode_scaled, has_jpeg_decoder, jpeg_channels
+from zoo.evaluation.preprocess import decode_fast, decode_scaled, jpeg_channels
 from zoo.evaluation.runner import Forward
 
 PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
@@ -174,11 +176,14 @@ def test_the_scaled_path_reads_every_jpeg_of_grey_or_colour(options: dict) -> No
     assert (scaled.int() - fast.int()).abs().float().mean() < 0.7
 
 
-def test_without_simplejpeg_the_scaled_path_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('decoder', ['fast', 'scaled'])
+def test_without_simplejpeg_its_paths_name_the_extra(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
     monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'simplejpeg' else find(name))
     with pytest.raises(ImportError, match=r'zoo-image-models\[scaled\]'):
-        Preprocess(CONFIG, 'scaled')
-    assert Preprocess(CONFIG, 'auto').decoder == 'fast' and Preprocess(CONFIG).decoder == 'pillow'
+        Preprocess(CONFIG, decoder)
+    assert Preprocess(CONFIG, 'auto').decoder == Preprocess(CONFIG).decoder == 'pillow'
 
 
 @pytest.mark.parametrize('size', [(340, 255), (255, 340), (254, 254)])
@@ -260,18 +265,14 @@ def test_an_unknown_decoder_is_refused() -> None:
         Preprocess(CONFIG, 'pilow')
 
 
-def test_a_torchvision_without_jpeg_leaves_it_to_pillow_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise RuntimeError('built without libjpeg')
-
-    monkeypatch.setattr('torchvision.io.decode_jpeg', missing)
-    has_jpeg_decoder.cache_clear()
-    assert Preprocess(CONFIG, 'auto').decoder == 'pillow'
-    with pytest.raises(ValueError, match='JPEG decoder'):
-        Preprocess(CONFIG, 'fast')
-    monkeypatch.undo()
-    has_jpeg_decoder.cache_clear()
-    assert Preprocess(CONFIG, 'auto').decoder == 'fast'
+def test_the_fast_decoder_gives_pillows_pixels_and_no_warning() -> None:
+    pytest.importorskip('simplejpeg')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for options in ({}, {'progressive': True}, {'mode': 'L'}, {'subsampling': 0}, {'subsampling': 1}, {'subsampling': 2}):
+            image = jpeg(91, 73, **options)
+            expected = torch.from_numpy(np.array(Image.open(io.BytesIO(image)).convert('RGB'))).permute(2, 0, 1)
+            assert torch.equal(decode_fast(image), expected)
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))

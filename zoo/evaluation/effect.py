@@ -29,7 +29,7 @@ def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], ima
 
     Raises:
         ValueError: settings without that path; another decoder; a stream, or a task without classes.
-        ImportError: 'scaled' without simplejpeg.
+        ImportError: without simplejpeg.
     """
     if decoder not in COMPARED:
         raise ValueError(refuse('decoder', decoder, COMPARED))
