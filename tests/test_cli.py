@@ -244,3 +244,14 @@ def test_a_checkpoint_takes_the_place_of_the_weights(tmp_path: Path, capsys: pyt
     found = json.loads(line)['predictions']
     assert [one['index'] for one in found] == [1, 2, 0]
     assert [one['probability'] for one in found] == pytest.approx(torch.tensor([2.0, 1, 0]).softmax(0).tolist())
+
+
+def test_photographs_are_predicted_upright(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.open(PHOTOS / 'espresso.jpg').convert('RGB')
+    photo.save(tmp_path / 'a.png')
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / 'b.png', exif=exif)
+    assert main(['predict', str(tmp_path), '--json', '--device', 'cpu']) == 0
+    upright, turned = (json.loads(line)['predictions'] for line in capsys.readouterr().out.splitlines())
+    assert upright == turned
