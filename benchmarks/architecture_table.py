@@ -40,7 +40,7 @@ def main() -> None:
     if sys.argv[1:]:
         with TABLE.open(newline='') as file:
             kept = {(row['model'], int(row['img_size'])): row for row in csv.DictReader(file)}
-    for name in tqdm(sys.argv[1:] or names):
+    for name in tqdm(sys.argv[1:] or names, disable=None):
         for size in wanted[name]:
             with torch.device('meta'):
                 fixed = zoo.get_pretrained_cfg(name).fixed_input_size

@@ -216,7 +216,9 @@ def test_batches_do_not_change_the_answer(capsys: pytest.CaptureFixture[str]) ->
                 [found['probability'] for found in another['predictions']], rel=1e-3)
 
 
-def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     for number in range(4):
         Image.new('RGB', (40, 30), (60 * number, 0, 0)).save(tmp_path / f'{number}.png')
     assert main(['predict', str(tmp_path), '--batch-size', '2']) == 0
@@ -281,3 +283,14 @@ def test_list_says_what_timm_has_and_what_is_near(capsys: pytest.CaptureFixture[
     assert main(['list', 'resnet50']) == 1 and 'timm has resnet50, and zoo has not yet' in capsys.readouterr().err
     assert main(['list', 'efficientnet_b0.ra_in1']) == 1
     assert 'efficientnet_b0.ra_in1k' in capsys.readouterr().err
+
+
+def test_photographs_are_predicted_upright(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.open(PHOTOS / 'espresso.jpg').convert('RGB')
+    photo.save(tmp_path / 'a.png')
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / 'b.png', exif=exif)
+    assert main(['predict', str(tmp_path), '--json', '--device', 'cpu']) == 0
+    upright, turned = (json.loads(line)['predictions'] for line in capsys.readouterr().out.splitlines())
+    assert upright == turned

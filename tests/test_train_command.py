@@ -331,3 +331,23 @@ def test_an_initial_checkpoint_of_other_classes_gets_a_new_head_and_a_teacher_is
     capsys.readouterr()
     assert main(tiny(photos, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(tmp_path / 't.pth'), *once)) == 2
     assert 'The teacher: ' in (said := capsys.readouterr().err) and 'has 5 classes, and the network 3' in said
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_grey_images_train_a_network_of_any_channels(channels: int, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    for split, count in (('train', 4), ('val', 2)):
+        for name, level in (('dark', 40), ('light', 200)):
+            (tmp_path / 'photos' / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new('L', (40, 48), level + number)
+                image.save(tmp_path / 'photos' / split / name / f'{number}.png')
+    photos = str(tmp_path / 'photos')
+    assert main(['train', photos, '--model', 'test_efficientnet', '--in-chans', str(channels), '--img-size', '32', '-b',
+                 '2', '-j', '0', '--epochs', '1', '--warmup-epochs', '0', '--device', 'cpu', '--exif', '--output',
+                 str(tmp_path), '--experiment', 'run']) == 0
+    best = str(tmp_path / 'run' / 'model_best.safetensors')
+    assert main(['validate', photos, '--split', 'val', '--checkpoint', best, '-j', '0', '--device', 'cpu', '--exif']) == 0
+    assert 'zoo: 4 images in' in capsys.readouterr().err
+    assert main(['predict', photos, '--checkpoint', best, '--device', 'cpu']) == 0
+    assert 'light' in capsys.readouterr().out

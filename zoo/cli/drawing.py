@@ -16,7 +16,8 @@ from torchvision.transforms.v2 import functional as F
 import zoo.data
 import zoo.dense
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line
+from zoo.cli.images import choose_device, find_images, one_line
+from zoo.data.files import image_suffixes
 
 Found = dict[str, Any]
 Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
@@ -25,7 +26,7 @@ Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
 def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
     """Adds the options that both subcommands have."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
-                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
+                        help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save wrote')
     parser.add_argument('--output', type=Path, default=Path(folder), metavar='FOLDER',
                         help='where the pictures go (default: %(default)s)')
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[
     args.output.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     broken = 0
-    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16):
+    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16 or None):
         try:
             image = F.to_image(zoo.data.load_image(path, exif=True))
         except (OSError, ValueError) as error:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, model_arguments, one_line, positive
+from zoo.cli.images import choose_device, find_images, model_arguments, one_line, positive
+from zoo.data.files import image_suffixes
 from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
@@ -24,7 +25,7 @@ DEFAULT_MODEL = 'tf_efficientnet_lite0.in1k'  # the weights of an installable pa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo predict` to its parser."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
-                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
+                        help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--model', metavar='NAME',
                         help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
     parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     model = _build(args)
     lines = _json_lines if args.json else _table(paths)
     broken = 0
-    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size) as progress:
+    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size or None) as progress:
         for path, outcome in predict(model, paths, args.topk, args.batch_size):
             if isinstance(outcome, Exception):
                 broken += 1
@@ -64,11 +65,12 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
 
     A batch is decoded in parallel and then classified on the device the model is on.
     """
-    transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(model))
+    config = zoo.data.resolve_model_data_config(model)
+    transform = zoo.data.create_transform(**config)
 
     def read(path: Path) -> Tensor | Exception:
         try:
-            return transform(zoo.data.load_image(path))
+            return transform(zoo.data.load_image(path, exif=True, channels=config['input_size'][0]))
         except (OSError, ValueError) as error:
             return error
 

@@ -24,7 +24,8 @@ KEYS = ('model', 'tag', 'checkpoint', 'data', 'data_digest', 'img_size', 'crop_p
 # not repeated in a row's command: what it is about, and where it went
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
        'results_format', 'decoder_effect')
-MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes')
+MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes',
+             'in_chans', 'exif')
 SCREEN = ('img_size', 'crop_pct', 'interpolation', 'param_count')
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.files import IMAGE_SUFFIXES, choose_split, is_image
+from ..data.files import PassedOver, choose_split, image_suffixes, is_image
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder, by name without suffix, sorted. Which files are images, the suffix says.
+    """The image files directly in a folder, by name without suffix, sorted; see `zoo.data.files.is_image`. A warning counts
+    what was passed over.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
@@ -17,13 +18,17 @@ def images_by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f'{folder}: there is no such folder.')
     found: dict[str, Path] = {}
+    passed = PassedOver()
     for path in sorted(folder.iterdir()):
         if is_image(path.name):
             if path.stem in found:
                 raise ValueError(f'{folder}: {found[path.stem].name} and {path.name} have the same stem; keep one.')
             found[path.stem] = path
+        elif not path.is_dir():
+            passed.add(path.name)
+    passed.say(folder)
     if not found:
-        raise FileNotFoundError(f'{folder}: no image in it. Images end in {", ".join(IMAGE_SUFFIXES)}.')
+        raise FileNotFoundError(f'{folder}: no image in it. Images end in {", ".join(image_suffixes())}.')
     return found
 
 

@@ -3,7 +3,6 @@ not on how many workers there are, nor on where a run was stopped."""
 from __future__ import annotations
 
 import io
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import ImageSource, load_image
+from ..data.images import mode_of
+from ..evaluation.loading import leave_signals
 from .seeds import seed_of, seeded
 
 TRIES = 20                  # images in a row that may be unreadable
@@ -43,10 +44,16 @@ class TrainImages(Dataset):
 
     Args:
         transform: from an image of Pillow's to levels (C, H, W), or to a tuple of them, the splits of a batch.
+        channels, exif: see `zoo.data.load_image`.
+
+    Raises:
+        ValueError: more channels than image files have.
     """
 
-    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int) -> None:
-        self.source, self.transform, self.seed = source, transform, seed
+    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int, channels: int = 3,
+                 exif: bool = False) -> None:
+        self.source, self.transform, self.seed, self.channels, self.exif = source, transform, seed, channels, exif
+        mode_of(channels)
 
     def __getitem__(self, place: Place) -> tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]:
         unreadable = []
@@ -54,7 +61,7 @@ class TrainImages(Dataset):
             index = (place.index + step) % len(self.source)
             name = self.source.name(index)
             try:
-                image = load_image(io.BytesIO(self.source.encoded(index)))
+                image = load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
             except (OSError, ValueError) as error:
                 unreadable.append((name, ' '.join(str(error).split())))
                 continue
@@ -90,7 +97,7 @@ class TrainLoader:
                              'make data.batch_size smaller.')
         self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
         self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=_collate,
-                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=_deaf,
+                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=leave_signals,
                                   generator=torch.Generator())       # its own, so that none is drawn from the run's
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -127,9 +134,3 @@ def _collate(samples: list[tuple[tuple[Tensor, ...], Any, str, list[tuple[str, s
     kind = torch.int64 if isinstance(targets[0], int) else torch.float32
     return Batch(torch.stack(splits).permute(0, 3, 1, 2), torch.tensor(targets, dtype=kind), list(names),
                  [one for some in unreadable for one in some])
-
-
-def _deaf(_: int) -> None:
-    """Workers leave signals to the main process, which finishes its step and then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -61,10 +61,11 @@ class DataPart:
             sorted order, and takes the validation split's by these names.
         batch_size: images a step and process (of one forward pass: see `run.grad_accum_steps`).
         validation_batch_size: None takes `batch_size`.
-        workers: processes that read images.
+        workers: processes that read images; None takes as many as the machine has processors, at most 4.
         crop_pct, crop_mode, interpolation, mean, std: of evaluation, mean and std of training too; None takes the
             weights'.
         max_unreadable: how many images may be unreadable in one pass.
+        exif: turn images as their EXIF orientation says, in training and in evaluation.
     """
 
     data: str = ''
@@ -75,13 +76,14 @@ class DataPart:
     class_map: str | None = None
     batch_size: int = 128
     validation_batch_size: int | None = None
-    workers: int = 4
+    workers: int | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
     interpolation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     max_unreadable: int = 0
+    exif: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..evaluation import Metrics, evaluate
+from ..evaluation.loading import default_workers
 from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
@@ -72,9 +73,11 @@ class Trainer:
         running = share_out(self.objective.student, self.processes, run.distributed)
         running = torch.compile(running) if recipe.model.torchcompile else running
 
-        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed)
+        self.workers = default_workers() if recipe.data.workers is None else recipe.data.workers
+        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed,
+                             self.config['input_size'][0], recipe.data.exif)
         self.loader = TrainLoader(
-            images, recipe.data.batch_size, recipe.data.workers, repeats=recipe.augment.aug_repeats,
+            images, recipe.data.batch_size, self.workers, repeats=recipe.augment.aug_repeats,
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
@@ -122,7 +125,7 @@ class Trainer:
         self.network.training()
         began, before = time.perf_counter(), at.seconds
         with tqdm(total=self.updates, initial=at.update, unit='step', desc=f'epoch {at.epoch}', leave=False,
-                  disable=self.quiet) as bar:
+                  disable=self.quiet or None) as bar:
             for batches in self._groups(at.epoch, at.update):
                 lr = self.schedule.apply(self.optimizer, at.updates)
                 loss = self.step(batches, at.epoch, at.updates, self.folder.last_good())
@@ -162,10 +165,10 @@ class Trainer:
         if self.sources.val is None or (at.epoch + 1) % recipe.run.val_interval and not last:
             return None
         found = evaluate(
-            self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
+            self._judged(), self.sources.val, self.config, workers=self.workers, device=self.device,
             batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
             channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet)
+            exif=recipe.data.exif, progress=not self.quiet)
         return found.metrics
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:

@@ -56,7 +56,7 @@ class ShardStream(ImageStream):
 
     def _sample(self, shard: str, key: str, members: Mapping[str, bytes]) -> tuple[str, bytes, Target]:
         where = f'{shard}: {key}'
-        images = [suffix for suffix in members if is_image(f'.{suffix}')]
+        images = [suffix for suffix in members if is_image(f'image.{suffix}')]
         if len(images) != 1:
             raise ValueError(f'{where} has {len(images) or "no"} images; its members are {shorten(members)}. A sample '
                              'has one.')
