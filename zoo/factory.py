@@ -77,9 +77,11 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments)
-    return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
-                  wrap=wrap, check=':' not in model_name,       # beside the weights in a folder stands what they imply
-                  sized='img_size' in given)
+    model = _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
+                   wrap=wrap, check=':' not in model_name,      # beside the weights in a folder stands what they imply
+                   sized='img_size' in given)
+    model.model_args = {**args, **given}                        # what publishing says that it is built with
+    return model
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -185,22 +187,19 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
         model = network_class(**arguments)
         wrapped = wrap(model) if wrap else model
-    if device.type == 'meta':
-        pass                                         # shapes are all that was asked for
-    elif source:
+    if source and device.type != 'meta':             # there, shapes are all that was asked for
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None)
-    else:
+    elif device.type != 'meta':
         weights.materialise(model, device)
         model.init_weights()
     size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
     cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
-    labels = _labels(model, cfg)
     about_classes = ('num_classes', 'classifier') if wrap else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = record
-        part.labels = labels
+        part.labels = _labels(model, cfg)
     return wrapped
 
 

@@ -34,5 +34,4 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin,
-                     settings=settings)
+    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin, settings=settings)
