@@ -27,14 +27,15 @@ MAY_IMPORT = {
     'profiling': {'spec'},
     'memory': set(),
     'data': {'compat', 'spec'},
-    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'spec', 'train'},
+    'compat': {'blocks', 'data', 'layers', 'models', 'pretrained', 'publishing', 'spec', 'train'},
     'dense': {'contract', 'data', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
+    'publishing': {'data', 'pretrained', 'spec'},
     'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'memory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
-            'benchmarking', 'tables', 'train'},
+            'benchmarking', 'publishing', 'tables', 'train'},
     '__main__': {'cli'},
     '__init__': {'compat'},                                      # everything else by name, when first used
 }

@@ -15,7 +15,8 @@ import torchvision
 from PIL import Image
 
 import zoo
-from zoo.cli import main
+from conftest import architectures
+from zoo.cli import facts, main
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / 'examples' / 'images'
@@ -45,8 +46,43 @@ def test_no_torch_unless_a_network_is_needed(arguments: list[str]) -> None:
         assert not {'torch', 'torchvision', 'zoo.cli.predict', 'zoo.cli.info'} & modules
 
 
-def test_info_needs_no_torchvision() -> None:
-    assert 'torchvision' not in imported_by('info', 'tf_efficientnet_lite0')
+@pytest.mark.parametrize('arguments', [['info', 'tf_efficientnet_lite0'], ['info', 'efficientnet_b3a', '--json'],
+                                       ['info', 'efficientnet_b44']])
+def test_info_needs_no_torch(arguments: list[str]) -> None:
+    modules = imported_by(*arguments)
+    assert 'zoo.cli.info' in modules and not {'torch', 'torchvision', 'huggingface_hub'} & modules
+
+
+def test_info_knows_every_network_without_building_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str) -> None:
+        raise AssertionError(f'{name} is not in the table')
+
+    monkeypatch.setattr(facts, 'measured', build)
+    for name in zoo.list_models(include_tags=True):
+        cfg, network = facts.facts(name)
+        known = architectures()[cfg.architecture]
+        assert cfg == zoo.get_pretrained_cfg(name)
+        assert [str(stage['num_chs']) for stage in network['features']] == known['feature_channels'].split(), name
+        assert [str(stage['reduction']) for stage in network['features']] == known['feature_reductions'].split(), name
+        if f'{network["num_classes"]} {"x".join(map(str, cfg.input_size))}' == f'1000 {known["input_size"]}':
+            assert network['parameters'] == int(known['params']), name
+            assert network['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4), name
+
+
+@pytest.mark.parametrize('name', [
+    *(pytest.param(name, marks=pytest.mark.slow) for name in zoo.list_models(include_tags=True)),
+    'mobilenetv3_small_050', 'tf_efficientnetv2_b0.in1k', 'hardcorenas_a', 'efficientformerv2_s0'])
+def test_what_info_knows_is_what_building_tells(name: str) -> None:
+    assert facts.facts(name) == facts.measured(name)
+
+
+def test_info_of_a_folder_builds_its_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'config.json').write_text(json.dumps({
+        'architecture': 'mobilenetv2_035', 'num_classes': 7, 'pretrained_cfg': {'input_size': [3, 96, 96]}}))
+    assert main(['info', f'local-dir:{tmp_path}', '--json']) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info['num_classes'] == 7 and info['preprocessing']['input_size'] == [3, 96, 96]
+    assert info['parameters'] == facts.facts('mobilenetv2_035')[1]['parameters'] - 993 * 1281
 
 
 def test_list_prints_what_the_library_lists(capsys: pytest.CaptureFixture[str]) -> None:

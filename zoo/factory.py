@@ -91,9 +91,12 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     network_class = _network_class(family.model)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, create_model)
-    return _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
-                  wrap=wrap, strict=pretrained_strict or bool(checkpoint_path), check=':' not in model_name,       # beside the weights in a folder stands what they imply
-                  sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+    model = _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
+                   wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
+                   check=':' not in model_name,                  # beside the weights in a folder stands what they imply
+                   sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+    model.model_args = {**args, **given}                         # what publishing says that it is built with
+    return model
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -232,22 +235,19 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
         raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
     if device.type == 'cpu':
         _check_memory(model)
-    if device.type == 'meta':
-        pass                                         # shapes are all that was asked for
-    elif source:
+    if source and device.type != 'meta':             # there, shapes are all that was asked for
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None, new_head=new_head, strict=strict)
-    else:
+    elif device.type != 'meta':
         weights.materialise(model, device)
         model.init_weights()
     size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
     cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
-    labels = _labels(model, cfg)
     about_classes = ('num_classes', 'classifier') if wrap else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = record
-        part.labels = labels
+        part.labels = _labels(model, cfg)
     return wrapped
 
 

@@ -247,7 +247,7 @@ def _simplejpeg() -> Any:
     try:
         import simplejpeg
     except ImportError as error:
-        raise ImportError("The decoders 'fast' and 'scaled' need simplejpeg: pip install 'zoo-image-models[scaled]'."
+        raise ImportError("The decoders 'fast' and 'scaled' need simplejpeg: pip install 'zoo-image-models[fast]'."
                           ) from error
     return simplejpeg
 

@@ -17,6 +17,7 @@ _PUBLIC = {
     'schedules': ('Schedule',),
     'losses': ('create_loss',),
     'clip': ('clip_gradients',),
+    'exact_norm': ('exact_batch_norm',),
     'distill': ('Distillation', 'create_distillation'),
     'ema': ('ModelEma',),
     'sync_bn': ('convert_sync_batchnorm',),
