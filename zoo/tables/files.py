@@ -14,7 +14,7 @@ Row = dict[str, Any]
 NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?')
 # never numbers, whatever they look like: a version 2.10, a digest of digits
 TEXT = frozenset('model tag checkpoint library interpolation crop_mode decoder precision options command zoo torch data '
-                 'data_digest device machine date source'.split())
+                 'data_digest device machine date source noise'.split())
 
 
 def read(path: str | Path) -> list[Row]:
