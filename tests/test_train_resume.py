@@ -286,3 +286,44 @@ def test_nested_states_are_written_and_read_as_they_were(tmp_path):
     write_tensors(tmp_path / 'other.safetensors', {'a': torch.ones(1)}, {})
     with pytest.raises(ValueError, match='holds no training run'):
         checkpoint.read_run(tmp_path / 'other.safetensors')
+
+
+def test_a_bad_validation_image_costs_nothing_of_the_epoch(images, whole_run, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise ValueError('1 images could not be read')
+
+    monkeypatch.setattr('zoo.train.trainer.evaluate', failing)
+    recipe = tiny_recipe(images, run=dict(recovery_interval=0))
+    with pytest.raises(ValueError, match='could not be read'):
+        train(recipe, tmp_path / 'run', quiet=True)
+    progress = checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress']
+    assert (progress['epoch'], progress['update'], progress['rows']) == (0, 5, [])
+    monkeypatch.undo()
+    train(recipe, tmp_path / 'run', resume=True, quiet=True)
+    assert rows(tmp_path / 'run') == rows(whole_run)
+
+
+# Says when validation has seen its first batch, and waits there, as it would with many images.
+VALIDATING = '''
+import time, zoo.evaluation.runner as runner
+measure = runner._measure
+def slow(*words):
+    measure(*words)
+    print('validating', flush=True)
+    time.sleep(1)
+runner._measure = slow
+'''
+
+
+def test_a_signal_to_the_whole_group_in_validation_saves_and_ends(images, whole_run, tmp_path):
+    recipe = tiny_recipe(images, data=dict(workers=2, validation_batch_size=1), run=dict(recovery_interval=0))
+    (tmp_path / 'recipe.yaml').write_text(write_recipe(recipe))
+    command = [sys.executable, '-c', VALIDATING + PROGRAM, str(tmp_path / 'recipe.yaml'), str(tmp_path / 'run')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert any(line == 'validating\n' for line in process.stdout)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 143
+    progress = checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress']
+    assert (progress['epoch'], progress['update'], progress['rows']) == (0, 5, [])
+    train(recipe, tmp_path / 'run', resume=True, quiet=True)
+    assert rows(tmp_path / 'run') == rows(whole_run)

@@ -1,6 +1,7 @@
 """Batches of levels and targets from labelled images, read by workers; what cannot be read is told apart."""
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -43,7 +44,15 @@ def load_batches(source: Any, preprocess: Preprocess, batch_size: int, workers: 
     """
     images = _Numbered(source, preprocess, part, parts) if hasattr(source, 'encoded') else _Streamed(
         source.shard(part, parts), preprocess)
-    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory)
+    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory,
+                      worker_init_fn=leave_signals)
+
+
+def leave_signals(_: int) -> None:
+    """The `worker_init_fn` of workers that leave SIGTERM and SIGINT to the main process, which finishes what it is at
+    and then ends them: both are often sent to all processes of a group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Numbered(Dataset):

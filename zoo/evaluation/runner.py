@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,10 @@ from .preprocess import Normalize, Preprocess
 
 NAMED = 5                   # images that a message names
 CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
+
+
+class EvaluationStopped(Exception):
+    """An evaluation ended before its last image because it was asked to."""
 
 
 @dataclass
@@ -114,7 +118,8 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
              workers: int = 4, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
              amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
              compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
-             real_labels: RealLabels | None = None, progress: bool = True) -> Evaluation:
+             real_labels: RealLabels | None = None, progress: bool = True,
+             stop: Callable[[], Any] | None = None) -> Evaluation:
     """Measures a network on every image of a source.
 
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
@@ -131,8 +136,10 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         valid: indices of the outputs that count; see `Metrics`.
         real_labels: ReaL labels, for `real_top1` and `real_top5`.
         progress: show a bar with the rate and how it stands so far.
+        stop: asked before each batch; the evaluation ends once it answers with something true, in any process.
 
     Raises:
+        EvaluationStopped: `stop` said so; there are no figures.
         ValueError: more unreadable images than allowed, no image at all, a target that the outputs do not have.
         RuntimeError: outputs that are not finite, with the names of images; a count that is not the source's.
     """
@@ -152,7 +159,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     total = len(source) if hasattr(source, '__len__') else None
     with _bar(total, progress and rank == 0) as bar:
         batches = iter(loader)
-        while True:
+        while not (stopped := bool(stop and stop())):
             asked = time.perf_counter()
             batch = next(batches, None)
             waiting += time.perf_counter() - asked
@@ -168,11 +175,14 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     seconds = time.perf_counter() - begin
 
     if parts > 1:
-        metrics.gather()
         found: list[Any] = [None] * parts
-        dist.all_gather_object(found, unreadable)
-        unreadable = sorted(one for part in found for one in part)
+        dist.all_gather_object(found, (unreadable, stopped))
+        unreadable, stopped = sorted(one for part, _ in found for one in part), any(end for _, end in found)
+    if stopped:
+        raise EvaluationStopped('The evaluation was stopped before its last image.')
+    if parts > 1:
         _check_readable(unreadable, max_unreadable)
+        metrics.gather()
     if total is not None and metrics.seen + len(unreadable) != total:
         raise RuntimeError(f'The source has {total} images; {metrics.seen} were counted and {len(unreadable)} were '
                            'unreadable.')

@@ -3,7 +3,6 @@ not on how many workers there are, nor on where a run was stopped."""
 from __future__ import annotations
 
 import io
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import ImageSource, load_image
+from ..evaluation.loading import leave_signals
 from .seeds import seed_of, seeded
 
 TRIES = 20                  # images in a row that may be unreadable
@@ -90,7 +90,7 @@ class TrainLoader:
                              'make data.batch_size smaller.')
         self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
         self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=_collate,
-                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=_deaf,
+                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=leave_signals,
                                   generator=torch.Generator())       # its own, so that none is drawn from the run's
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -127,9 +127,3 @@ def _collate(samples: list[tuple[tuple[Tensor, ...], Any, str, list[tuple[str, s
     kind = torch.int64 if isinstance(targets[0], int) else torch.float32
     return Batch(torch.stack(splits).permute(0, 3, 1, 2), torch.tensor(targets, dtype=kind), list(names),
                  [one for some in unreadable for one in some])
-
-
-def _deaf(_: int) -> None:
-    """Workers leave signals to the main process, which finishes its step and then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..evaluation import Metrics, evaluate
+from ..evaluation import EvaluationStopped, Metrics, evaluate
 from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
@@ -95,7 +95,7 @@ class Trainer:
     # --- the run
 
     def run(self) -> Result:
-        """Trains to the last epoch, or to the step in which SIGTERM or SIGINT comes.
+        """Trains to the last epoch, or to the step or the validation in which SIGTERM or SIGINT comes.
 
         Raises:
             LossNotFinite: the loss is NaN or infinite.
@@ -112,7 +112,12 @@ class Trainer:
                 if self._stopping():
                     self._save()
                     break
-                self._end_epoch(self._validate())
+                try:
+                    metrics = self._validate()
+                except EvaluationStopped:
+                    self._stopping()                # tells it to all processes; the trained epoch is saved already
+                    break
+                self._end_epoch(metrics)
         self._finish()
         best, best_epoch = at.best or (None, None)
         return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
@@ -154,18 +159,20 @@ class Trainer:
                              f'data.max_unreadable allows: {named}')
 
     def _validate(self) -> dict[str, float] | None:
-        """The metrics of the network, or of its average; None in an epoch without."""
+        """The metrics of the network, or of its average; None in an epoch without. The run is written first, so that
+        nothing of the epoch is lost where validation fails or is stopped."""
         recipe, at = self.recipe, self.progress
         last = at.epoch + 1 == recipe.schedule.epochs
         for module in filter(None, (self.model, self.ema and self.ema.module)):
             average_buffers(module, self.processes)
         if self.sources.val is None or (at.epoch + 1) % recipe.run.val_interval and not last:
             return None
+        self._save()
         found = evaluate(
             self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
             batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
             channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet)
+            progress=not self.quiet, stop=lambda: self.stop.signal)
         return found.metrics
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
