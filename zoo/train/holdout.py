@@ -33,6 +33,10 @@ class SomeImages(ImageSource):
         """The file's length in bytes."""
         return self._source.size(self._numbers[index])
 
+    def known_size(self, index: int) -> int | None:
+        """As the source knows it."""
+        return self._source.known_size(self._numbers[index])
+
 
 def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSource]:
     """(images to train with, images to validate with): of each class, at least one and about `share` are held out.

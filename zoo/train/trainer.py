@@ -16,7 +16,9 @@ from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optim
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
 from .inputs import Inputs, train_transform
+from .inventory import check_images, list_images
 from .loader import Batch, TrainImages, TrainLoader
+from .lock import RunLock
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
 from .progress import Progress, Result, Stop
@@ -49,7 +51,7 @@ class Trainer:
         metric: what the best is judged by.
 
     Raises:
-        FileExistsError: the folder has a run already, and `resume` is false.
+        FileExistsError: the folder has a run already, and `resume` is false; or one that still goes on.
         FileNotFoundError: no run to resume, no data, no weights.
         ValueError: a recipe that cannot be followed, or is not the one that the run began with.
         ImportError: a package is missing that the recipe needs.
@@ -58,12 +60,18 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: str | Path | None = None, resume: bool = False,
                  quiet: bool = False) -> None:
         self.recipe, run = recipe, recipe.run
-        saved = read_last(Path(folder), recipe, resume) if folder is not None else None
         self.processes = Processes(choose_device(recipe))
+        if folder is not None:
+            self.processes.guarded(RunLock(Path(folder)).check)
+        saved = read_last(Path(folder), recipe, resume) if folder is not None else None
         self.device, self.quiet = self.processes.device, quiet or not self.processes.first
         seed_process(run.seed)
 
-        self.sources = open_sources(recipe.data, saved and saved['class_names'], recipe.model.num_classes)
+        try:
+            self.sources = open_sources(recipe.data, saved and saved['class_names'], recipe.model.num_classes)
+        except FileNotFoundError as error:
+            moved = f' Where they have moved to: zoo train --resume {folder} PLACE.' if saved else ''
+            raise FileNotFoundError(f'{error}{moved}') from error
         self.network = build_network(recipe, self.sources, self.device)
         self.model, self.config = self.network.model, self.network.config
         self.ema = self._average()
@@ -88,6 +96,7 @@ class Trainer:
 
         self.progress, self.stop = Progress(), Stop()
         self.folder = RunFolder(Path(folder), self.metric) if folder is not None else None
+        self._images = list_images(self.sources) if folder is not None and self.processes.first else []
         seed_process(seed_of(run.seed, self.processes.rank) % 2 ** 32)
         if saved:
             self._restore(saved)
@@ -99,12 +108,23 @@ class Trainer:
 
         Raises:
             LossNotFinite: the loss is NaN or infinite.
+            FileExistsError: another run is in the folder.
             OSError: a checkpoint cannot be written; the last good one is still there.
             ValueError: more unreadable images than the recipe allows.
         """
         if self.folder is None:
             raise ValueError('This run was made without a folder, for a look at its parts; it cannot be trained.')
-        self._begin()
+        try:
+            self._begin()
+            self._epochs()
+            self._finish()
+        finally:
+            self.folder.end()
+        at = self.progress
+        best, best_epoch = at.best or (None, None)
+        return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
+
+    def _epochs(self) -> None:
         at = self.progress
         with self.stop:
             while at.epoch < self.recipe.schedule.epochs:
@@ -118,9 +138,6 @@ class Trainer:
                     self._stopping()                # tells it to all processes; the trained epoch is saved already
                     break
                 self._end_epoch(metrics)
-        self._finish()
-        best, best_epoch = at.best or (None, None)
-        return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
 
     def _train_epoch(self) -> None:
         at, run = self.progress, self.recipe.run
@@ -248,13 +265,21 @@ class Trainer:
 
     def _begin(self) -> None:
         at = self.progress
-        self.processes.guarded(lambda: self.folder.begin(self.recipe))
+        if at.updates and not self.quiet:
+            tqdm.write(f'goes on {self._standing()}')
+        self.processes.guarded(lambda: self.folder.begin(self.recipe, self._images))
         self._logs = Logs(self.folder.path, self.recipe) if self.processes.first else None
         found = self.folder.found_best()
         if found and self.folder.better(found[0], at.best and at.best[0]):
             at.best = found                         # of an epoch that was not written down before the run was killed
         if self._logs:
             self.folder.keep_only([epoch for _, epoch in at.kept])
+
+    def _standing(self) -> str:
+        at, epochs = self.progress, self.recipe.schedule.epochs
+        if at.epoch >= epochs:
+            return f'from the end: all {epochs} epochs are done'
+        return f'from epoch {at.epoch} of 0 to {epochs - 1}, after {at.update} of its {self.updates} steps'
 
     def _stopping(self) -> bool:
         """Whether any process has been asked to stop."""
@@ -281,6 +306,7 @@ class Trainer:
         if len(state['random']) != self.processes.count:
             raise ValueError(f'The run had {len(state["random"])} processes, now there are {self.processes.count}; '
                              'resume it with as many.')
+        self.processes.guarded(lambda: check_images(self.folder.path, self._images))
         if state['images'] != len(self.sources.train):
             raise ValueError(f'The run had {state["images"]} training images, now there are '
                              f'{len(self.sources.train)}; it cannot go on with others.')

@@ -68,6 +68,10 @@ class ImageSource(_Described):
         """The image file's length in bytes."""
         return len(self.encoded(index))
 
+    def known_size(self, index: int) -> int | None:
+        """`size` where it is known without reading the image, else None."""
+        return None
+
     def target(self, index: int) -> Target:
         """An int (single), a list of 0.0 and 1.0 (multi), a float or a tuple of floats (regression)."""
         return self._targets[index]
@@ -133,6 +137,8 @@ class FileSource(ImageSource):
     def size(self, index: int) -> int:
         """The file's length in bytes."""
         return (self.root / self._names[index]).stat().st_size
+
+    known_size = size
 
 
 def digest_of(entries: Iterable[tuple[str, int, Target]]) -> str:
