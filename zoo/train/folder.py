@@ -173,7 +173,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     found = []
     for section in new:
         for key, value in new[section].items():
-            before = old.get(section, {}).get(key)
+            before = old.get(section, {}).get(key, value)            # an older version had no such key
             if key not in FREE and before != value:
                 found.append((f'{section}.{key}', before, value))
     return found

@@ -1,6 +1,7 @@
 """A training run: from a recipe to a folder with a trained network, which may be stopped at any moment and resumed."""
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..evaluation import EvaluationStopped, Metrics, evaluate
+from ..evaluation.metrics import TOP
 from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
@@ -186,11 +188,12 @@ class Trainer:
             return None
         self._save()
         found = evaluate(
-            self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
+            self._used(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
             batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
             channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet, stop=lambda: self.stop.signal)
-        return found.metrics
+            progress=not self.quiet, stop=lambda: self.stop.signal,
+            loss=self.objective.validation)
+        return {'val_loss' if name == 'loss' else name: value for name, value in found.metrics.items()}
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
         """Writes down the epoch: the network if it is among the best, then the run, then the log."""
@@ -226,7 +229,9 @@ class Trainer:
             at.best = value, at.epoch
             names.append(self.folder.best.name)
         if names:
-            state = whole(self._judged().state_dict())
+            judged, scale = self._judged(), self.network.scale
+            state = whole(judged.state_dict())
+            state = scale.in_units(judged, state) if scale else state
             about = {'metric': value, 'metric_name': self.metric, 'epoch': at.epoch, 'zoo': __version__}
             for name in names:
                 self.processes.guarded(lambda: self.folder.write_weights(name, state, self.network.record, **about))
@@ -242,7 +247,8 @@ class Trainer:
                                  "'train_loss'.")
             return 'train_loss'
         Metrics(task, self.sources.num_outputs)                         # fails now if a package is missing
-        known = (METRICS[task], *OTHER_METRICS[task], 'train_loss')
+        other = [name for name in OTHER_METRICS[task] if name != 'top5' or self.sources.num_outputs > TOP]
+        known = (METRICS[task], *other, 'train_loss')
         if asked is not None and asked not in known:
             raise ValueError(f'run.eval_metric is one of {", ".join(known)} for the task {task!r}; got {asked!r}.')
         return asked or METRICS[task]
@@ -260,6 +266,15 @@ class Trainer:
     def _judged(self) -> Any:
         """The network that is evaluated and kept: the average if there is one."""
         return whole_model(self.ema.module if self.ema else self.model, self._plain)
+
+    def _used(self) -> Any:
+        """The network that is evaluated, with outputs in the targets' own units."""
+        judged, scale = self._judged(), self.network.scale
+        if scale is None:
+            return judged
+        used = copy.deepcopy(judged)
+        used.load_state_dict(scale.in_units(judged, judged.state_dict()))
+        return used
 
     # --- stop and resume
 
@@ -298,7 +313,7 @@ class Trainer:
             'ema': whole(self.ema.state_dict()) if self.ema else None, 'schedule': self.schedule.state_dict(),
             'scaler': self.step.scaler.state_dict(), 'progress': self.progress.state(),
             'random': self.processes.gathered(random_state(self.device)), 'recipe': as_record(self.recipe),
-            'class_names': self.sources.class_names, 'images': len(self.sources.train),
+            'class_names': self.sources.class_names, 'target_scale': self.network.record.get('target_scale'), 'images': len(self.sources.train),
             'versions': {'zoo': __version__, 'torch': torch.__version__}}
         self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
 
@@ -310,6 +325,8 @@ class Trainer:
         if state['images'] != len(self.sources.train):
             raise ValueError(f'The run had {state["images"]} training images, now there are '
                              f'{len(self.sources.train)}; it cannot go on with others.')
+        if state.get('target_scale') is None and self.network.scale:
+            raise ValueError('The run learned targets as they are: set data.scale_targets=false to go on with it.')
         load_model(self.model, state['model'])
         load_optimizer(self.optimizer, state['optimizer'])
         self.objective.load_state_dict(state['objective'])
