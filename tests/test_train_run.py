@@ -1,6 +1,7 @@
 """What a run trains on, what its steps do, and the network it leaves."""
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -17,6 +18,7 @@ from zoo.data import create_dataset
 from zoo.train import load_trained
 from zoo.train.inputs import Inputs
 from zoo.train.loader import Batch, TrainImages, TrainLoader
+from zoo.train.readable import Look, look_at
 from zoo.train.sources import open_sources
 from zoo.train.targets import TargetScale
 from zoo.train.trainer import Trainer, train
@@ -168,14 +170,54 @@ def test_the_validation_loss_is_that_of_the_data_without_smoothing(images, tmp_p
     assert all('top5' not in row for row in result.rows)            # of two classes, one of five answers is always right
 
 
-def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path):
+def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path, capsys):
     data = shutil.copytree(images, tmp_path / 'data')
     (data / 'train' / 'ants' / '3.png').write_bytes(b'nothing')
     with pytest.raises(ValueError, match=r'1 training images could not be read.*max_unreadable.*ants/3\.png'):
         train(tiny_recipe(data), tmp_path / 'strict', quiet=True)
+    assert not (tmp_path / 'strict').exists()                       # found before anything began
     recipe = tiny_recipe(data, data=dict(max_unreadable=1))
-    train(recipe, tmp_path / 'run', quiet=True)
+    train(recipe, tmp_path / 'run')
     assert [row['unreadable'] for row in rows(tmp_path / 'run')] == ['1'] * 3
+    assert capsys.readouterr().out.count('unreadable: ants/3.png (') == 1
+
+
+def test_an_image_that_breaks_while_training_is_named(images, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(images, tmp_path / 'data')
+    monkeypatch.setattr('zoo.train.trainer.look_at', lambda sources: Look({'train': [], 'val': []}, 0, 24))
+    (data / 'train' / 'ants' / '3.png').write_bytes(b'nothing')
+    with pytest.raises(ValueError, match=r'1 training images could not be read.*max_unreadable.*ants/3\.png'):
+        train(tiny_recipe(data), tmp_path / 'strict', quiet=True)
+    train(tiny_recipe(data, data=dict(max_unreadable=1)), tmp_path / 'run')
+    assert capsys.readouterr().out.count('unreadable: ants/3.png (') == 1
+
+
+def noise(form: str, **options) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes('RGB', (60, 50), bytes(range(250)) * 36).save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('content, good', [
+    (noise('JPEG'), True), (noise('JPEG') + b'more' * 50, True), (noise('PNG'), True), (noise('WEBP'), True),
+    (b'', False), (b'nothing', False), (noise('JPEG')[:-300], False), (noise('PNG')[:-300], False),
+    (noise('JPEG')[:30], False), (noise('BMP')[:20], False)])
+def test_a_look_finds_what_training_cannot_read(images, tmp_path, content, good):
+    data = shutil.copytree(images, tmp_path / 'data')
+    for place in ('train/ants/3.png', 'val/bees/1.png'):
+        (data / place).write_bytes(content)
+    look = look_at(open_sources(tiny_recipe(data).data))
+    assert (look.seen, look.total) == (28, 28)
+    assert [[name for name, _ in look.unreadable[split]] for split in ('train', 'val')] == (
+        [[], []] if good else [['ants/3.png'], ['bees/1.png']])
+    if not good:
+        with pytest.raises(ValueError, match=r'1 validation images could not be read.*bees/1\.png'):
+            look._replace(unreadable=look.unreadable | {'train': []}).check(0)
+
+
+def test_a_look_takes_no_longer_than_it_may(images):
+    look = look_at(open_sources(tiny_recipe(images).data), seconds=-1)
+    assert (look.seen, look.total) == (0, 28) and look.lines[0].startswith('0 of 28 files looked at')
 
 
 def test_accumulated_batches_are_one_large_one(images, tmp_path):

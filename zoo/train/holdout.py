@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from ..data import ImageSource
 from ..data.sources.base import Labels
@@ -28,6 +29,10 @@ class SomeImages(ImageSource):
     def encoded(self, index: int) -> bytes:
         """The image file, from the source."""
         return self._source.encoded(self._numbers[index])
+
+    def opened(self, index: int) -> BinaryIO:
+        """The image file, from the source."""
+        return self._source.opened(self._numbers[index])
 
     def size(self, index: int) -> int:
         """The file's length in bytes."""

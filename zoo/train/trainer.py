@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from .lock import RunLock
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
 from .progress import Progress, Result, Stop
+from .readable import Look, check_unreadable, look_at
 from .recipe import Recipe
 from .schedules import Schedule
 from .seeds import random_state, seed_of, seed_process, set_random_state
@@ -97,6 +98,7 @@ class Trainer:
                          self.device)
 
         self.progress, self.stop = Progress(), Stop()
+        self._named: set[str] = set()
         self.folder = RunFolder(Path(folder), self.metric) if folder is not None else None
         self._images = list_images(self.sources) if folder is not None and self.processes.first else []
         seed_process(seed_of(run.seed, self.processes.rank) % 2 ** 32)
@@ -125,6 +127,16 @@ class Trainer:
         at = self.progress
         best, best_epoch = at.best or (None, None)
         return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
+
+    def look(self) -> Look:
+        """Looks at the image files.
+
+        Raises:
+            ValueError: more of them cannot be read than the recipe allows.
+        """
+        look = look_at(self.sources)
+        look.check(self.recipe.data.max_unreadable)
+        return look
 
     def _epochs(self) -> None:
         at = self.progress
@@ -168,14 +180,11 @@ class Trainer:
             yield group
 
     def _count(self, batches: list[Batch], loss: float) -> None:
-        at, limit = self.progress, self.recipe.data.max_unreadable
+        at = self.progress
         at.update, at.updates, at.loss = at.update + 1, at.updates + 1, at.loss + self.processes.mean(loss)
         at.images += sum(len(batch.names) for batch in batches) * self.processes.count
         at.unreadable += [one for batch in batches for one in batch.unreadable]
-        if len(at.unreadable) > limit:
-            named = '; '.join(f'{name} ({reason})' for name, reason in at.unreadable[:5])
-            raise ValueError(f'{len(at.unreadable)} training images could not be read, more than the {limit} that '
-                             f'data.max_unreadable allows: {named}')
+        check_unreadable(at.unreadable, self.recipe.data.max_unreadable, 'training images')
 
     def _validate(self) -> dict[str, float] | None:
         """The metrics of the network, or of its average; None in an epoch without. The run is written first, so that
@@ -197,11 +206,9 @@ class Trainer:
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
         """Writes down the epoch: the network if it is among the best, then the run, then the log."""
-        at, limit = self.progress, self.recipe.data.max_unreadable
+        at = self.progress
         at.unreadable = sorted(one for part in self.processes.gathered(at.unreadable) for one in part)
-        if len(at.unreadable) > limit:
-            raise ValueError(f'{len(at.unreadable)} training images could not be read in epoch {at.epoch}, more than '
-                             f'the {limit} that data.max_unreadable allows.')
+        check_unreadable(at.unreadable, self.recipe.data.max_unreadable, f'training images of epoch {at.epoch}')
         row: Row = {'epoch': at.epoch, 'updates': at.updates, 'train_loss': at.loss / self.updates,
                     'lr': self.schedule.apply(self.optimizer, at.updates - 1), **(metrics or {}),
                     'unreadable': len(at.unreadable), 'seconds': round(at.seconds, 2),
@@ -210,7 +217,7 @@ class Trainer:
         if row.get(self.metric) is not None:
             self.schedule.observe(row[self.metric])
             self._keep(row[self.metric])
-        kept = [epoch for _, epoch in at.kept]
+        kept, unreadable = [epoch for _, epoch in at.kept], at.unreadable
         at.next_epoch()
         self._save()
         if self._logs:
@@ -218,6 +225,14 @@ class Trainer:
             self._logs.epoch(at.rows)
         if not self.quiet:
             tqdm.write('  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None))
+            self._name_unreadable(unreadable)
+
+    def _name_unreadable(self, unreadable: Iterable[tuple[str, str]]) -> None:
+        """Names images in whose place others stand, each once."""
+        for name, reason in unreadable:
+            if name not in self._named:
+                tqdm.write(f'unreadable: {name} ({reason})')
+            self._named.add(name)
 
     def _keep(self, value: float) -> None:
         """Writes the network if it is the best so far, or among the best."""
@@ -282,6 +297,9 @@ class Trainer:
         at = self.progress
         if at.updates and not self.quiet:
             tqdm.write(f'goes on {self._standing()}')
+        look = self.processes.guarded(self.look)
+        if look and not self.quiet:
+            self._name_unreadable(one for found in look.unreadable.values() for one in found)
         self.processes.guarded(lambda: self.folder.begin(self.recipe, self._images))
         self._logs = Logs(self.folder.path, self.recipe) if self.processes.first else None
         found = self.folder.found_best()

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 Target = int | float | list[float] | tuple[float, ...]
 
@@ -63,6 +64,14 @@ class ImageSource(_Described):
             OSError: it can no longer be read.
         """
         raise NotImplementedError
+
+    def opened(self, index: int) -> BinaryIO:
+        """The image file, open for whoever needs a part of it.
+
+        Raises:
+            OSError: it can no longer be read.
+        """
+        return io.BytesIO(self.encoded(index))
 
     def size(self, index: int) -> int:
         """The image file's length in bytes."""
@@ -133,6 +142,10 @@ class FileSource(ImageSource):
     def encoded(self, index: int) -> bytes:
         """The content of the file."""
         return (self.root / self._names[index]).read_bytes()
+
+    def opened(self, index: int) -> BinaryIO:
+        """The file."""
+        return open(self.root / self._names[index], 'rb')
 
     def size(self, index: int) -> int:
         """The file's length in bytes."""
