@@ -392,6 +392,24 @@ def test_figures_for_one_class_an_image() -> None:
     assert sum(number for row, column, number in metrics.confusion() if row == column) == (first == truth).sum()
 
 
+@pytest.mark.parametrize('classes, valid, there', [(5, None, False), (6, None, True), (9, [0, 1, 2, 4, 8], False)])
+def test_five_answers_are_only_measured_where_there_are_more_classes(classes: int, valid: list | None,
+                                                                     there: bool) -> None:
+    metrics = Metrics('single', classes, valid=valid)
+    metrics.update(torch.randn(4, classes), metrics.targets([0, 1, 2, 4]))
+    assert ('top5' in metrics.compute()) == there
+
+
+def test_the_mean_loss_counts_every_image_once() -> None:
+    outputs, truth = torch.randn(7, 4), [0, 1, 2, 3, 3, 2, 1]
+    metrics = Metrics('single', 4, loss=torch.nn.functional.cross_entropy)
+    for part in (slice(0, 5), slice(5, 7)):
+        metrics.update(outputs[part], metrics.targets(truth[part]))
+    expected = torch.nn.functional.cross_entropy(outputs, torch.tensor(truth)).item()
+    assert metrics.compute()['loss'] == pytest.approx(expected, rel=1e-5)
+    assert 'loss' not in Metrics('single', 4)._metrics
+
+
 def test_only_outputs_that_count_are_compared() -> None:
     outputs = torch.tensor([[9.0, 1, 0, 2], [9.0, 0, 5, 1]])
     metrics = Metrics('single', 4, valid=[1, 3])

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -224,6 +225,18 @@ def test_a_dry_run(photos, tmp_path, capsys, monkeypatch):
         colours = {picture.getpixel((x, 60)) for x in range(0, picture.width, 7)}
     assert any(b > r + 60 and b > g + 60 for r, g, b in colours) and any(r > b + 60 and r > g + 60 for r, g, b in colours)
     assert [p.name for p in tmp_path.iterdir()] == ['sheet.png']
+
+
+def test_a_dry_run_names_files_that_cannot_be_read(photos, tmp_path, capsys):
+    data = shutil.copytree(photos, tmp_path / 'data')
+    for place in ('train/red/2.jpg', 'val/blue/0.jpg'):
+        (data / place).write_bytes((data / place).read_bytes()[:-200])
+    words = tiny(data, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png'), '--epochs', '1')
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert '30 of 30 files looked at, 2 of which cannot be read' in out
+    assert 'train  red/2.jpg (' in out and 'val  blue/0.jpg (' in out and 'red/2.jpg' in err
+    assert main([*words, '--max-unreadable', '1']) == 0
 
 
 def test_train_and_go_on(photos, tmp_path, capsys):

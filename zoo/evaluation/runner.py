@@ -114,12 +114,12 @@ class Forward:
         print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
 
 
-def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', exif: bool = False, batch_size: int = 64,
-             workers: int | None = None, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
-             amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
-             compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
-             real_labels: RealLabels | None = None, progress: bool = True,
-             stop: Callable[[], Any] | None = None) -> Evaluation:
+def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', exif: bool = False,
+             batch_size: int = 64, workers: int | None = None, device: torch.device | str = 'cpu',
+             dtype: torch.dtype = torch.float32, amp_dtype: torch.dtype | None = None, channels_last: bool = True,
+             fold: bool = True, compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
+             real_labels: RealLabels | None = None, progress: bool = True, stop: Callable[[], Any] | None = None,
+             loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> Evaluation:
     """Measures a network on every image of a source.
 
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
@@ -137,6 +137,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         real_labels: ReaL labels, for `real_top1` and `real_top5`.
         progress: show a bar with the rate and how it stands so far, where stderr is a terminal.
         stop: asked before each batch; the evaluation ends once it answers with something true, in any process.
+        loss: see `Metrics`.
 
     Raises:
         EvaluationStopped: `stop` said so; there are no figures.
@@ -149,7 +150,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device)
-    metrics = Metrics(source.task, model.num_classes, device, valid)
+    metrics = Metrics(source.task, model.num_classes, device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = Normalize(config['mean'], config['std'], dtype, channels_last)
     forward = Forward(network, normalize, device, batch_size, amp_dtype, pad=compile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from ..data import ImageSource
 from ..data.sources.base import Labels
@@ -29,9 +30,17 @@ class SomeImages(ImageSource):
         """The image file, from the source."""
         return self._source.encoded(self._numbers[index])
 
+    def opened(self, index: int) -> BinaryIO:
+        """The image file, from the source."""
+        return self._source.opened(self._numbers[index])
+
     def size(self, index: int) -> int:
         """The file's length in bytes."""
         return self._source.size(self._numbers[index])
+
+    def known_size(self, index: int) -> int | None:
+        """As the source knows it."""
+        return self._source.known_size(self._numbers[index])
 
 
 def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSource]:

@@ -13,7 +13,7 @@ from .recipe import Recipe
 Row = dict[str, float | int | None]
 LOG = 'log.csv'
 TIMES = ('seconds', 'images_per_second')          # of a row, which differ where a run is done again
-LOWER_IS_BETTER = ('mae', 'loss', 'train_loss', 'ece')
+LOWER_IS_BETTER = ('mae', 'val_loss', 'train_loss', 'ece')
 
 
 class Logs:
@@ -89,7 +89,8 @@ def draw_curves(rows: Sequence[Row], path: Path) -> bool:
     except ImportError:
         return False
     metrics = [name for name in ('top1', 'top5', 'map', 'mae') if any(row.get(name) is not None for row in rows)]
-    panels = [('loss', ['train_loss']), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
+    losses = [name for name in ('train_loss', 'val_loss') if any(row.get(name) is not None for row in rows)]
+    panels = [('loss', losses), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
     figure = Figure(figsize=(4.5 * len(panels), 3.2), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..profiling import profile
 from .loader import Batch
+from .readable import look_at
 from .recipe import Recipe
 from .trainer import Trainer
 
@@ -30,13 +31,16 @@ def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None
         where: where values were given, by 'section.key'.
 
     Raises:
+        ValueError: more images cannot be read than the recipe allows.
         OSError: the picture cannot be written. Besides, what steps of the run raise.
     """
     show = print if trainer.processes.first else lambda *_: None
+    look = look_at(trainer.sources) if trainer.processes.first else None
     parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'network': network_lines(trainer),
-             'data': data_lines(trainer), 'plan': plan_lines(trainer)}
+             'data': [*data_lines(trainer), *(look.lines if look else [])], 'plan': plan_lines(trainer)}
     for title, lines in parts.items():
         show('\n'.join([title, *(f'  {line}' for line in lines), '']))
+    trainer.processes.guarded(lambda: look.check(trainer.recipe.data.max_unreadable))
     groups = _groups(trainer)
     group = next(groups)
     if trainer.processes.first:

@@ -66,6 +66,8 @@ class DataPart:
             weights'.
         max_unreadable: how many images may be unreadable in one pass.
         exif: turn images as their EXIF orientation says, in training and in evaluation.
+        scale_targets: targets that are numbers are learned with mean 0 and deviation 1 over the training images; outputs
+            and metrics are in their own units.
     """
 
     data: str = ''
@@ -84,6 +86,7 @@ class DataPart:
     std: tuple[float, ...] | None = None
     max_unreadable: int = 0
     exif: bool = False
+    scale_targets: bool = True
 
 
 @dataclass(frozen=True)
@@ -286,7 +289,7 @@ class RunPart:
         log_interval: steps between lines of the log. recovery_interval: steps between checkpoints within an epoch; 0
             for none.
         checkpoint_hist: best checkpoints kept beside model_best.
-        eval_metric: what the best is judged by; None: top1, mAP or mae by the task.
+        eval_metric: what the best is judged by, val_loss for example; None: top1, mAP or mae by the task.
         val_interval: epochs between evaluations.
         tensorboard, log_wandb: also log there.
     """

@@ -49,6 +49,8 @@ class TarSource(ImageSource):
         """The member's length in bytes."""
         return self._pieces[index].size
 
+    known_size = size
+
 
 class CheckedMember(tarfile.TarInfo):
     """A header of a tar file; where the file stops before its end mark, an error and not the end."""
