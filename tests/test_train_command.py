@@ -226,6 +226,22 @@ def test_a_dry_run(photos, tmp_path, capsys, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ['sheet.png']
 
 
+def test_what_an_override_leaves_idle_is_said(photos, tmp_path, capsys):
+    recipe = tmp_path / 'some.yaml'
+    recipe.write_text('schedule:\n  warmup_epochs: 5\n  warmup_lr: 1e-4\nema:\n  model_ema: true\n  model_ema_decay: 0.9\n')
+    words = tiny(photos, str(recipe), '--epochs', '1', '--no-model-ema', '--output', str(tmp_path), '--experiment', 'a')
+    said = [f'{recipe}:3: schedule.warmup_lr, which needs schedule.warmup_epochs',
+            f'{recipe}:6: ema.model_ema_decay, which needs ema.model_ema: true']
+    assert main([*words, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]) == 0
+    text = capsys.readouterr().out
+    assert text.partition('\nidle\n')[2].splitlines()[:2] == [f'  {line}' for line in said]
+    assert '  warmup_lr: 1.0e-05\n' in text                       # the default, from no file
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert all(f'  idle: {line}\n' in text for line in said)
+    assert main(['train', '--resume', str(tmp_path / 'a')]) == 0
+
+
 def test_train_and_go_on(photos, tmp_path, capsys):
     words = tiny(photos, '--epochs', '2', '--output', str(tmp_path), '--experiment', 'first', '--lr', '0.01')
     assert main(words) == 0

@@ -13,7 +13,7 @@ from zoo.cli import say
 from zoo.cli.absent_flags import ABSENT
 from zoo.memory import keep_freed_memory
 from zoo.spec import nearest
-from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, read_sources
+from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, idle_sources, read_sources
 from zoo.train.recipe import Recipe
 
 SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('-j',), 'decay_rate': ('--dr',),
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped."""
     sources = sources_of(args)
     recipe = build_recipe(sources)
+    idle = {name: f'{sources[name].where}: {name}, which {why}' for name, why in idle_sources(sources).items()}
     _complete(recipe)
     if args.dry_run and args.resume:
         raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
@@ -68,11 +69,12 @@ def run(args: argparse.Namespace) -> int:
         except TypeError as error:                                  # an argument that the network does not have
             raise ValueError(f'{recipe.model.model}: {error}') from error
         if args.dry_run:
-            where = {name: source.where for name, source in sources.items()}
-            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
+            where = {name: source.where for name, source in sources.items() if name not in idle}
+            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where, list(idle.values()))
             return 0
         if processes.first:
-            print('\n'.join([f'plan of {folder}', *(f'  {line}' for line in plan_lines(trainer))]), flush=True)
+            plan = [f'plan of {folder}', *(f'  {line}' for line in plan_lines(trainer))]
+            print('\n'.join([*plan, *(f'  idle: {line}' for line in idle.values())]), flush=True)
         result = trainer.run()
     finally:
         processes.close()
