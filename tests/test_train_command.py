@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import torch
@@ -256,6 +257,36 @@ def test_train_and_go_on(photos, tmp_path, capsys):
     assert main(['train', '--resume', str(folder)]) == 0        # which is complete
     assert main(['train', '--resume', str(folder / 'last.safetensors'), '--lr', '0.02']) == 2
     assert 'optimizer.lr' in capsys.readouterr().err
+
+
+LISTS = {key: next((get_args(k) for k in (TYPES[section][key], *get_args(TYPES[section][key])) if get_origin(k) is tuple), ())
+         for key, section in SECTION_OF.items()}
+NEEDS = {'opt_betas': ['--opt', 'adamw'], 'decay_milestones': ['--sched', 'multistep']}
+
+
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])
+def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
+    """Each list of a recipe, with from none to five numbers: it trains, or the error names the key."""
+    option, done = f'--{key.replace("_", "-")}', []
+    for count in range(6):
+        values = [f'{0.2 + 0.05 * number:.2f}' for number in range(count)]
+        words = tiny(photos, *NEEDS.get(key, []), '--epochs', '2', option, *values)
+        try:
+            status = main([*words, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')])
+        except SystemExit as stop:
+            status = stop.code
+        text = capsys.readouterr().err
+        done.append(status)
+        assert status == 0 and not text or status == 2 and text.count('\n') == 1 and (
+            option in text or key.removeprefix('opt_') in text or 'belongs to no option' in text), text
+    assert done[0] == 2 and 0 in done
+
+
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])
+@pytest.mark.parametrize('value', ['[0.3, x]', '[[0.1], 0.2]', '{a: 1}', 'text', '[]', 'true'])
+def test_lists_of_other_values_are_refused(key, value):
+    with pytest.raises(ValueError, match=f'{SECTION_OF[key]}.{key} is .*; it takes (a number or )?a list'):
+        read_recipe(None, [f'{key}={value}'])
 
 
 def test_a_run_without_a_name_gets_one(photos, tmp_path):

@@ -87,7 +87,7 @@ def sources_of(args: argparse.Namespace) -> dict[str, Source]:
     """The values that the recipe's file and the command line give.
 
     Raises:
-        ValueError: two recipes, two places of images, or what `zoo.train.reading.read_sources` refuses.
+        ValueError: two recipes, two places of images, a number without an option, or what `zoo.train.reading.read_sources` refuses.
     """
     recipes, changes = [args.config] if args.config else [], []
     for word in args.words:
@@ -95,6 +95,8 @@ def sources_of(args: argparse.Namespace) -> dict[str, Source]:
             changes.append(word)
         elif word.endswith(('.yaml', '.yml')):
             recipes.append(word)
+        elif re.fullmatch(r'[-+]?[\d.]+(e[-+]?\d+)?', word) and not Path(word).exists():
+            raise ValueError(f'The number {word} belongs to no option; the one before it may have too many.')
         else:
             changes.append(f'data.data={word}')
     if len(recipes) > 1:
