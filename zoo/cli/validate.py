@@ -20,6 +20,7 @@ from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
 from zoo.memory import keep_freed_memory
+from zoo.spec import read_text
 from zoo.train import load_trained, trained_record
 
 SETTINGS = ('img_size', 'input_size', 'crop_pct', 'crop_mode', 'interpolation', 'mean', 'std', 'in_chans')
@@ -149,7 +150,7 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
         if not names:
             raise ValueError(f'No model with published weights matches the pattern {asked!r}.')
     elif path.is_file():
-        names = [line.strip() for line in path.read_text().splitlines() if line.strip() and line[0] != '#']
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip() and line[0] != '#']
         if not names:
             raise ValueError(f'{asked}: the list of models is empty.')
     elif args.checkpoint or args.pretrained:

@@ -52,7 +52,7 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for part in self.path.glob('*.part'):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        (self.path / RECIPE).write_text(write_recipe(recipe))
+        (self.path / RECIPE).write_text(write_recipe(recipe), encoding='utf-8')
 
     def write_last(self, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """The whole run.

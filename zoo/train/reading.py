@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import yaml
 
-from ..spec import nearest, refuse
+from ..spec import nearest, read_text, refuse
 from .recipe import Recipe
 from .rules import check_recipe, idle_keys, rivals
 
@@ -181,7 +181,7 @@ def _read_file(path: Path) -> dict[str, Source]:
     if not path.is_file():
         raise FileNotFoundError(f'There is no recipe {str(path)!r}.')
     name = str(path)
-    tree = _tree(path.read_text(encoding='utf-8'), name)
+    tree = _tree(read_text(path), name)
     if tree is None or (isinstance(tree, yaml.ScalarNode) and not tree.value):
         return {}
     if not isinstance(tree, yaml.MappingNode):

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...spec import refuse
+from ...spec import read_text, refuse
 from ..files import choose_split, shorten
 from .base import FileSource, Labels, Target
 from .classes import ClassMap, is_number
@@ -128,8 +129,8 @@ def _read(path: Path) -> dict[str, list[Any]]:
         return pyarrow.parquet.read_table(path).to_pydict()
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [row for row in csv.reader(file, delimiter=DELIMITERS[path.suffix.lower()]) if row]
+    text = io.StringIO(read_text(path), newline='')
+    rows = [row for row in csv.reader(text, delimiter=DELIMITERS[path.suffix.lower()]) if row]
     if not rows or len(set(rows[0])) < len(rows[0]):
         raise ValueError(f'{path}: the first row has the names of the columns, each once; got '
                          f'{shorten(rows[0]) if rows else "an empty file"}.')
