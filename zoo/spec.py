@@ -24,7 +24,7 @@ MARKS = ((codecs.BOM_UTF32_LE, 'UTF-32'), (codecs.BOM_UTF32_BE, 'UTF-32'),
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Up to `count` of the `known` words that are spelled most like `word`, best first."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(word, known, count, cutoff=0.5)
     within = [k for k in known if word and (word in k or k in word) and k not in close]
     return (close + sorted(within, key=len))[:count]

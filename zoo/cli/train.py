@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from zoo.cli import say
+from zoo.cli import options_of, say
 from zoo.cli.absent_flags import ABSENT
 from zoo.memory import keep_freed_memory
 from zoo.spec import nearest
@@ -222,6 +222,5 @@ def _take_left_over(parser: argparse.ArgumentParser, args: argparse.Namespace, r
     name = unknown.partition('=')[0]
     if name in ABSENT:
         parser.error(f'zoo has no option {name}: {ABSENT[name]}')
-    options = [option for action in parser._actions for option in action.option_strings]
-    close = nearest(name, options)
+    close = nearest(name, options_of(parser))
     parser.error(f'the option {name} is not known.' + (f' Did you mean {" or ".join(close)}?' if close else ''))
