@@ -23,6 +23,7 @@ from zoo.cli.absent_flags import ABSENT
 from zoo.cli.train import sources_of
 from zoo.train.reading import SECTION_OF, TYPES, build_recipe, read_recipe
 from zoo.train.recipe import Recipe
+from zoo.train.shipped import list_recipes
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / 'configs').rglob('*.yaml'))
@@ -145,6 +146,35 @@ def test_errors_are_one_line(words, expected, capsys):
 
 # recipes
 
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT / 'configs').with_suffix('').as_posix()
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_a_recipe_goes_by_its_name_from_anywhere(path, tmp_path, monkeypatch):
+    expected = recipe_of(str(path), 'photos')
+    monkeypatch.chdir(tmp_path)
+    assert recipe_of(name_of(path), 'photos') == recipe_of('photos', '-c', name_of(path)) == expected
+    assert read_recipe(name_of(path), ['data.data=photos']) == expected
+
+
+def test_the_list_of_recipes(capsys):
+    assert main(['train', '--list']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list_recipes() == sorted(map(name_of, CONFIGS))
+    assert all(len(line.split()) > 3 and '#' not in line for line in lines)
+
+
+@pytest.mark.parametrize('words', [['folder/finetun', 'PHOTOS'], ['PHOTOS', 'configs/folder/finetune'], ['finetune'],
+                                   ['configs/folder/finetune.yaml', 'PHOTOS'], ['PHOTOS', '-c', 'folder/finetuning']])
+def test_a_recipe_that_is_not_there(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'PHOTOS').mkdir()
+    assert main(['train', *words]) == 2
+    text = capsys.readouterr().err
+    assert "'folder/finetune'" in text and text.count('\n') == 1
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_recipe_in_configs(path):
     lines = path.read_text(encoding='utf-8').splitlines()
@@ -152,7 +182,7 @@ def test_recipe_in_configs(path):
     for field in HEADER:
         said = [line.removeprefix('#').strip() for line in header if line.removeprefix('#').strip().startswith(field)]
         assert len(said) == 1 and len(said[0]) > len(field) + 3, f'{path}: the header has no {field}'
-    assert any(str(path.relative_to(ROOT)) in line for line in header), 'the command names the file'
+    assert any(f'zoo train {name_of(path)} ' in line for line in header), 'the command names the recipe'
     recipe = read_recipe(path)
     part = recipe.model
     with torch.device('meta'):
@@ -191,10 +221,10 @@ def test_timms_published_command_is_the_recipe():
 
 
 def test_commands_of_the_readme():
-    commands = re.findall(r'`((?:zoo train|python train.py|torchrun [^`]*train.py) [^`]*)`', (ROOT / 'README.md').read_text())
+    commands = re.findall(r'`((?:torchrun [^`]*)?zoo train [^`]*)`', (ROOT / 'README.md').read_text())
     assert len(commands) > 2
-    for command in set(commands) - {'zoo train RECIPE.yaml DATA'}:
-        words = shlex.split(command.partition('train')[2].removeprefix('.py').replace('PHOTOS', 'photos'))
+    for command in set(commands) - {'zoo train RECIPE DATA', 'zoo train --list'}:
+        words = shlex.split(command.partition('zoo train')[2].replace('PHOTOS', 'photos'))
         resumed = '--resume' in words
         if not resumed and '…' not in words:
             assert recipe_of(*words).model.model

@@ -19,6 +19,7 @@ import yaml
 from ..spec import nearest, read_text, refuse
 from .recipe import Recipe
 from .rules import check_recipe, idle_keys, rivals
+from .shipped import find_recipe
 
 TYPES = {section.name: get_type_hints(section.default_factory) for section in dataclasses.fields(Recipe)}
 SECTION_OF = {key: section for section, keys in TYPES.items() for key in keys}
@@ -40,6 +41,7 @@ class Source(NamedTuple):
 def read_recipe(path: str | Path | None, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe of a YAML file with `overrides` put in, each 'section.key=value' or 'key=value'.
 
+    `path` may also name a recipe that comes with zoo, such as 'folder/finetune' (see `zoo.train.list_recipes`).
     Without a file the overrides change the defaults. 'section.key.name=value' sets one entry of a dictionary.
 
     Raises:
@@ -52,7 +54,7 @@ def read_recipe(path: str | Path | None, overrides: Iterable[str] = ()) -> Recip
 
 def read_sources(path: str | Path | None, overrides: Iterable[str] = ()) -> dict[str, Source]:
     """What `read_recipe` reads, not yet put together: 'section.key' -> the value and where it was given."""
-    found = _read_file(Path(path)) if path else {}
+    found = _read_file(find_recipe(path)) if path else {}
     changes = _read_overrides(overrides, found)
     if changes:
         alone = _put_together(found)
@@ -178,8 +180,6 @@ def _at(node: yaml.Node | yaml.Event, name: str) -> str:
 # Files and overrides
 
 def _read_file(path: Path) -> dict[str, Source]:
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no recipe {str(path)!r}.')
     name = str(path)
     tree = _tree(read_text(path), name)
     if tree is None or (isinstance(tree, yaml.ScalarNode) and not tree.value):
