@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped."""
+    """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped, 142 where its
+    time was up."""
     if args.list:
         names = list_recipes()
         width = max(map(len, names))
@@ -151,8 +152,10 @@ def _new_folder(recipe: Recipe) -> Path:
 
 def _tell(result: Any) -> None:
     """Says what a run came to."""
+    from zoo.train.progress import TIME_IS_UP
     if result.stopped:
-        say(f'stopped; go on with: zoo train --resume {result.folder}')
+        why = 'the time is up' if result.stopped == TIME_IS_UP else 'stopped'
+        say(f'{why}; go on with: zoo train --resume {result.folder}')
     elif result.best is not None:
         print(f'{result.metric} {result.best:.5g} in epoch {result.best_epoch}: {result.folder}/model_best.safetensors')
 

@@ -18,7 +18,7 @@ from .saved import KEY, save_trained, trained_record
 LAST, BEST, RECIPE = 'last.safetensors', 'model_best.safetensors', 'recipe.yaml'
 # of a recipe, what a run may go on with another value of: none of them changes what it comes to
 FREE = {'workers', 'validation_batch_size', 'max_unreadable', 'device', 'output', 'experiment', 'log_interval',
-        'recovery_interval', 'checkpoint_hist', 'tensorboard', 'log_wandb'}
+        'recovery_interval', 'checkpoint_hist', 'max_hours', 'tensorboard', 'log_wandb'}
 
 
 class RunFolder:

@@ -18,7 +18,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         focal_gamma distill_loss_weight task_loss_weight recovery_interval seed'''),
     'above 0': (lambda x: x > 0, '''
         bn_eps std opt_eps lr lr_base decay_epochs clip_grad lr_cycle_mul lr_cycle_decay lr_k_decay poly_power
-        kd_temperature bce_pos_weight crop_pct ratio head_init_scale'''),
+        kd_temperature bce_pos_weight crop_pct ratio head_init_scale max_hours'''),
     'from 0 to 1': (lambda x: 0 <= x <= 1, '''
         bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
         cutmix_minmax bce_target_thresh focal_alpha'''),

@@ -14,12 +14,13 @@ from .. import __version__
 from ..evaluation import Metrics, evaluate
 from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
+from .clock import Clock
 from .folder import RunFolder, as_record, read_last
 from .inputs import Inputs, train_transform
 from .loader import Batch, TrainImages, TrainLoader
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
-from .progress import Progress, Result, Stop
+from .progress import TIME_IS_UP, Progress, Result, Stop
 from .recipe import Recipe
 from .schedules import Schedule
 from .seeds import random_state, seed_of, seed_process, set_random_state
@@ -58,6 +59,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: str | Path | None = None, resume: bool = False,
                  quiet: bool = False) -> None:
         self.recipe, run = recipe, recipe.run
+        self.clock = Clock(run.max_hours)
         saved = read_last(Path(folder), recipe, resume) if folder is not None else None
         self.processes = Processes(choose_device(recipe))
         self.device, self.quiet = self.processes.device, quiet or not self.processes.first
@@ -78,7 +80,10 @@ class Trainer:
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
-        self.lr = learning_rate(recipe, recipe.data.batch_size * self.accumulate * self.processes.count)
+        images_a_step = recipe.data.batch_size * self.accumulate * self.processes.count
+        if hasattr(self.sources.val, '__len__'):
+            self.clock.validation_steps = len(self.sources.val) / images_a_step
+        self.lr = learning_rate(recipe, images_a_step)
         self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr)
         self.metric = self._metric()
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
@@ -95,7 +100,7 @@ class Trainer:
     # --- the run
 
     def run(self) -> Result:
-        """Trains to the last epoch, or to the step in which SIGTERM or SIGINT comes.
+        """Trains to the last epoch, or to the step in which SIGTERM or SIGINT comes, or the last that fits into the time.
 
         Raises:
             LossNotFinite: the loss is NaN or infinite.
@@ -109,10 +114,12 @@ class Trainer:
         with self.stop:
             while at.epoch < self.recipe.schedule.epochs:
                 self._train_epoch()
-                if self._stopping():
+                if self._stopping('validation'):
                     self._save()
                     break
                 self._end_epoch(self._validate())
+                if at.epoch < self.recipe.schedule.epochs and self._stopping('step'):
+                    break                                       # what has been done is written down
         self._finish()
         best, best_epoch = at.best or (None, None)
         return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
@@ -121,6 +128,7 @@ class Trainer:
         at, run = self.progress, self.recipe.run
         self.network.training()
         began, before = time.perf_counter(), at.seconds
+        self.clock.begin()
         with tqdm(total=self.updates, initial=at.update, unit='step', desc=f'epoch {at.epoch}', leave=False,
                   disable=self.quiet) as bar:
             for batches in self._groups(at.epoch, at.update):
@@ -128,11 +136,12 @@ class Trainer:
                 loss = self.step(batches, at.epoch, at.updates, self.folder.last_good())
                 self._count(batches, loss)
                 at.seconds = before + time.perf_counter() - began
+                self.clock.step()
                 bar.update()
-                bar.set_postfix_str(f'loss {loss:.4g}, lr {lr:.3g}', refresh=False)
+                bar.set_postfix_str(f'loss {loss:.4g}, lr {lr:.3g}, whole run {self._left()} left', refresh=False)
                 if at.updates % run.log_interval == 0 and self._logs:
                     self._logs.step(at.updates, {'loss': loss, 'lr': lr})
-                if self._stopping():
+                if at.update < self.updates and self._stopping('step'):
                     return
                 if run.recovery_interval and at.update % run.recovery_interval == 0 and at.update < self.updates:
                     self._save()
@@ -161,11 +170,12 @@ class Trainer:
             average_buffers(module, self.processes)
         if self.sources.val is None or (at.epoch + 1) % recipe.run.val_interval and not last:
             return None
-        found = evaluate(
-            self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
-            batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
-            channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet)
+        with self.clock.timing('validation'):
+            found = evaluate(
+                self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
+                batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
+                channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
+                progress=not self.quiet)
         return found.metrics
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
@@ -190,7 +200,8 @@ class Trainer:
             self.folder.keep_only(kept)
             self._logs.epoch(at.rows)
         if not self.quiet:
-            tqdm.write('  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None))
+            figures = '  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None)
+            tqdm.write(f'{figures}  left {self._left()}')
 
     def _keep(self, value: float) -> None:
         """Writes the network if it is the best so far, or among the best."""
@@ -249,9 +260,14 @@ class Trainer:
         if self._logs:
             self.folder.keep_only([epoch for _, epoch in at.kept])
 
-    def _stopping(self) -> bool:
-        """Whether any process has been asked to stop."""
-        asked = max(number or 0 for number in self.processes.gathered(self.stop.signal))
+    def _left(self) -> str:
+        """How long the rest of the run will take."""
+        return self.clock.left(self.updates * self.recipe.schedule.epochs - self.progress.updates)
+
+    def _stopping(self, following: str) -> bool:
+        """Whether any process has been asked to stop, or has no time for the following step or validation."""
+        asked = self.stop.signal or (None if self.clock.fits(following) else TIME_IS_UP)
+        asked = max(number or 0 for number in self.processes.gathered(asked))
         self.stop.signal = self.stop.signal or asked or None
         return bool(asked)
 
@@ -268,7 +284,8 @@ class Trainer:
             'random': self.processes.gathered(random_state(self.device)), 'recipe': as_record(self.recipe),
             'class_names': self.sources.class_names, 'images': len(self.sources.train),
             'versions': {'zoo': __version__, 'torch': torch.__version__}}
-        self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
+        with self.clock.timing('saving'):
+            self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
 
     def _restore(self, state: dict[str, Any]) -> None:
         if len(state['random']) != self.processes.count:
