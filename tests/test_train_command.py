@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -359,6 +360,24 @@ def test_images_that_are_not_split(photos, tmp_path, capsys):
     assert main(tiny(folder, *words, 'train_split=none', 'hold_out=0.2')) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ['blue', '6', '2'] in rows and ['red', '6', '2'] in rows
+
+
+def test_no_validation_images(photos, tmp_path, capsys):
+    """A folder with train/ alone, and a table of training rows alone, are told of data.hold_out, which works."""
+    shutil.copytree(photos / 'train', tmp_path / 'only' / 'train')
+    names = [f'{colour}/{number}.jpg' for colour in COLOURS for number in range(8)]
+    (tmp_path / 'rows.csv').write_text('\n'.join(['image,label', *(f'{n},{n.partition("/")[0]}' for n in names)]))
+    (tmp_path / 'split.csv').write_text('\n'.join(['image,label,split', *(f'{n},{n.partition("/")[0]},train' for n in names)]))
+    words = ['--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]
+    root = f'?root={tmp_path}/only/train'
+    for place, more in ((f'{tmp_path}/only', []), (f'{tmp_path}/rows.csv{root}', ['train_split=none']),
+                        (f'{tmp_path}/split.csv{root}', [])):
+        assert main(tiny(place, *words, *more)) == 2
+        text = capsys.readouterr().err
+        assert 'data.hold_out=0.2; to train without any: data.val_split=none' in text and 'leave the split out' not in text
+        for change, val in (('hold_out=0.2', '6 images'), ('val_split=none', 'none')):
+            assert main(tiny(place, *words, *more, change)) == 0
+            assert f'val  {val}' in capsys.readouterr().out
 
 
 def test_what_is_held_out_depends_on_names_alone(photos):

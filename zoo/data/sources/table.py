@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...spec import read_text, refuse
-from ..files import choose_split, shorten
+from ..files import NoSplit, choose_split, shorten
 from .base import FileSource, Labels, Target
 from .classes import ClassMap, is_number
 
@@ -155,7 +155,7 @@ def _column(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
 def _rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
     if 'split' not in columns:
         if split is not None:
-            raise ValueError(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
+            raise NoSplit(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
         return list(range(count))
     wanted = choose_split(split, dict.fromkeys(columns['split']), path) if count else None
     return [row for row, value in enumerate(columns['split']) if value == wanted]
