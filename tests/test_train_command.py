@@ -320,6 +320,31 @@ def test_lists_of_other_values_are_refused(key, value):
         read_recipe(None, [f'{key}={value}'])
 
 
+def test_the_folder_of_a_run_stands_for_its_best_network(photos, tmp_path, capsys):
+    from zoo.pretrained import read_state_dict
+    from zoo.train import load_trained
+    run = tmp_path / 'run'
+    assert main(tiny(photos, '--epochs', '1', '--output', str(tmp_path), '--experiment', 'run', '--lr', '1e-4')) == 0
+    best = run / 'model_best.safetensors'
+    state = load_trained(run).state_dict()
+    assert all(torch.equal(state[key], value) for key, value in read_state_dict(best).items())
+    image = str(photos / 'val' / 'red' / '0.jpg')
+    for command in (['predict', image, '--device', 'cpu'], ['validate', str(photos), '--split', 'val', '--no-fold', '-j', '0']):
+        found = []
+        for place in (run, best):
+            capsys.readouterr()
+            assert main([*command, '--checkpoint', str(place)]) == 0
+            found.append(re.sub(r' +[\d.]+\n', '\n', capsys.readouterr().out))         # without images a second
+        assert found[0] == found[1]
+    words = tiny(photos, '--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png'))
+    assert main([*words, '--initial-checkpoint', str(run)]) == 0
+    assert main([*words, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(run)]) == 0
+    capsys.readouterr()
+    best.unlink()
+    assert main(['predict', image, '--checkpoint', str(run)]) == 2
+    assert 'model_best.safetensors' in capsys.readouterr().err
+
+
 def test_a_run_without_a_name_gets_one(photos, tmp_path):
     assert main(tiny(photos, '--epochs', '1', '--output', str(tmp_path))) == 0
     names = [path.name for path in tmp_path.iterdir()]
