@@ -286,7 +286,7 @@ class RunPart:
         checkpoint_hist: best checkpoints kept beside model_best.
         eval_metric: what the best is judged by; None: top1, mAP or mae by the task.
         val_interval: epochs between evaluations.
-        max_hours: the run ends after the last step that fits into so many hours, ready to be resumed; None for no limit.
+        max_hours: the run ends after the last step that fits into so many hours, and can be resumed; None: no limit.
         tensorboard, log_wandb: also log there.
     """
 

@@ -64,7 +64,7 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
 # What cannot be on together: a key, and any of some others.
 _EITHER: list[tuple[str, str, str]] = [
     ('hold_out', 'val_data val_split', ', and other images are named for validation: only one of them can be.'),
-    ('aug_splits', 'mixup cutmix cutmix_minmax', ', and mixup or cutmix would mix its parts: only one of them can be on.'),
+    ('aug_splits', 'mixup cutmix cutmix_minmax', ', and mixup or cutmix would mix its parts: only one can be on.'),
     ('initial_checkpoint', 'pretrained', ' and model.pretrained is true: only one of them can be the start.'),
     ('no_aug', 'aa reprob mixup cutmix cutmix_minmax aug_repeats aug_splits',
      ', but others of the section ask for augmentation.'),

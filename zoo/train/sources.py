@@ -57,11 +57,11 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
     elif part.val_data or part.val_split:
         known = part.class_map if names is None or part.class_map is not None else list(names)
         try:
-            val = create_dataset(part.val_data or part.data, part.val_split, class_map=None if train.task == 'regression'
-                                 else known)
+            val = create_dataset(part.val_data or part.data, part.val_split,
+                                 class_map=None if train.task == 'regression' else known)
         except NoSplit as error:
-            raise ValueError(f'{error.problem} To keep a share of the training images for validation: data.hold_out=0.2; '
-                             'to train without any: data.val_split=none.') from error
+            raise ValueError(f'{error.problem} To keep a share of the training images for validation: data.hold_out=0.2;'
+                             ' to train without any: data.val_split=none.') from error
         if val.task != train.task:
             raise ValueError(f'The training images are for the task {train.task!r}, the validation images for '
                              f'{val.task!r}.')
@@ -81,7 +81,8 @@ def _numbered(part: DataPart, class_names: list[str] | None) -> Any:
         if part.train_split != DataPart.train_split:
             raise
         keep = '' if part.hold_out else ' data.hold_out=0.2'
-        raise ValueError(f'{error.problem} To train with images that are not split: data.train_split=none{keep}.') from error
+        raise ValueError(f'{error.problem} To train with images that are not split: data.train_split=none'
+                         f'{keep}.') from error
 
 
 def _outputs(train: ImageSource, num_classes: int | None) -> int:

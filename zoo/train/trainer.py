@@ -100,7 +100,7 @@ class Trainer:
     # --- the run
 
     def run(self) -> Result:
-        """Trains to the last epoch, or to the step in which SIGTERM or SIGINT comes, or the last that fits into the time.
+        """Trains to the last epoch, or to the step in which SIGTERM or SIGINT comes, or the last that the time allows.
 
         Raises:
             LossNotFinite: the loss is NaN or infinite.
