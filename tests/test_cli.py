@@ -16,7 +16,7 @@ from PIL import Image
 
 import zoo
 from conftest import architectures
-from zoo.cli import facts, main
+from zoo.cli import COMMANDS, _parser, facts, main, options_of
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / 'examples' / 'images'
@@ -140,6 +140,24 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     err = capsys.readouterr().err
     assert err.startswith('zoo') and err.count('\n') == 1 and err.endswith(' --help lists what there is.\n')
     assert '--topkk' not in arguments or "'--topk'" in err
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_options_are_taken_by_their_whole_names(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    subcommand = next(a for a in _parser([command])[0]._actions if a.dest == 'command').choices[command]
+    needed = [word for action in subcommand._actions if action.required and action.option_strings
+              for word in (action.option_strings[0], 'x')]
+    for option in options_of(subcommand):
+        for short in {option[:-1], option[:len(option) // 2 + 2]} - {*options_of(subcommand), '--'}:
+            with pytest.raises(SystemExit) as stop:
+                main([command, 'x', *needed, f'{short}=1' if len(short) % 2 else short])
+            err = capsys.readouterr().err
+            assert stop.value.code == 2 and err.count('\n') == 1 and f'{short} ' in err.replace("'", ' '), err
+            quoted = re.findall(r'--[\w-]+', err.partition('Did you mean')[2].partition('?')[0])
+            assert len(quoted) == len(set(quoted))
+    with pytest.raises(SystemExit):
+        main(['predict', 'x', '-k', '3'])
+    assert "Did you mean '--topk'" in capsys.readouterr().err
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:

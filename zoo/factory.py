@@ -17,7 +17,7 @@ from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
 from .memory import memory_size
-from .spec import PretrainedCfg, between, refuse, whole
+from .spec import PretrainedCfg, between, read_text, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
 COUNTS = {'num_classes': (0, 10 ** 8), 'in_chans': (1, 10 ** 8), 'stem_size': (1, 10 ** 8), 'head_size': (0, 10 ** 8),
@@ -280,8 +280,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'There is no file {path} with the description of a network.')
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise ValueError(f'{path} is no YAML file: {" ".join(str(error).split())}') from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: the description of a network is a mapping with the key 'blocks', "

@@ -16,6 +16,7 @@ from torch import nn
 import zoo
 from zoo.cli import printable, say
 from zoo.evaluation import Evaluation, Preprocess
+from zoo.spec import read_text
 
 FORMATS = ('csv', 'json')
 # what a row of the same measurement has in common with it
@@ -107,7 +108,10 @@ class Report:
         if self.format == 'csv':
             from zoo.tables import read
             return read(self.path)
-        rows = json.loads(self.path.read_text())
+        try:
+            rows = json.loads(read_text(self.path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{self.path} is no JSON: {error}.') from error
         if not isinstance(rows, list):
             raise ValueError(f'{self.path} holds no list of results.')
         return rows
@@ -151,7 +155,7 @@ def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
     """In one step: who reads meanwhile sees all or nothing of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    with open(handle, 'w') as file:
+    with open(handle, 'w', encoding='utf-8') as file:
         json.dump(rows, file, indent=2, ensure_ascii=False)
     os.replace(temporary, path)
 

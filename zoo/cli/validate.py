@@ -22,6 +22,7 @@ from zoo.evaluation import (
 )
 from zoo.evaluation.loading import default_workers
 from zoo.memory import keep_freed_memory
+from zoo.spec import read_text
 from zoo.train import load_trained, trained_record
 from zoo.train.progress import Stop
 
@@ -166,7 +167,7 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
         if not names:
             raise ValueError(f'No model with published weights matches the pattern {asked!r}.')
     elif path.is_file():
-        names = [line.strip() for line in path.read_text().splitlines() if line.strip() and line[0] != '#']
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip() and line[0] != '#']
         if not names:
             raise ValueError(f'{asked}: the list of models is empty.')
     elif path.suffix in LISTS:

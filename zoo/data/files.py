@@ -85,11 +85,23 @@ def _walk(folder: Path, prefix: str, passed: PassedOver, above: tuple[tuple[int,
                     yield from _walk(Path(entry.path), f'{prefix}{entry.name}/', passed, path)
 
 
+class NoSplit(ValueError):
+    """A split that is not there, or none chosen.
+
+    Attributes:
+        problem: the message without its advice.
+    """
+
+    def __init__(self, problem: str, advice: str = '') -> None:
+        super().__init__(problem + advice)
+        self.problem = problem
+
+
 def choose_split(split: str | None, splits: Iterable[str], place: Path | str) -> str:
     """`split`, or the only one there is if None. 'val', 'validation' and 'valid' stand for each other.
 
     Raises:
-        ValueError: it is not among `splits`, or there are several to choose from; the message lists them.
+        NoSplit: it is not among `splits`, or there are several to choose from; the message lists them.
     """
     splits = list(splits)
     if split is None and len(splits) == 1:
@@ -102,7 +114,7 @@ def choose_split(split: str | None, splits: Iterable[str], place: Path | str) ->
     got = 'no split was chosen' if split is None else f'there is no split {split!r}'
     close = nearest(split, splits, 1) if split else []
     hint = f' Did you mean {close[0]!r}?' if close else ''
-    raise ValueError(f'{place}: {got}; there are: {shorten(splits, 20) or "none"}.{hint}')
+    raise NoSplit(f'{place}: {got}; there are: {shorten(splits, 20) or "none"}.{hint}')
 
 
 def shorten(names: Iterable[str], most: int = 5) -> str:

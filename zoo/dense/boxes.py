@@ -22,7 +22,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.files import choose_split
 from ..data.images import load_image
-from ..spec import refuse
+from ..spec import read_text, refuse
 from .files import checked_classes, images_by_stem, read_split
 
 Place: TypeAlias = str | os.PathLike[str]
@@ -255,8 +255,8 @@ def _coco_files(root: Path) -> dict[str, Path]:
 def _coco_content(file: Path) -> dict[str, Any]:
     """The content of a COCO-format JSON file, after a look that everything which is read is there."""
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
+        content = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
         raise ValueError(f'{file}: not a JSON file that can be read ({error}).') from error
     keys = ('images', 'annotations', 'categories')
     missing = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -308,7 +308,7 @@ def _voc_annotation(path: Path, image_id: int, images: dict[str, Path]) -> _Anno
             annotation.boxes.append([float(_text(item, f'bndbox/{key}')) for key in ('xmin', 'ymin', 'xmax', 'ymax')])
             annotation.areas.append(None)
             annotation.crowds.append((item.findtext('difficult') or '0').strip() == '1')
-    except (ElementTree.ParseError, ValueError) as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ValueError(f'{path}: not a VOC-format annotation that can be read ({error}).') from error
     return annotation
 

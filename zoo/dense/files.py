@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.files import PassedOver, choose_split, image_suffixes, is_image
+from ..spec import read_text
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
@@ -47,7 +48,7 @@ def read_split(folder: Path, split: str | None) -> list[str]:
         raise FileNotFoundError(f'{folder}: there is no such folder; it holds the splits, as train.txt or val.txt.')
     splits = {}
     for path in sorted(folder.glob('*.txt')):
-        lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
         if lines and all(len(line) == 1 for line in lines):
             splits[path.stem] = [line[0] for line in lines]
     return splits[choose_split(split, splits, folder)]

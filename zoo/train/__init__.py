@@ -11,6 +11,7 @@ _PUBLIC = {
     'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
                'SchedulePart', 'EmaPart', 'RunPart'),
     'reading': ('read_recipe', 'write_recipe'),
+    'shipped': ('list_recipes',),
     'plan': ('dry_run',),
     'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'NAdamW', 'RMSpropTF', 'lookahead'),
     'groups': ('param_groups_layer_decay', 'param_groups_weight_decay'),

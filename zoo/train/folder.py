@@ -20,7 +20,7 @@ from .saved import KEY, save_trained, trained_record
 LAST, BEST, RECIPE = 'last.safetensors', 'model_best.safetensors', 'recipe.yaml'
 # of a recipe, what a run may go on with another value of: none of them changes what it comes to
 FREE = {'workers', 'validation_batch_size', 'max_unreadable', 'device', 'output', 'experiment', 'log_interval',
-        'recovery_interval', 'checkpoint_hist', 'tensorboard', 'log_wandb'}
+        'recovery_interval', 'checkpoint_hist', 'max_hours', 'tensorboard', 'log_wandb'}
 PLACES = {'data', 'val_data'}               # which are free, too, where the images are known by name
 
 
@@ -62,7 +62,7 @@ class RunFolder:
         for part in self.path.glob('*.part'):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         write_images(self.path, images)
-        (self.path / RECIPE).write_text(write_recipe(recipe))
+        (self.path / RECIPE).write_text(write_recipe(recipe), encoding='utf-8')
 
     def end(self) -> None:
         """Leaves the folder to others."""

@@ -22,13 +22,15 @@ TILES, TILE = 24, 160       # images of the sheet, and pixels of the longer side
 CLASSES = 30                # lines of the table of classes
 
 
-def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None = None) -> None:
+def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None = None,
+            idle: Sequence[str] = ()) -> None:
     """Prints recipe, network, data and plan, draws augmented images into a file, and trains two steps.
 
     Args:
         trainer: a run that was made ready, without a folder.
         sheet: the picture of augmented images, a PNG file.
         where: where values were given, by 'section.key'.
+        idle: what the recipe's file says and nothing reads, a line each.
 
     Raises:
         ValueError: more images cannot be read than the recipe allows.
@@ -36,10 +38,11 @@ def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None
     """
     show = print if trainer.processes.first else lambda *_: None
     look = look_at(trainer.sources) if trainer.processes.first else None
-    parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'network': network_lines(trainer),
+    parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'idle': idle, 'network': network_lines(trainer),
              'data': [*data_lines(trainer), *(look.lines if look else [])], 'plan': plan_lines(trainer)}
     for title, lines in parts.items():
-        show('\n'.join([title, *(f'  {line}' for line in lines), '']))
+        if lines:
+            show('\n'.join([title, *(f'  {line}' for line in lines), '']))
     trainer.processes.guarded(lambda: look.check(trainer.recipe.data.max_unreadable))
     groups = _groups(trainer)
     group = next(groups)

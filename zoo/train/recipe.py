@@ -291,6 +291,7 @@ class RunPart:
         checkpoint_hist: best checkpoints kept beside model_best.
         eval_metric: what the best is judged by, val_loss for example; None: top1, mAP or mae by the task.
         val_interval: epochs between evaluations.
+        max_hours: the run ends after the last step that fits into so many hours, and can be resumed; None: no limit.
         tensorboard, log_wandb: also log there.
     """
 
@@ -307,6 +308,7 @@ class RunPart:
     checkpoint_hist: int = 3
     eval_metric: str | None = None
     val_interval: int = 1
+    max_hours: float | None = None
     tensorboard: bool = False
     log_wandb: bool = False
 

@@ -17,6 +17,7 @@ from ..evaluation.loading import default_workers
 from ..evaluation.metrics import TOP
 from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
+from .clock import Clock
 from .folder import RunFolder, as_record, read_last
 from .inputs import Inputs, train_transform
 from .inventory import check_images, list_images
@@ -24,7 +25,7 @@ from .loader import Batch, TrainImages, TrainLoader
 from .lock import RunLock
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
-from .progress import Progress, Result, Stop
+from .progress import TIME_IS_UP, Progress, Result, Stop
 from .readable import Look, check_unreadable, look_at
 from .recipe import Recipe
 from .schedules import Schedule
@@ -64,6 +65,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, folder: str | Path | None = None, resume: bool = False,
                  quiet: bool = False) -> None:
         self.recipe, run = recipe, recipe.run
+        self.clock = Clock(run.max_hours)
         self.processes = Processes(choose_device(recipe))
         if folder is not None:
             self.processes.guarded(RunLock(Path(folder)).check)
@@ -92,7 +94,10 @@ class Trainer:
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
-        self.lr = learning_rate(recipe, recipe.data.batch_size * self.accumulate * self.processes.count)
+        images_a_step = recipe.data.batch_size * self.accumulate * self.processes.count
+        if hasattr(self.sources.val, '__len__'):
+            self.clock.validation_steps = len(self.sources.val) / images_a_step
+        self.lr = learning_rate(recipe, images_a_step)
         self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr)
         self.metric = self._metric()
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
@@ -111,7 +116,8 @@ class Trainer:
     # --- the run
 
     def run(self) -> Result:
-        """Trains to the last epoch, or to the step or the validation in which SIGTERM or SIGINT comes.
+        """Trains to the last epoch, or to the step or the validation in which SIGTERM or SIGINT comes, or the last that
+        the time allows.
 
         Raises:
             LossNotFinite: the loss is NaN or infinite.
@@ -146,20 +152,23 @@ class Trainer:
         with self.stop:
             while at.epoch < self.recipe.schedule.epochs:
                 self._train_epoch()
-                if self._stopping():
+                if self._stopping('validation'):
                     self._save()
                     break
                 try:
                     metrics = self._validate()
                 except EvaluationStopped:
-                    self._stopping()                # tells it to all processes; the trained epoch is saved already
+                    self._stopping('validation')    # tells it to all processes; the trained epoch is saved already
                     break
                 self._end_epoch(metrics)
+                if at.epoch < self.recipe.schedule.epochs and self._stopping('step'):
+                    break                                       # what has been done is written down
 
     def _train_epoch(self) -> None:
         at, run = self.progress, self.recipe.run
         self.network.training()
         began, before = time.perf_counter(), at.seconds
+        self.clock.begin()
         with tqdm(total=self.updates, initial=at.update, unit='step', desc=f'epoch {at.epoch}', leave=False,
                   disable=self.quiet or None) as bar:
             for batches in self._groups(at.epoch, at.update):
@@ -167,11 +176,12 @@ class Trainer:
                 loss = self.step(batches, at.epoch, at.updates, self.folder.last_good())
                 self._count(batches, loss)
                 at.seconds = before + time.perf_counter() - began
+                self.clock.step()
                 bar.update()
-                bar.set_postfix_str(f'loss {loss:.4g}, lr {lr:.3g}', refresh=False)
+                bar.set_postfix_str(f'loss {loss:.4g}, lr {lr:.3g}, whole run {self._left()} left', refresh=False)
                 if at.updates % run.log_interval == 0 and self._logs:
                     self._logs.step(at.updates, {'loss': loss, 'lr': lr})
-                if self._stopping():
+                if at.update < self.updates and self._stopping('step'):
                     return
                 if run.recovery_interval and at.update % run.recovery_interval == 0 and at.update < self.updates:
                     self._save()
@@ -198,12 +208,14 @@ class Trainer:
             average_buffers(module, self.processes)
         if self.sources.val is None or (at.epoch + 1) % recipe.run.val_interval and not last:
             return None
-        self._save()
-        found = evaluate(
-            self._used(), self.sources.val, self.config, workers=self.workers, device=self.device,
-            batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
-            channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable, exif=recipe.data.exif,
-            progress=not self.quiet, stop=lambda: self.stop.signal, loss=self.objective.validation)
+        with self.clock.timing('validation'):
+            self._save()
+            found = evaluate(
+                self._used(), self.sources.val, self.config, workers=self.workers, device=self.device,
+                batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
+                channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
+                exif=recipe.data.exif, progress=not self.quiet, loss=self.objective.validation,
+                stop=lambda: self.stop.signal or self.clock.is_up())
         return {'val_loss' if name == 'loss' else name: value for name, value in found.metrics.items()}
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
@@ -226,7 +238,8 @@ class Trainer:
             self.folder.keep_only(kept)
             self._logs.epoch(at.rows)
         if not self.quiet:
-            tqdm.write('  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None))
+            figures = '  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None)
+            tqdm.write(f'{figures}  left {self._left()}')
             self._name_unreadable(unreadable)
 
     def _name_unreadable(self, unreadable: Iterable[tuple[str, str]]) -> None:
@@ -316,9 +329,14 @@ class Trainer:
             return f'from the end: all {epochs} epochs are done'
         return f'from epoch {at.epoch} of 0 to {epochs - 1}, after {at.update} of its {self.updates} steps'
 
-    def _stopping(self) -> bool:
-        """Whether any process has been asked to stop."""
-        asked = max(number or 0 for number in self.processes.gathered(self.stop.signal))
+    def _left(self) -> str:
+        """How long the rest of the run will take."""
+        return self.clock.left(self.updates * self.recipe.schedule.epochs - self.progress.updates)
+
+    def _stopping(self, following: str) -> bool:
+        """Whether any process has been asked to stop, or has no time for the following step or validation."""
+        asked = self.stop.signal or (None if self.clock.fits(following) else TIME_IS_UP)
+        asked = max(number or 0 for number in self.processes.gathered(asked))
         self.stop.signal = self.stop.signal or asked or None
         return bool(asked)
 
@@ -336,7 +354,8 @@ class Trainer:
             'class_names': self.sources.class_names, 'target_scale': self.network.record.get('target_scale'),
             'images': len(self.sources.train),
             'versions': {'zoo': __version__, 'torch': torch.__version__}}
-        self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
+        with self.clock.timing('saving'):
+            self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
 
     def _restore(self, state: dict[str, Any]) -> None:
         if len(state['random']) != self.processes.count:

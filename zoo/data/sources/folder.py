@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..files import VALIDATION, PassedOver, choose_split, is_image, shorten, walk_images
+from ..files import VALIDATION, NoSplit, PassedOver, choose_split, is_image, shorten, walk_images
 from .base import FileSource, Labels
 from .classes import ClassMap
 
@@ -34,8 +34,8 @@ def open_folder(place: str, split: str | None, classes: ClassMap, description: s
         inside = f' If {root} holds the class folders, leave the split out.' if split not in found else ''
         try:
             root = root / choose_split(split, found, root)
-        except ValueError as error:
-            raise ValueError(f'{error}{inside}') from None
+        except NoSplit as error:
+            raise NoSplit(str(error), inside) from None
         found = _folders(root)
     elif found and all(name.lower() in SPLITS for name in found):
         root = root / choose_split(None, found, root)

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...spec import refuse
-from ..files import choose_split, shorten
+from ...spec import read_text, refuse
+from ..files import NoSplit, choose_split, shorten
 from .base import FileSource, Labels, Target
 from .classes import ClassMap, is_number
 
@@ -128,8 +129,8 @@ def _read(path: Path) -> dict[str, list[Any]]:
         return pyarrow.parquet.read_table(path).to_pydict()
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [row for row in csv.reader(file, delimiter=DELIMITERS[path.suffix.lower()]) if row]
+    text = io.StringIO(read_text(path), newline='')
+    rows = [row for row in csv.reader(text, delimiter=DELIMITERS[path.suffix.lower()]) if row]
     if not rows or len(set(rows[0])) < len(rows[0]):
         raise ValueError(f'{path}: the first row has the names of the columns, each once; got '
                          f'{shorten(rows[0]) if rows else "an empty file"}.')
@@ -154,7 +155,7 @@ def _column(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
 def _rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
     if 'split' not in columns:
         if split is not None:
-            raise ValueError(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
+            raise NoSplit(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
         return list(range(count))
     wanted = choose_split(split, dict.fromkeys(columns['split']), path) if count else None
     return [row for row, value in enumerate(columns['split']) if value == wanted]
