@@ -46,7 +46,8 @@ def load(args: argparse.Namespace, task: str) -> nn.Module:
 
 
 def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[Found], str]) -> int:
-    """Draw every image's result and print it; the status is 1 if there were images that could not be read."""
+    """Draw every image's result and print it; the status is 1 if there were images that could not be read, or that the
+    network cannot take."""
     from tqdm import tqdm
 
     paths = find_images(args.paths)
@@ -57,20 +58,22 @@ def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[
     for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16):
         try:
             image = F.to_image(zoo.data.load_image(path, exif=True))
-        except (OSError, ValueError) as error:
+            with torch.inference_mode():
+                picture, found = look(model, F.to_dtype(image, torch.float32, scale=True).to(device))
+        except (OSError, ValueError, torch.OutOfMemoryError) as error:
             broken += 1
-            tqdm.write(printable(f'zoo: skipped {one_line(error)}'), file=sys.stderr)
+            reason = one_line(error)
+            reason = reason if str(path) in reason else f'{path}: {reason}'
+            tqdm.write(printable(f'zoo: skipped {reason}'), file=sys.stderr)
             if args.json:
-                tqdm.write(json.dumps({'file': str(path), 'error': one_line(error)}), file=sys.stdout)
+                tqdm.write(json.dumps({'file': str(path), 'error': reason}), file=sys.stdout)
             continue
-        with torch.inference_mode():
-            picture, found = look(model, F.to_dtype(image, torch.float32, scale=True).to(device))
         picture.save(target)
         line = json.dumps({'file': str(path), 'picture': str(target), **found}) if args.json else (
             f'{printable(str(path))} -> {printable(str(target))}: {text(found)}')
         tqdm.write(line, file=sys.stdout)
     if broken:
-        say(f'{broken} of {len(paths)} images could not be read')
+        say(f'{broken} of {len(paths)} images were skipped')
     return 1 if broken else 0
 
 
