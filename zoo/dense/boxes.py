@@ -1,4 +1,4 @@
-"""Boxes around objects, from COCO's JSON files and Pascal VOC's folders, as torchvision's detectors take them.
+"""Boxes around objects, from COCO's JSON files, Pascal VOC's folders and tables, as torchvision's detectors take them.
 
 A box is (x0, y0, x1, y1) in pixels from the image's top left corner; labels start at 1, since 0 is the background.
 """
@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import json
+import math
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence
@@ -22,8 +23,9 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.files import choose_split
 from ..data.images import load_image
+from ..data.sources.table import IMAGE_COLUMNS, read_columns, rows_of_split
 from ..spec import refuse
-from .files import checked_classes, images_by_stem, read_split
+from .files import SPLIT, checked_classes, images_by_stem, split_folders
 
 Place: TypeAlias = str | os.PathLike[str]
 Target: TypeAlias = dict[str, Any]
@@ -33,6 +35,12 @@ ON_BAD_BOX = ('error', 'drop')
 EXCESS = 1.0                         # pixels that a box may stick out of its image; they are cut off
 SIDEWAYS = (5, 6, 7, 8)              # values of the EXIF orientation that swap height and width
 ORIENTATION = 0x0112                 # the EXIF tag
+VOC_FOLDERS = ('JPEGImages', 'Annotations', 'ImageSets/Main')
+TABLES = ('.csv', '.tsv')
+# names of a table's columns, in the order of a box; and of that of its class
+SIDE_COLUMNS = (('xmin', 'ymin', 'xmax', 'ymax'), ('x_min', 'y_min', 'x_max', 'y_max'), ('x1', 'y1', 'x2', 'y2'),
+                ('x0', 'y0', 'x1', 'y1'), ('left', 'top', 'right', 'bottom'))
+CLASS_COLUMNS = ('class', 'label', 'name', 'category', 'class_name')
 
 
 @dataclass
@@ -53,12 +61,12 @@ class _Record:
     """One image with its checked boxes."""
 
     file: Path
-    size: tuple[int, int]
+    size: tuple[int, int] | None                                # None for an image that cannot be read
     target: Target
 
 
 class BoxDataset(Dataset):
-    """Images with their boxes, as `box_dataset`, `coco_boxes` and `voc_boxes` read them.
+    """Images with their boxes, as `box_dataset`, `coco_boxes`, `voc_boxes` and `table_boxes` read them.
 
     Item i is (image, target): the image as float32 (3, H, W) in 0..1, RGB, turned as its EXIF orientation says, and
     torchvision's dictionary for detectors: `boxes` float32 (N, 4), `labels` int64 (N,), `area` float32 (N,) in square
@@ -90,7 +98,7 @@ class BoxDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
         record = self._records[index]
         image = F.to_dtype(F.pil_to_tensor(load_image(record.file, exif=True)), torch.float32, scale=True)
-        if image.shape[-2:] != record.size:
+        if record.size and image.shape[-2:] != record.size:
             raise ValueError(f'{record.file}: the image is {_shown(image.shape[-2:])} (height x width, turned as its '
                              f'EXIF orientation says), its annotation says {_shown(record.size)}.')
         target = {key: value.clone() if isinstance(value, torch.Tensor) else value
@@ -103,7 +111,7 @@ class BoxDataset(Dataset):
             if name not in self.classes:
                 raise ValueError(f'{annotation.file}: {refuse("Class", name, self.classes)}')
         size = annotation.size or _size_on_disk(annotation.file)
-        limit = torch.tensor([size[1], size[0]] * 2, dtype=torch.float32)
+        limit = torch.tensor([size[1], size[0]] * 2 if size else [math.inf] * 4, dtype=torch.float32)
         raw = torch.tensor(annotation.boxes, dtype=torch.float32).reshape(-1, 4)
         boxes = raw.clamp(min=torch.zeros(4), max=limit)
         reasons = [
@@ -118,8 +126,8 @@ class BoxDataset(Dataset):
                 keep.append(index)
                 continue
             shown = ', '.join(f'{value:g}' for value in box)
-            message = (f'{annotation.file}: the box ({shown}) of class {annotation.names[index]!r} {reason}; '
-                       f'the image is {_shown(size)} (height x width)')
+            message = (f'{annotation.file}: the box ({shown}) of class {annotation.names[index]!r} {reason}'
+                       + (f'; the image is {_shown(size)} (height x width)' if size else ''))
             if on_bad_box == 'error':
                 raise ValueError(f"{message}. Correct it, or leave such boxes out with on_bad_box='drop'.")
             self.dropped.append(message)
@@ -136,41 +144,56 @@ class BoxDataset(Dataset):
 
 
 def box_dataset(place: Place, split: str | None = None, classes: Sequence[str] | None = None,
-                on_bad_box: str = 'error', images: Place | None = None,
-                transforms: JointTransform | None = None) -> BoxDataset:
-    """Images with boxes in COCO's or Pascal VOC's format; which of them, the content says.
+                on_bad_box: str = 'error', images: Place | None = None, annotations: str | None = None,
+                lists: str | None = None, transforms: JointTransform | None = None) -> BoxDataset:
+    """Images with boxes in COCO's or Pascal VOC's format or in a table; which of them, the content says.
 
     Args:
-        place: a COCO-format JSON file; a folder with such files (in it or in its `annotations/`, as
-            `instances_<split>.json` or `<split>.json`, or as `<split>/_annotations.coco.json`); or a VOC-format folder.
-        split: which split of a folder. None is enough where there is only one, and all there is for a JSON file.
-        classes: names of labels 1, 2, ... None takes those of the JSON file in the order of their ids, and of a VOC
-            folder all that occur in any of its splits, sorted.
+        place: a COCO-format JSON file or a table (.csv, .tsv); a folder with such files: JSON files in it or in its
+            `annotations/`, as `instances_<split>.json` or `<split>.json`, or as `<split>/_annotations.coco.json`, or
+            tables as `<split>.csv` or `<split>/_annotations.csv`; or a VOC-format folder.
+        split: which split of a folder, or of a table with a column 'split'. None is enough where there is only one,
+            and all there is for a JSON file.
+        classes: names of labels 1, 2, ... None takes those of the JSON file in the order of their ids, and else all
+            that occur in any of the splits, sorted.
         on_bad_box: 'error', or 'drop' to leave out boxes without area or outside of their image and list them in
             `dropped`. Up to one pixel outside is cut off in either case.
-        images: the folder of a JSON file's images. None looks beside the file.
+        images: the folder of the images, by itself or in `place`. None looks beside a JSON file or table.
+        annotations, lists: the other folders of VOC-format, where they have other names than usual; see `voc_boxes`.
         transforms: called with every (image, target); see `zoo.dense.transforms`.
 
     Raises:
         FileNotFoundError: nothing at `place`, or an image or an annotation file is missing.
-        ValueError: the format is neither, the split is not there, a class is unknown, a box is bad.
+        ValueError: the format is none of these, the split is not there, a class is unknown, a box is bad.
     """
     root = Path(place)
     if not root.exists():
         raise FileNotFoundError(f'{root}: there is no such file or folder.')
+    if root.is_dir() and (annotations is not None or any((root / VOC_FOLDERS[1]).glob('*.xml'))):
+        named = [usual if given is None else os.fspath(given)
+                 for given, usual in zip((images, annotations, lists), VOC_FOLDERS)]
+        return voc_boxes(root, split, classes, on_bad_box, transforms, *named)
+    if annotations is not None or lists is not None:
+        raise ValueError(f'{root}: annotations= and lists= are folders of VOC-format; this is '
+                         f'{"a folder without Annotations/*.xml" if root.is_dir() else "a file"}.')
+    if root.is_file() and root.suffix.lower() in TABLES:
+        return table_boxes(root, split, _folder_in(root.parent, images), classes, on_bad_box, transforms)
     if root.is_file():
         if split is not None:
             raise ValueError(f'{root}: a JSON file is one split itself; split={split!r} is for a folder.')
-        return coco_boxes(root, images, classes, on_bad_box, transforms)
-    if any((root / 'Annotations').glob('*.xml')):
-        if images is not None:
-            raise ValueError(f'{root}: a VOC-format folder has its images in JPEGImages/; images= is for COCO-format.')
-        return voc_boxes(root, split, classes, on_bad_box, transforms)
-    files = _coco_files(root)
-    if not files:
-        raise ValueError(f'{root}: neither VOC-format (no Annotations/*.xml) nor COCO-format (no *.json, '
-                         'annotations/*.json or */_annotations.coco.json).')
-    return coco_boxes(files[choose_split(split, files, root)], images, classes, on_bad_box, transforms)
+        return coco_boxes(root, _folder_in(root.parent, images), classes, on_bad_box, transforms)
+    if files := _coco_files(root):
+        file = files[choose_split(split, files, root)]
+        return coco_boxes(file, _folder_in(root, images), classes, on_bad_box, transforms)
+    tables = {file.stem: file for suffix in TABLES for file in sorted(root.glob(f'*{suffix}'))}
+    tables |= {file.parent.name: file for file in sorted(root.glob('*/_annotations.csv'))}
+    if not tables:
+        raise ValueError(f'{root}: neither VOC-format (no Annotations/*.xml; annotations= names another folder) nor '
+                         'COCO-format (no *.json, annotations/*.json or */_annotations.coco.json) nor tables (*.csv).')
+    if classes is None:
+        classes = sorted({name for file in tables.values() for name in _class_names(file)})
+    return table_boxes(tables[choose_split(split, tables, root)], None, _folder_in(root, images), classes, on_bad_box,
+                       transforms)
 
 
 def coco_boxes(file: Place, images: Place | None = None, classes: Sequence[str] | None = None,
@@ -204,26 +227,72 @@ def coco_boxes(file: Place, images: Place | None = None, classes: Sequence[str] 
 
 
 def voc_boxes(root: Place, split: str | None = None, classes: Sequence[str] | None = None,
-              on_bad_box: str = 'error', transforms: JointTransform | None = None) -> BoxDataset:
-    """Images with boxes of a VOC-format folder; arguments and errors as of `box_dataset`.
+              on_bad_box: str = 'error', transforms: JointTransform | None = None, images: str = VOC_FOLDERS[0],
+              annotations: str = VOC_FOLDERS[1], lists: str = VOC_FOLDERS[2]) -> BoxDataset:
+    """Images with boxes of a VOC-format folder; other arguments and errors as of `box_dataset`.
 
     It has Annotations/<stem>.xml, JPEGImages/<stem>.<any image suffix> and ImageSets/Main/<split>.txt. Coordinates are
     taken as they are written; those of Pascal VOC itself count pixels from 1. `image_id` is the place in the split.
     Objects marked difficult have `iscrowd` 1: `coco_ap` neither demands nor punishes them, and training skips them.
+
+    Args:
+        images, annotations, lists: the folders in `root`. Where '{split}' stands in one of the first two, as in
+            '{split}/labels', it is the folder of one split, and no list is read.
     """
     root = Path(root)
-    stems = read_split(root / 'ImageSets' / 'Main', split)
-    images = images_by_stem(root / 'JPEGImages')
+    image_folder, folder, stems = split_folders(root, split, images, annotations, lists)
+    found = images_by_stem(image_folder)
+    if stems is None:
+        stems = sorted(path.stem for path in folder.glob('*.xml'))
     if classes is None:
-        parsed = (_voc_annotation(path, 0, images) for path in (root / 'Annotations').glob('*.xml'))
+        parsed = (_voc_annotation(path, 0, image_folder, found)
+                  for path in root.glob(f'{annotations.replace(SPLIT, "*")}/*.xml'))
         classes = sorted({name for annotation in parsed for name in annotation.names})
-    annotations = []
+    rows = []
     for index, stem in enumerate(stems):
-        _must_exist(root / 'Annotations' / f'{stem}.xml', 'the annotation of an image of the split')
-        annotations.append(_voc_annotation(root / 'Annotations' / f'{stem}.xml', index, images))
-    for annotation in annotations:
-        _must_exist(annotation.file, 'an image that has an annotation')
-    return BoxDataset(annotations, classes, on_bad_box, transforms)
+        _must_exist(folder / f'{stem}.xml', 'the annotation of an image of the split')
+        rows.append(_voc_annotation(folder / f'{stem}.xml', index, image_folder, found))
+    for row in rows:
+        _must_exist(row.file, 'an image that has an annotation')
+    return BoxDataset(rows, classes, on_bad_box, transforms)
+
+
+def table_boxes(file: Place, split: str | None = None, images: Place | None = None,
+                classes: Sequence[str] | None = None, on_bad_box: str = 'error',
+                transforms: JointTransform | None = None) -> BoxDataset:
+    """Images with boxes of a table, a row a box; other arguments and errors as of `box_dataset`.
+
+    Its first row names the columns: image (or file, path, filename …), xmin, ymin, xmax and ymax (or x_min …; x1, y1,
+    x2, y2; x0, y0, x1, y1; left, top, right, bottom) and class (or label, name, category, class_name), in any order and
+    in small letters or capitals. A row with an image alone is an image without boxes. Other columns are not read, but
+    for 'split' if there is one. `image_id` is the place of the image in the split.
+
+    Args:
+        images: the folder that paths are relative to, if not the table's.
+    """
+    path = Path(file)
+    columns = {name.lower(): values for name, values in read_columns(path).items()}
+    (image,) = _columns(columns, [(name,) for name in IMAGE_COLUMNS], path, 'images')
+    sides = _columns(columns, SIDE_COLUMNS, path, 'the sides of a box')
+    (kind,) = _columns(columns, [(name,) for name in CLASS_COLUMNS], path, 'classes')
+    folder, rows = path.parent if images is None else Path(images), {}
+    for number in rows_of_split(columns, split, len(image), path):
+        row = rows.setdefault(image[number], _Annotation(folder / image[number], len(rows), None))
+        cells = [side[number] for side in sides]
+        if not any((kind[number], *cells)):
+            continue
+        try:
+            row.boxes.append([float(cell) for cell in cells])
+        except ValueError as error:
+            raise ValueError(f'{path}, row {number + 1}: a side of the box is no number ({error}).') from error
+        if not kind[number]:
+            raise ValueError(f'{path}, row {number + 1}: the box has no class.')
+        row.names.append(kind[number])
+        row.areas.append(None)
+        row.crowds.append(False)
+    for row in rows.values():
+        _must_exist(row.file, f'an image that {path} names; images= is the folder that paths are relative to')
+    return BoxDataset(rows.values(), _class_names(path) if classes is None else classes, on_bad_box, transforms)
 
 
 def collate_boxes(batch: Sequence[tuple[torch.Tensor, Target]]) -> tuple[list[torch.Tensor], list[Target]]:
@@ -242,6 +311,26 @@ def import_coco(module: str) -> Any:
     except ImportError as error:
         raise ImportError('COCO-format boxes and their average precision need pycocotools: '
                           'pip install "zoo-image-models[dense]"') from error
+
+
+def _class_names(table: Path) -> list[str]:
+    """The classes that occur in a table of boxes, sorted."""
+    columns = {name.lower(): values for name, values in read_columns(table).items()}
+    return sorted({*_columns(columns, [(name,) for name in CLASS_COLUMNS], table, 'classes')[0]} - {''})
+
+
+def _columns(columns: dict[str, list[str]], usual: Sequence[Sequence[str]], table: Path, what: str) -> list[list[str]]:
+    """The columns of the one set of usual names that is there."""
+    there = [names for names in usual if all(name in columns for name in names)]
+    if len(there) != 1:
+        raise ValueError(f'{table}: {len(there) or "none"} of the usual columns for {what} is there: '
+                         f'{" or ".join(", ".join(names) for names in usual)}. Columns: {", ".join(columns)}.')
+    return [columns[name] for name in there[0]]
+
+
+def _folder_in(root: Path, folder: Place | None) -> Path | None:
+    """A folder in `root` if there is such a one, else the folder by itself."""
+    return None if folder is None else root / folder if (root / folder).is_dir() else Path(folder)
 
 
 def _coco_files(root: Path) -> dict[str, Path]:
@@ -296,12 +385,12 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
                             'say where with images=.')
 
 
-def _voc_annotation(path: Path, image_id: int, images: dict[str, Path]) -> _Annotation:
+def _voc_annotation(path: Path, image_id: int, folder: Path, images: dict[str, Path]) -> _Annotation:
     """One XML file; an image that is not among `images` gets the path it would be expected at."""
     try:
         root = ElementTree.parse(path).getroot()
         size = _known_size(root.findtext('size/height'), root.findtext('size/width'))
-        file = images.get(path.stem, path.parent.parent / 'JPEGImages' / f'{path.stem}.jpg')
+        file = images.get(path.stem, folder / f'{path.stem}.jpg')
         annotation = _Annotation(file, image_id, size)
         for item in root.findall('object'):
             annotation.names.append(_text(item, 'name').strip())
@@ -325,11 +414,15 @@ def _known_size(height: Any, width: Any) -> tuple[int, int] | None:
     return (int(height), int(width)) if int(height or 0) and int(width or 0) else None
 
 
-def _size_on_disk(file: Path) -> tuple[int, int]:
-    """Height and width as shown, from the file's header."""
-    with Image.open(file) as image:
-        size = image.height, image.width
-        return size[::-1] if image.getexif().get(ORIENTATION) in SIDEWAYS else size
+def _size_on_disk(file: Path) -> tuple[int, int] | None:
+    """Height and width as shown, from the file's header; None where it has none that can be read, which is an error only
+    when the image is asked for."""
+    try:
+        with Image.open(file) as image:
+            size = image.height, image.width
+            return size[::-1] if image.getexif().get(ORIENTATION) in SIDEWAYS else size
+    except Exception:                                       # decoders raise errors of many types on broken bytes
+        return None
 
 
 def _must_exist(file: Path, what: str) -> None:

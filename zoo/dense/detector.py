@@ -129,9 +129,11 @@ class _Inputs(GeneralizedRCNNTransform):
         return super().forward(images, targets)
 
     def normalize(self, image: Tensor) -> Tensor:
+        """An image, uint8 or in 0..1, normalised."""
         return super().normalize(unit_interval(image))
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
+        """An image and its target at the size that the network sees."""
         height, width = image.shape[-2:]
         scale = min(min(self.min_size) / min(height, width), self.max_size / max(height, width))
         if min(height, width) * scale < 1:
@@ -140,7 +142,8 @@ class _Inputs(GeneralizedRCNNTransform):
         return super().resize(image, target)
 
     def postprocess(self, result: list[dict[str, Tensor]], image_shapes: Any, original_image_sizes: Any) -> Any:
-        if not self.training:                             # heads with a score for label 0 may find the background
+        """What was found, at the size of the images, without what was found of the background."""
+        if not self.training:                             # RetinaNet and FCOS have a score for label 0, too
             result = [{key: value[found['labels'] > 0] for key, value in found.items()} for found in result]
         return super().postprocess(result, image_shapes, original_image_sizes)
 
