@@ -32,7 +32,7 @@ MAY_IMPORT = {
     'tables': {'spec'},
     'benchmarking': {'factory', 'registry', 'spec'},
     'evaluation': {'data', 'spec'},
-    'train': {'data', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
+    'train': {'data', 'dense', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
     'cli': {'dense', 'data', 'evaluation', 'factory', 'memory', 'pretrained', 'profiling', 'registry', 'results', 'spec',
             'benchmarking', 'tables', 'train'},
     '__main__': {'cli'},

@@ -17,6 +17,7 @@ import zoo.data
 import zoo.dense
 from zoo.cli import printable, say
 from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line
+from zoo.train import load_trained, trained_record
 
 Found = dict[str, Any]
 Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
     """Adds the options that both subcommands have."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
                         help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save wrote')
+    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save or zoo train wrote')
     parser.add_argument('--output', type=Path, default=Path(folder), metavar='FOLDER',
                         help='where the pictures go (default: %(default)s)')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
@@ -39,7 +40,10 @@ def load(args: argparse.Namespace, task: str) -> nn.Module:
     Raises:
         ValueError: it is not of this task.
     """
-    model = zoo.dense.load(args.checkpoint)
+    trained = trained_record(args.checkpoint)
+    if trained and trained['task'] not in ('detect', 'segment'):
+        raise ValueError(f'{args.checkpoint} holds a network for `zoo predict`, not for `zoo {task}`.')
+    model = load_trained(args.checkpoint) if trained else zoo.dense.load(args.checkpoint)
     if model.config['task'] != task:
         raise ValueError(f'{args.checkpoint} is for `zoo {model.config["task"]}`, not for `zoo {task}`.')
     return model.to(choose_device(args.device))

@@ -99,6 +99,9 @@ def _build(args: argparse.Namespace) -> nn.Module:
     if args.checkpoint and not args.model and trained_record(args.checkpoint):
         if args.num_classes:
             raise ValueError(f'{args.checkpoint} says itself how many classes it has; leave --num-classes out.')
+        task = trained_record(args.checkpoint)['task']
+        if task in ('detect', 'segment'):
+            raise ValueError(f'{args.checkpoint} is for `zoo {task}`.')
         model = load_trained(args.checkpoint)
         if model.task == 'regression':
             raise ValueError(f'{args.checkpoint} holds a network that estimates numbers, not classes.')

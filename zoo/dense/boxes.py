@@ -5,6 +5,7 @@ A box is (x0, y0, x1, y1) in pixels from the image's top left corner; labels sta
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import io
 import json
@@ -74,8 +75,6 @@ class BoxDataset(Dataset):
 
     Attributes:
         classes: the names of labels 1, 2, ...
-        files: the image files, in order.
-        empty: those of them that have no box.
         dropped: one line for each box that was left out, with its file and the reason.
     """
 
@@ -89,8 +88,27 @@ class BoxDataset(Dataset):
         self.transforms = transforms
         self.dropped: list[str] = []
         self._records = [self._record(annotation, on_bad_box) for annotation in annotations]
-        self.files = [record.file for record in self._records]
-        self.empty = [record.file for record in self._records if not len(record.target['labels'])]
+
+    @property
+    def files(self) -> list[Path]:
+        """The image files, in order."""
+        return [record.file for record in self._records]
+
+    @property
+    def labels(self) -> list[set[int]]:
+        """The labels that occur in each image."""
+        return [set(record.target['labels'].tolist()) for record in self._records]
+
+    @property
+    def empty(self) -> list[Path]:
+        """The images that have no box."""
+        return [record.file for record in self._records if not len(record.target['labels'])]
+
+    def take(self, numbers: Sequence[int]) -> BoxDataset:
+        """These images alone."""
+        part = copy.copy(self)
+        part._records = [self._records[number] for number in numbers]
+        return part
 
     def __len__(self) -> int:
         return len(self._records)

@@ -54,6 +54,11 @@ class MaskDataset(Dataset):
                              f'the image {self.files[index].name} is {" x ".join(map(str, image.shape[-2:]))}.')
         return self.transforms(image, mask) if self.transforms else (image, mask)
 
+    def take(self, numbers: Sequence[int]) -> MaskDataset:
+        """These images alone."""
+        pairs = [(self.files[number], self.masks[number]) for number in numbers]
+        return MaskDataset(pairs, self.classes, self.ignore_index, self.transforms)
+
     def _mask(self, file: Path) -> torch.Tensor:
         with Image.open(file) as opened:
             if opened.mode not in INDEX_MODES:

@@ -11,20 +11,18 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..evaluation import Metrics, evaluate
-from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
+from .build import METRICS, OTHER_METRICS, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .folder import RunFolder, as_record, read_last
-from .inputs import Inputs, train_transform
-from .loader import Batch, TrainImages, TrainLoader
+from .loader import Batch, TrainLoader
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
 from .progress import Progress, Result, Stop
 from .recipe import Recipe
 from .schedules import Schedule
 from .seeds import random_state, seed_of, seed_process, set_random_state
-from .sources import open_sources
 from .step import Step
+from .task import task_of
 
 
 def train(recipe: Recipe, folder: str | Path, resume: bool = False, quiet: bool = False) -> Result:
@@ -45,7 +43,8 @@ class Trainer:
         quiet: no bars and no lines.
 
     Attributes:
-        sources, network, optimizer, schedule, objective, loader, inputs, step: its parts. progress: where it stands.
+        task, sources, network, optimizer, schedule, objective, loader, inputs, step: its parts. progress: where it
+            stands.
         metric: what the best is judged by.
 
     Raises:
@@ -63,26 +62,27 @@ class Trainer:
         self.device, self.quiet = self.processes.device, quiet or not self.processes.first
         seed_process(run.seed)
 
-        self.sources = open_sources(recipe.data, saved and saved['class_names'], recipe.model.num_classes)
-        self.network = build_network(recipe, self.sources, self.device)
+        self.task = task_of(recipe)
+        self.sources = self.task.open_sources(saved and saved['class_names'])
+        self.network = self.task.build_network(self.sources, self.device)
         self.model, self.config = self.network.model, self.network.config
         self.ema = self._average()
         self._plain = plain_copy(self.model, self.processes, run.distributed)       # to put spread parameters into
-        self.objective = Objective(recipe, self.network, self.sources.task, self.device)
+        self.objective = self.task.objective(self.network, self.sources, self.device)
         running = share_out(self.objective.student, self.processes, run.distributed)
         running = torch.compile(running) if recipe.model.torchcompile else running
 
-        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed)
+        images = self.task.images(self.sources, self.config)
         self.loader = TrainLoader(
             images, recipe.data.batch_size, recipe.data.workers, repeats=recipe.augment.aug_repeats,
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
         self.accumulate = run.grad_accum_steps
         self.updates = -(-self.loader.steps // self.accumulate)                     # steps of the weights an epoch
         self.lr = learning_rate(recipe, recipe.data.batch_size * self.accumulate * self.processes.count)
-        self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr)
+        self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr, self.task.groups)
         self.metric = self._metric()
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
-        self.inputs = Inputs(recipe, self.config, self.sources.task, self.sources.num_outputs, self.device)
+        self.inputs = self.task.inputs(self.sources, self.config, self.device)
         self.step = Step(recipe, running, self.model, self.optimizer, self.objective, self.inputs, self.ema,
                          self.device)
 
@@ -161,10 +161,9 @@ class Trainer:
             average_buffers(module, self.processes)
         if self.sources.val is None or (at.epoch + 1) % recipe.run.val_interval and not last:
             return None
-        found = evaluate(
-            self._judged(), self.sources.val, self.config, workers=recipe.data.workers, device=self.device,
-            batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
-            channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
+        found = self.task.evaluate(
+            self._judged(), self.sources, self.config, workers=recipe.data.workers, device=self.device,
+            amp_dtype=self.step.dtype, channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
             progress=not self.quiet)
         return found.metrics
 
@@ -217,7 +216,7 @@ class Trainer:
                 raise ValueError(f"run.eval_metric is {asked!r}, and there are no validation images: it can be "
                                  "'train_loss'.")
             return 'train_loss'
-        Metrics(task, self.sources.num_outputs)                         # fails now if a package is missing
+        self.task.check_metrics(self.sources)
         known = (METRICS[task], *OTHER_METRICS[task], 'train_loss')
         if asked is not None and asked not in known:
             raise ValueError(f'run.eval_metric is one of {", ".join(known)} for the task {task!r}; got {asked!r}.')
