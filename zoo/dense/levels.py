@@ -19,8 +19,11 @@ def unit_interval(images: Tensor) -> Tensor:
         return images / 255
     if not images.is_floating_point():
         raise ValueError(f'Images are floats in 0..1, or uint8 levels of 0 to 255; got {images.dtype}.')
-    if not torch.compiler.is_compiling() and not torch.jit.is_tracing() and images.numel():
-        low, high = (bound.item() for bound in images.detach().aminmax())
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not images.numel():
+        return images
+    bounds = images.detach().aminmax()
+    if not bounds.min.is_meta:                            # as it is where only shapes are computed
+        low, high = bounds.min.item(), bounds.max.item()
         if low < LOW or high > HIGH:
             cure = 'divide them by 255, or pass uint8' if high > 4 else 'the network normalises them itself'
             raise ValueError(f'Images are floats in 0..1, or uint8 levels of 0 to 255; these floats go from {low:.3g} '
