@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 import zoo
-from zoo.cli import say
+from zoo.cli import say, validate_dense
 from zoo.cli.images import choose_device, one_line, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
     add('--checkpoint', metavar='PATH',
-        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing')
+        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing, and may be a detector '
+             'or a segmenter')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--mean', type=float, nargs='+', metavar='X', help='per channel, or one for all; white is 1')
     add('--std', type=float, nargs='+', metavar='X')
 
+    validate_dense.add_arguments(parser)
     add = parser.add_argument_group('running').add_argument
     add('-b', '--batch-size', type=positive, default=64, metavar='N',
         help='halved each time that memory runs out (default: %(default)s)')
@@ -92,6 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every model; the status is 1 if one of a list failed."""
+    if validate_dense.is_dense(args):
+        return validate_dense.run(args, _data(args), _device(args), _processes)
     names, several = _models(args)
     spec = _data(args)
     device = _device(args)

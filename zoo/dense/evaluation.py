@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from .metrics import MeanIoU, coco_ap
 ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}         # what stands at the end of a whole file
 TAIL = 64                                            # bytes in which it has to be
 NAMED = 5                                            # files that a message names
+
+
+class EvaluationStopped(Exception):
+    """An evaluation ended before its last image because it was asked to."""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class DenseEvaluation:
 
 def evaluate(model: nn.Module, data: BoxDataset | MaskDataset, *, workers: int = 0,
              device: torch.device | str = 'cpu', amp_dtype: torch.dtype | None = None, channels_last: bool = True,
-             max_unreadable: int = 0, progress: bool = True) -> DenseEvaluation:
+             max_unreadable: int = 0, progress: bool = True, stop: Callable[[], Any] | None = None) -> DenseEvaluation:
     """Measures a detector on boxes or a segmenter on masks, an image at a time, so that a figure depends on no batch.
 
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
@@ -55,8 +60,10 @@ def evaluate(model: nn.Module, data: BoxDataset | MaskDataset, *, workers: int =
         data: with the model's classes in the same order, and without random changes.
         workers: processes that read images, beside this one. amp_dtype: of automatic mixed precision; None for none.
         channels_last: memory format. max_unreadable: how many images may be unreadable.
+        stop: asked before each image; the evaluation ends once it answers with something true.
 
     Raises:
+        EvaluationStopped: `stop` said so; there are no figures.
         ValueError: more unreadable images than allowed, no image at all, or other classes than the model's.
         ImportError: boxes without pycocotools.
     """
@@ -69,9 +76,12 @@ def evaluate(model: nn.Module, data: BoxDataset | MaskDataset, *, workers: int =
     begun, found, unreadable = time.perf_counter(), [], []
     confusion = MeanIoU(len(data.classes), None if boxes else data.ignore_index)
     loader = DataLoader(_Readable(data, range(rank, len(data), parts)), batch_size=None, num_workers=workers,
+                        worker_init_fn=_leave_signals,
                         generator=torch.Generator())                     # its own, so that none is drawn from a run's
     mixed = torch.autocast(device.type, amp_dtype) if amp_dtype else contextlib.nullcontext()
     for number, image, target, reason in tqdm(loader, unit='image', disable=not progress or rank > 0):
+        if stop is not None and stop():
+            raise EvaluationStopped
         if reason:
             unreadable.append((str(data.files[number]), reason))
             check_unreadable(unreadable, max_unreadable)
@@ -147,6 +157,12 @@ class _Readable(Dataset):
             return (number, *self.data[number], '')
         except (OSError, ValueError) as error:
             return number, None, None, one_line(error)
+
+
+def _leave_signals(_: int) -> None:
+    """Workers leave signals to the main process, which ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _gathered(value: Any) -> list[Any]:

@@ -38,7 +38,10 @@ def load(path: str | Path) -> nn.Module:
         FileNotFoundError: no such file.
         ValueError: a file that `save` did not write, or that is damaged.
     """
-    return build(_read_config(Path(path).expanduser()), read_state_dict(path))
+    config = read_config(Path(path).expanduser())
+    if config is None:
+        raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
+    return build(config, read_state_dict(path))
 
 
 def build(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
@@ -49,8 +52,11 @@ def build(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
     return model.eval()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any] | None:
+    """What a file says of the detector or segmenter in it; None where it says nothing.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: the file is damaged.
+    """
     config = read_record(path, KEY)
-    if not config or config.get('task') not in _MAKERS:
-        raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
-    return config
+    return config if config and config.get('task') in _MAKERS else None
