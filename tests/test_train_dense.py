@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from train_runs import assert_same_run, rows, same, tiny_recipe
+from test_train_parallel import in_two_processes
+from train_runs import assert_same_run, rows, same
 
 from zoo import dense
 from zoo.cli import main
@@ -130,6 +131,17 @@ def test_what_is_stopped_anywhere_goes_on_bit_for_bit(done, squares, tmp_path, p
     assert_same_run(tmp_path / 'run', tmp_path / 'whole')
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('task', CHOSEN)
+def test_two_processes_measure_every_image_once(task, squares, tmp_path):
+    in_two_processes(tmp_path, recipe_for(task, squares, data=dict(batch_size=2), schedule=dict(epochs=1)))
+    (row,) = rows(tmp_path / 'two')
+    model = load_trained(tmp_path / 'two' / 'model_best.safetensors')
+    data = Trainer(recipe_for(task, squares), quiet=True).sources.val.data
+    found = dense.evaluate(model, data, progress=False)
+    assert found.samples == 4 and found.metrics == pytest.approx({name: float(row[name]) for name in METRICS[task]})
+
+
 def test_images_depend_on_their_place_alone(squares):
     for task in CHOSEN:
         drawn = []
@@ -190,6 +202,8 @@ def test_whole_and_broken_files_are_told_apart(tmp_path):
     ('detect', dict(dense=dict(head='fcs')), "'fcos'"),
     ('detect', dict(dense=dict(head_kwargs={'min_siz': 3})), "'min_size'"),
     ('detect', dict(data=dict(train_split='trian')), "'train'"),
+    ('detect', dict(data=dict(val_split='val', data='train.csv')), "no column 'split' .*data.train_split=none data.hold"),
+    ('detect', dict(data=dict(data='coco/all.json')), 'all.json is one split itself. .*data.val_data.*data.hold_out'),
     ('detect', dict(dense=dict(classes=('ant', 'be'))), "Class 'bee' is not known"),
     ('detect', dict(run=dict(eval_metric='mIoU')), 'AP, AP50, AP75, train_loss'),
     ('segment', dict(dense=dict(crop=None), data=dict(train_split='odd')), 'different sizes .* dense.crop'),
@@ -203,6 +217,13 @@ def test_mistakes_are_named(squares, tmp_path, task, parts, words):
             for number in range(4):
                 Image.new('RGB' if folder == 'images' else 'L', (40 + number, 40)).save(
                     squares / folder / 'odd' / f'{number}.png')
+    (squares / 'coco').mkdir(exist_ok=True)
+    (squares / 'coco' / 'all.json').write_text(json.dumps({
+        'images': [{'id': i, 'file_name': f'images/train/{i}.png', 'height': SIDE, 'width': SIDE} for i in range(4)],
+        'annotations': [{'id': 0, 'image_id': 0, 'category_id': 1, 'bbox': [1, 2, 20, 20]}],
+        'categories': [{'id': 1, 'name': 'ant'}]}))
+    if 'data' in parts.get('data', {}):
+        parts = {'data': parts['data'] | {'data': str(squares / parts['data']['data'])}}
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=words):
         train(recipe_for(task, squares, **parts), tmp_path / 'run', quiet=True)
 

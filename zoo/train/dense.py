@@ -25,7 +25,7 @@ from .build import Network
 from .groups import param_groups_scaled
 from .holdout import held_out
 from .loader import Batch, TrainImages
-from .recipe import Recipe
+from .recipe import DataPart, Recipe
 from .sources import Sources
 from .task import Picture, Task
 
@@ -128,22 +128,35 @@ class DenseTask(Task):
         """The images of both splits, after a look at every file.
 
         Raises:
-            ValueError: besides what readers raise, more unreadable images or masks than the recipe allows.
+            ValueError: besides what readers raise, no validation images, or more unreadable images or masks than the
+                recipe allows.
         """
         part = self.recipe.data
         if not part.data:
             raise ValueError('The recipe names no images: data.data is a folder or a file with boxes or masks.')
-        layout = layout_of(self.recipe)
         given = class_names or (list(self.part.classes) if self.part.classes else None)
-        train, val = open_dense(part.data, part.train_split, layout, given), None
+        train, val = self._open(part.data, part.train_split, given), None
         if part.hold_out:
             train, val = (DenseSource(train.data.take(numbers), part.data) for numbers in held_out(train, part.hold_out))
         elif part.val_data or part.val_split:
-            val = open_dense(part.val_data or part.data, part.val_split, layout, train.class_names)
+            if not part.val_data and _is_split(part.data):
+                raise ValueError(f'{part.data} is one split itself. Name validation images with data.val_data, keep some '
+                                 'with data.hold_out=0.2, or do without by data.val_split=none.')
+            val = self._open(part.val_data or part.data, part.val_split, train.class_names)
         for source in filter(None, (train, val)):
             files = source.data.files + ([] if source.boxes else source.data.masks)
             check_unreadable([*find_unreadable(files)], part.max_unreadable)
         return Sources(train, val, len(train.class_names), train.class_names)
+
+    def _open(self, place: str, split: str | None, classes: list[str] | None) -> DenseSource:
+        try:
+            return open_dense(place, split, layout_of(self.recipe), classes)
+        except ValueError as error:
+            if 'split' in str(error) and split in (DataPart.train_split, DataPart.val_split) \
+                    and not self.recipe.data.hold_out:
+                raise ValueError(f'{error} To train with images that are not split, and keep some for validation: '
+                                 'data.train_split=none data.hold_out=0.2.') from error
+            raise
 
     def build_network(self, sources: Sources, device: torch.device) -> Network:
         """The detector or segmenter, its backbone with its first weights.
@@ -262,11 +275,16 @@ def open_dense(place: str, split: str | None, layout: dict[str, Any], classes: l
     """
     folders = {key: layout[key] for key in ('images', 'annotations', 'lists')}
     if layout['task'] == 'detect':
-        split = None if Path(place).suffix.lower() == '.json' else split
+        split = None if _is_split(place) else split
         return DenseSource(box_dataset(place, split, classes, layout['on_bad_box'], **folders), place)
     named = [usual if given is None else given for given, usual in zip(folders.values(), VOC_FOLDERS)]
     data = voc_masks(place, classes, split, layout['ignore_index'], None, *named)
     return DenseSource(data, place)
+
+
+def _is_split(place: str) -> bool:
+    """Whether this is a file that holds one split: one in COCO's format."""
+    return Path(place).suffix.lower() == '.json'
 
 
 def _each(values: tuple[float, ...] | None) -> list[float] | None:
