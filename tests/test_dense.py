@@ -342,8 +342,8 @@ def test_zoo_detect_skips_what_the_detector_cannot_take(pictures: Path, tmp_path
     for height, width in ((3000, 1), (1, 3000), (1, 1), (1, 90)):
         Image.new('RGB', (width, height)).save(pictures / f'{height}x{width}.png')
     dense.save(loud(detector('mobilenetv4_conv_small_035', 'fcos')), tmp_path / 'd.safetensors')
-    status = main(['detect', str(pictures), '--checkpoint', str(tmp_path / 'd.safetensors'), '--json', '--device', 'cpu',
-                   '--output', str(tmp_path / 'drawn')])
+    status = main(['detect', str(pictures), '--checkpoint', str(tmp_path / 'd.safetensors'), '--json',
+                   '--device', 'cpu', '--output', str(tmp_path / 'drawn')])
     captured = capsys.readouterr()
     rows = [json.loads(line) for line in captured.out.splitlines()]
     skipped = {Path(row['file']).name for row in rows if 'error' in row}

@@ -243,7 +243,8 @@ def test_a_bad_table_is_named(tmp_path, text, words):
 
 
 def test_an_unreadable_image_is_an_error_when_it_is_asked_for(tmp_path):
-    root = voc(tmp_path, {'a': [('dog', 1, 2, 59, 22)], 'b': [('dog', 1, 2, 59, 22)]}, {'train': ['a', 'b']}, size=False)
+    objects = {'a': [('dog', 1, 2, 59, 22)], 'b': [('dog', 1, 2, 59, 22)]}
+    root = voc(tmp_path, objects, {'train': ['a', 'b']}, size=False)
     (root / 'JPEGImages' / 'a.jpg').write_bytes(b'no image')
     data = box_dataset(root)
     assert data[1][1]['boxes'].tolist() == [[1, 2, 59, 22]]

@@ -1,4 +1,4 @@
-"""Detectors and segmenters trained by a recipe: the run and its files, going on with it, the command, what is refused."""
+"""Detectors and segmenters trained by a recipe: the run, its files, going on with it, the command, what is refused."""
 from __future__ import annotations
 
 import csv
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from test_train_parallel import in_two_processes
 from train_runs import assert_same_run, rows, same
@@ -26,8 +25,8 @@ from zoo.train.trainer import Trainer, train
 
 SIDE = 48
 COLOURS = {'ant': (220, 40, 40), 'bee': (40, 60, 220)}
-BODY = {'blocks': ['ds_r1_k3_s2_e1_c8', 'ir_r1_k3_s2_e2_c8', 'ir_r1_k3_s2_e2_c16', 'ir_r1_k3_s2_e2_c16'], 'stem_size': 8,
-        'norm_layer': 'groupnorm', 'norm_kwargs': {'num_groups': 4}}
+BODY = {'blocks': ['ds_r1_k3_s2_e1_c8', 'ir_r1_k3_s2_e2_c8', 'ir_r1_k3_s2_e2_c16', 'ir_r1_k3_s2_e2_c16'],
+        'stem_size': 8, 'norm_layer': 'groupnorm', 'norm_kwargs': {'num_groups': 4}}
 CHOSEN = {
     'detect': dict(head_kwargs={'min_size': SIDE, 'max_size': 2 * SIDE, 'pyramid_channels': 64, 'score_thresh': 0.01}),
     'segment': dict(classes=('ground', 'ant', 'bee'), crop=(32, 32), image_folder='images/{split}',
@@ -95,7 +94,8 @@ def test_a_run_leaves_what_others_leave(done):
     assert [row['updates'] for row in found] == ['3', '6']
     assert all(0 <= float(row[name]) <= 1 for row in found for name in METRICS[task])
     best = read_record(folder / 'model_best.safetensors', 'zoo.model')
-    assert best['metric_name'] == METRICS[task][0] and best['metric'] == max(float(row[METRICS[task][0]]) for row in found)
+    assert best['metric_name'] == METRICS[task][0]
+    assert best['metric'] == max(float(row[METRICS[task][0]]) for row in found)
     assert read_recipe(folder / 'recipe.yaml') == recipe
 
 
@@ -108,8 +108,8 @@ def test_what_a_run_leaves_is_a_network_of_zoo_dense(done):
     assert last.classes == model.classes and not last.training
 
 
-@pytest.mark.parametrize('parts', [dict(), dict(data=dict(workers=1), run=dict(grad_accum_steps=2, recovery_interval=0))],
-                         ids=['plain', 'accumulated'])
+@pytest.mark.parametrize('parts', [
+    dict(), dict(data=dict(workers=1), run=dict(grad_accum_steps=2, recovery_interval=0))], ids=['plain', 'accumulated'])
 def test_what_is_stopped_anywhere_goes_on_bit_for_bit(done, squares, tmp_path, parts):
     task, _, _ = done
     recipe = recipe_for(task, squares, **parts)
@@ -202,7 +202,7 @@ def test_whole_and_broken_files_are_told_apart(tmp_path):
     ('detect', dict(dense=dict(head='fcs')), "'fcos'"),
     ('detect', dict(dense=dict(head_kwargs={'min_siz': 3})), "'min_size'"),
     ('detect', dict(data=dict(train_split='trian')), "'train'"),
-    ('detect', dict(data=dict(val_split='val', data='train.csv')), "no column 'split' .*data.train_split=none data.hold"),
+    ('detect', dict(data=dict(data='train.csv')), "no column 'split' .*data.train_split=none data.hold"),
     ('detect', dict(data=dict(data='coco/all.json')), 'all.json is one split itself. .*data.val_data.*data.hold_out'),
     ('detect', dict(dense=dict(classes=('ant', 'be'))), "Class 'bee' is not known"),
     ('detect', dict(run=dict(eval_metric='mIoU')), 'AP, AP50, AP75, train_loss'),
@@ -286,7 +286,8 @@ def test_validate_has_the_figure_of_training(done, squares, tmp_path, capsys):
     assert float(row[best['metric_name']]) == pytest.approx(best['metric'], abs=1e-9) and row['samples'] == '4'
     assert row['command'].startswith('zoo validate') and '--model' not in row['command']
 
-    dense.save(load_trained(folder / 'model_best.safetensors'), tmp_path / 'saved.safetensors')     # does not say how data lie
+    # a file that does not say how data lie
+    dense.save(load_trained(folder / 'model_best.safetensors'), tmp_path / 'saved.safetensors')
     layout = ['--image-folder', 'images/{split}', '--annotation-folder', 'masks/{split}'] if task == 'segment' else []
     assert main([*words, '--checkpoint', str(tmp_path / 'saved.safetensors'), *layout, '--results-format', 'json']) == 0
     (found,) = json.loads(capsys.readouterr().out)

@@ -57,9 +57,10 @@ def run(args: argparse.Namespace, place: str, device: torch.device,
     idle = [f'--{key.replace("_", "-")}' for key, value in vars(args).items()
             if key not in OPTIONS and key not in ('command', 'run', 'default_of') and value != args.default_of(key)]
     if idle:
-        raise ValueError(f'{args.checkpoint} holds a network for boxes or masks, which does not read {", ".join(idle)}.')
+        raise ValueError(f'{args.checkpoint} holds a network for boxes or masks; {", ".join(idle)} would not be read.')
     name, config, layout = _about(args.checkpoint)
-    layout = layout | {key: getattr(args, option) for option, key in LAYOUT.items() if getattr(args, option) is not None}
+    given = {key: getattr(args, option) for option, key in LAYOUT.items()}
+    layout = layout | {key: value for key, value in given.items() if value is not None}
     model = (load_trained if trained_record(args.checkpoint) else load)(args.checkpoint)
     classes = model.classes or [str(i) for i in range(config['task'] == 'detect', config['num_classes'])]
     source = open_dense(place, args.split, layout, classes)

@@ -9,4 +9,5 @@ from .saving import load, save
 from .segmenter import SEGMENTATION_HEADS, Segmenter, create_segmenter
 
 __all__ = ['DETECTION_HEADS', 'DenseEvaluation', 'SEGMENTATION_HEADS', 'Pyramid', 'Segmenter', 'create_backbone',
-           'create_detector', 'create_segmenter', 'evaluate', 'export_onnx', 'find_unreadable', 'freeze', 'load', 'save']
+           'create_detector', 'create_segmenter', 'evaluate', 'export_onnx', 'find_unreadable', 'freeze', 'load',
+           'save']

@@ -433,8 +433,7 @@ def _known_size(height: Any, width: Any) -> tuple[int, int] | None:
 
 
 def _size_on_disk(file: Path) -> tuple[int, int] | None:
-    """Height and width as shown, from the file's header; None where it has none that can be read, which is an error only
-    when the image is asked for."""
+    """Height and width as shown, from the file's header; None where it cannot be read, an error only once it has to be."""
     try:
         with Image.open(file) as image:
             size = image.height, image.width

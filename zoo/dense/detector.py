@@ -112,7 +112,7 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
 
 
 class _Inputs(GeneralizedRCNNTransform):
-    """Torchvision's way from images and targets to a batch, and back; takes uint8 as well, and looks at what it gets."""
+    """Torchvision's way from images and targets to a batch, and back; takes uint8, too, and looks at what it gets."""
 
     def __init__(self, plain: GeneralizedRCNNTransform, num_classes: int) -> None:
         super().__init__(plain.min_size, plain.max_size, plain.image_mean, plain.image_std, plain.size_divisible,

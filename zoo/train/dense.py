@@ -137,11 +137,12 @@ class DenseTask(Task):
         given = class_names or (list(self.part.classes) if self.part.classes else None)
         train, val = self._open(part.data, part.train_split, given), None
         if part.hold_out:
-            train, val = (DenseSource(train.data.take(numbers), part.data) for numbers in held_out(train, part.hold_out))
+            parts = held_out(train, part.hold_out)
+            train, val = (DenseSource(train.data.take(numbers), part.data) for numbers in parts)
         elif part.val_data or part.val_split:
             if not part.val_data and _is_split(part.data):
-                raise ValueError(f'{part.data} is one split itself. Name validation images with data.val_data, keep some '
-                                 'with data.hold_out=0.2, or do without by data.val_split=none.')
+                raise ValueError(f'{part.data} is one split itself. Name validation images with data.val_data, keep '
+                                 'some with data.hold_out=0.2, or do without by data.val_split=none.')
             val = self._open(part.val_data or part.data, part.val_split, train.class_names)
         for source in filter(None, (train, val)):
             files = source.data.files + ([] if source.boxes else source.data.masks)

@@ -7,7 +7,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""What a run learns: the parts of it that differ between classes of images, boxes and masks. The trainer is the same."""
+"""What a run learns: the parts that differ between classes of images, boxes and masks. The trainer is the same."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -63,7 +63,7 @@ class Task:
         """The network on the validation images: a record with `metrics`.
 
         Args:
-            options: workers, device, amp_dtype, channels_last, max_unreadable and progress of `zoo.evaluation.evaluate`.
+            options: workers, device, amp_dtype, channels_last, max_unreadable, progress: see `zoo.evaluation.evaluate`.
         """
         part = self.recipe.data
         return evaluate(model, sources.val, config, batch_size=part.validation_batch_size or part.batch_size, **options)
