@@ -109,7 +109,8 @@ def test_what_a_run_leaves_is_a_network_of_zoo_dense(done):
 
 
 @pytest.mark.parametrize('parts', [
-    dict(), dict(data=dict(workers=1), run=dict(grad_accum_steps=2, recovery_interval=0))], ids=['plain', 'accumulated'])
+    dict(), dict(data=dict(workers=1), run=dict(grad_accum_steps=2, recovery_interval=0)),
+], ids=['plain', 'accumulated'])
 def test_what_is_stopped_anywhere_goes_on_bit_for_bit(done, squares, tmp_path, parts):
     task, _, _ = done
     recipe = recipe_for(task, squares, **parts)

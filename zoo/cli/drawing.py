@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
     """Adds the options that both subcommands have."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
                         help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save or zoo train wrote')
+    parser.add_argument('--checkpoint', required=True, metavar='FILE',
+                        help='a file that zoo.dense.save or zoo train wrote')
     parser.add_argument('--output', type=Path, default=Path(folder), metavar='FOLDER',
                         help='where the pictures go (default: %(default)s)')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")

@@ -433,7 +433,7 @@ def _known_size(height: Any, width: Any) -> tuple[int, int] | None:
 
 
 def _size_on_disk(file: Path) -> tuple[int, int] | None:
-    """Height and width as shown, from the file's header; None where it cannot be read, an error only once it has to be."""
+    """Height and width as shown, from the file's header; None where it cannot be read: asking for it fails."""
     try:
         with Image.open(file) as image:
             size = image.height, image.width

@@ -93,7 +93,7 @@ class DenseImages(TrainImages):
 
 
 class DenseObjective:
-    """(network, images, targets) -> the sum of a detector's losses, or the mean cross entropy of pixels with a class."""
+    """(network, images, targets) -> a detector's losses summed, or the mean cross entropy of pixels with a class."""
 
     def __init__(self, student: nn.Module, boxes: bool, ignore_index: int | None) -> None:
         self.student, self.extra, self.boxes = student, [], boxes

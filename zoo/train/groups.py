@@ -54,7 +54,7 @@ def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_we
 
 
 def param_groups_scaled(model: nn.Module, weight_decay: float, prefix: str, scale: float) -> list[Group]:
-    """`param_groups_weight_decay`, with 'lr_scale': `scale` for parameters whose names begin with `prefix`, 1 for others."""
+    """`param_groups_weight_decay`, with 'lr_scale': `scale` for names that begin with `prefix`, 1 for others."""
     layers = {name: int(not name.startswith(prefix)) for name, _ in model.named_parameters()}
     scales = {name: 1.0 if layer else scale for name, layer in layers.items()}
     return _groups(model, (layers, scales), weight_decay, True, (), (), False)

@@ -29,7 +29,8 @@ class Place(NamedTuple):
 class Batch(NamedTuple):
     """Images (S * B, C, H, W) in levels, the S splits one after the other; targets (B,) or (B, n); names of images.
 
-    Images with boxes, whose sizes differ, and their targets are lists. `unreadable` are (name, reason) of images in whose place another one stands.
+    Images with boxes, whose sizes differ, and their targets are lists. `unreadable` are (name,
+    reason) of images in whose place another one stands.
     """
 
     levels: Tensor | list[Tensor]

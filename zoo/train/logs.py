@@ -88,7 +88,8 @@ def draw_curves(rows: Sequence[Row], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    metrics = [name for name in ('top1', 'top5', 'map', 'mae', 'AP', 'AP50', 'mIoU') if any(row.get(name) is not None for row in rows)]
+    metrics = [name for name in ('top1', 'top5', 'map', 'mae', 'AP', 'AP50', 'mIoU')
+               if any(row.get(name) is not None for row in rows)]
     panels = [('loss', ['train_loss']), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
     figure = Figure(figsize=(4.5 * len(panels), 3.2), layout='constrained')
     FigureCanvasAgg(figure)

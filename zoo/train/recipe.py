@@ -149,8 +149,8 @@ class DensePart:
         classes: names of the classes; None takes those of the boxes. Masks need them, in the order of their indices.
         ignore_index: of masks, the index of pixels without a class; null where every pixel has one.
         on_bad_box: 'drop' leaves out boxes without area or outside of their image.
-        image_folder, annotation_folder, list_folder: where images, boxes or masks, and lists of splits are in the data's
-            folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}' stands
+        image_folder, annotation_folder, list_folder: where images, boxes or masks, and lists of splits are in the
+            data's folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}' stands
             for the split.
         crop: height and width of what is cut out of training images; None leaves them whole.
         fit: height and width that an image just fits into at a scale of 1, before the crop; None takes `crop`.

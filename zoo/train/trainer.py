@@ -163,8 +163,8 @@ class Trainer:
             return None
         found = self.task.evaluate(
             self._judged(), self.sources, self.config, workers=recipe.data.workers, device=self.device,
-            amp_dtype=self.step.dtype, channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-            progress=not self.quiet)
+            amp_dtype=self.step.dtype, channels_last=recipe.model.channels_last,
+            max_unreadable=recipe.data.max_unreadable, progress=not self.quiet)
         return found.metrics
 
     def _end_epoch(self, metrics: dict[str, float] | None) -> None:
