@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import os
 import re
@@ -432,7 +431,7 @@ def test_what_is_held_out_depends_on_names_alone(photos):
 
 
 def test_a_sheet_names_what_is_mixed(photos, tmp_path):
-    from zoo.train.plan import _described
+    from zoo.train.task import _described
     from zoo.train.trainer import Trainer
     base = ['model=mobilenetv2_035', f'data.data={photos}', 'img_size=32', 'batch_size=8', 'workers=0', 'device=cpu']
     trainer = Trainer(read_recipe(None, [*base, 'cutmix_minmax=[0.6, 0.7]']), quiet=True)
@@ -440,10 +439,10 @@ def test_a_sheet_names_what_is_mixed(photos, tmp_path):
     _, targets = trainer.inputs(batch, 0)
     names = [name.partition('/')[0] for name in batch.names]
     for own, other, target in zip(names, reversed(names), targets):
-        text = _described(trainer, target)
+        text = _described(trainer.sources, target)
         assert text == own if own == other else own in text and other in text and ' + ' in text
     plain = Trainer(read_recipe(None, base), quiet=True)
-    assert _described(plain, plain.inputs(batch, 0)[1][0]) == names[0]
+    assert _described(plain.sources, plain.inputs(batch, 0)[1][0]) == names[0]
 
 
 @pytest.mark.slow

@@ -39,6 +39,11 @@ def refuse(what: str, got: str, known: Iterable[str]) -> str:
     return f'{what} {got!r} is not known. Known: {", ".join(known)}.'
 
 
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def read_text(path: str | os.PathLike[str]) -> str:
     """The text of a file, its ends of lines as they are; see `decode`."""
     return decode(Path(path).read_bytes(), path)

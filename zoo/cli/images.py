@@ -63,11 +63,6 @@ def fraction(text: str) -> float:
     return value
 
 
-def one_line(error: Exception) -> str:
-    """The error in one line; it names the file."""
-    return ' '.join(str(error).split()) or type(error).__name__
-
-
 def model_arguments(texts: Sequence[str]) -> dict[str, Any]:
     """Arguments of a network from texts KEY=VALUE; a value is a number, a boolean, a tuple or None if it reads as one,
     else the text.

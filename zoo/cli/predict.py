@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import choose_device, find_images, model_arguments, one_line, positive
+from zoo.cli.images import choose_device, find_images, model_arguments, positive
 from zoo.data.files import image_suffixes
+from zoo.spec import one_line
 from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
@@ -107,6 +108,9 @@ def _build(args: argparse.Namespace) -> nn.Module:
     if args.checkpoint and not args.model and trained_record(args.checkpoint):
         if given:
             raise ValueError(f'{args.checkpoint} says itself what its network is; leave {", ".join(given)} out.')
+        task = trained_record(args.checkpoint)['task']
+        if task in ('detect', 'segment'):
+            raise ValueError(f'{args.checkpoint} is for `zoo {task}`.')
         return load_trained(args.checkpoint).to(device)
     name = args.model or DEFAULT_MODEL
     try:

@@ -56,33 +56,37 @@ class Report:
         """Shows and writes a measurement."""
         if self.quiet:
             return
-        from zoo.tables import append, provenance
+        from zoo.tables import provenance
         cost = zoo.profile(model, tuple(config['input_size']))
         about = {key: settings[key] for key in ('model', 'tag', 'checkpoint') if settings.get(key)}
         row = {**about, **found.metrics, 'samples': found.samples, 'unreadable': len(found.unreadable),
                **{k: v for k, v in settings.items() if k not in about and v not in (None, '')},
                'param_count': round(cost.params / 1e6, 2), 'gmacs': round(cost.gmacs, 2), 'macts': round(cost.macts, 2),
                'batch_size': found.batch_size, 'images_per_second': round(found.samples / found.seconds, 1),
-               **provenance(_command(args, name), str(device))}
+               **provenance(command_of(args, name), str(device))}
         details = {'unreadable_images': found.unreadable, 'per_class': found.per_class, 'confusion': found.confusion,
                    'seconds': round(found.seconds, 3), 'seconds_waiting_for_images': round(found.waiting, 3),
                    **({'decoder_effect': effect} if effect else {})}
-        if self.path and self.format == 'csv':
-            append(self.path, [row])
-        elif self.path:
+        self.write(row, details)
+        self._show(row, found, effect)
+
+    def write(self, row: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        """Writes a measurement: the row, and in JSON the details with it."""
+        from zoo.tables import append
+        if self.format == 'json' and not self.path:
+            self._shown.append({**row, **details})
+        elif self.format == 'json':
             _write_json(self.path, [*self._rows(), {**row, **details}])
-        self._show(row, {**row, **details}, found, effect)
+        elif self.path:
+            append(self.path, [row])
 
     def finish(self) -> None:
         """Prints what is printed at the end: without a file, JSON."""
         if self.format == 'json' and not self.path and not self.quiet:
             print(json.dumps(self._shown, indent=2, ensure_ascii=False))
 
-    def _show(self, row: Mapping[str, Any], whole: dict[str, Any], found: Evaluation,
-              effect: Mapping[str, float] | None) -> None:
-        if self.format == 'json' and not self.path:
-            self._shown.append(whole)
-        else:
+    def _show(self, row: Mapping[str, Any], found: Evaluation, effect: Mapping[str, float] | None) -> None:
+        if self.format != 'json' or self.path:
             name = f'{row["model"]}.{row["tag"]}' if row.get('tag') else row['model']
             cells = {**found.metrics, **{key: row[key] for key in SCREEN}, 'images/s': row['images_per_second']}
             if not self._width:
@@ -136,9 +140,9 @@ def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: M
     }
 
 
-def _command(args: argparse.Namespace, name: str) -> str:
-    """The command that measures this one model again."""
-    words = ['zoo', 'validate', args.data or args.data_dir or args.dataset, '--model', name]
+def command_of(args: argparse.Namespace, name: str | None = None) -> str:
+    """The command that measures this one model again; without a name, the one that its checkpoint names."""
+    words = ['zoo', 'validate', args.data or args.data_dir or args.dataset, *(['--model', name] if name else [])]
     words += [] if args.checkpoint else ['--pretrained']
     for key, value in vars(args).items():
         if key in OWN or value == args.default_of(key):

@@ -22,7 +22,7 @@ SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('
 LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
-    'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
+    'dense': 'boxes or masks', 'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
     'schedule': 'how the learning rate changes', 'ema': 'moving average of the weights', 'run': 'the run',
 }
 

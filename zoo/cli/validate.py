@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import nn
 
 import zoo
-from zoo.cli import say
-from zoo.cli.images import choose_device, model_arguments, one_line, positive
+from zoo.cli import say, validate_dense
+from zoo.cli.images import choose_device, model_arguments, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import (
@@ -22,7 +22,7 @@ from zoo.evaluation import (
 )
 from zoo.evaluation.loading import default_workers
 from zoo.memory import keep_freed_memory
-from zoo.spec import read_text
+from zoo.spec import one_line, read_text
 from zoo.train import load_trained, trained_record
 from zoo.train.progress import Stop
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              '%(default)s)')
     add('--exif', action='store_true',
         help='turn images as their EXIF orientation says; without, as in timm, photographs of phones lie on their side')
-    add('--decoder-effect', type=positive, metavar='N', 
+    add('--decoder-effect', type=positive, metavar='N',
         help='also compare the decoder with Pillow on N of the images: scaled, or else fast')
 
     add = parser.add_argument_group('model').add_argument
@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
     add('--checkpoint', metavar='PATH',
-        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing')
+        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing, and may be a '
+             'detector or a segmenter')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--mean', type=float, nargs='+', metavar='X', help='per channel, or one for all; white is 1')
     add('--std', type=float, nargs='+', metavar='X')
 
+    validate_dense.add_arguments(parser)
     add = parser.add_argument_group('running').add_argument
     add('-b', '--batch-size', type=positive, default=64, metavar='N',
         help='halved each time that memory runs out (default: %(default)s)')
@@ -102,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     if args.amp_dtype and not args.amp:
         raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
+    if validate_dense.is_dense(args):
+        return validate_dense.run(args, _data(args), _device(args), _processes)
     names, several = _models(args)
     if args.model and args.input_size and args.input_size[0] != 3:
         args.in_chans = args.in_chans or args.input_size[0]

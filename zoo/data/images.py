@@ -3,15 +3,20 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..spec import one_line
+
 MODES = {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}      # channels -> what an image file is read as
 PREMULTIPLIED = {'La': 'LA', 'RGBa': 'RGBA'}
 PALETTE = ('P', 'PA')
 ORIENTATION = 0x0112                                # the EXIF tag
+ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}        # what stands at the end of a whole file
+TAIL = 64                                           # bytes in which it has to be
 
 
 def load_image(path_or_file: str | os.PathLike[str] | BinaryIO, exif: bool = False, channels: int = 3) -> Image.Image:
@@ -53,6 +58,33 @@ def is_turned(encoded: bytes) -> bool:
     try:
         return Image.open(io.BytesIO(encoded)).getexif().get(ORIENTATION, 1) != 1
     except Exception:               # of what cannot be read: decoding will say
+        return False
+
+
+def problem_of(open_file: Callable[[], BinaryIO]) -> str:
+    """Why an image file cannot be read; '' where it can.
+
+    Of a JPEG or PNG file only header and end are looked at. It is decoded where they leave a doubt, as other files are.
+    """
+    try:
+        with open_file() as file:
+            if _looks_whole(file):
+                return ''
+            file.seek(0)
+            load_image(io.BytesIO(file.read()))
+    except (OSError, ValueError) as error:
+        return one_line(error)
+    return ''
+
+
+def _looks_whole(file: BinaryIO) -> bool:
+    """Whether a JPEG or PNG file has a header and an end."""
+    try:
+        end = ENDS.get(Image.open(file).format or '')
+        file.seek(0, io.SEEK_END)
+        file.seek(max(file.tell() - TAIL, 0))
+        return end is not None and end in file.read()
+    except Exception:               # decoders raise errors of many types on broken bytes; decoding says what is wrong
         return False
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .preprocess import Preprocess
+
+NAMED = 5                   # images that a message names
 
 
 class Sample(NamedTuple):
@@ -47,6 +49,20 @@ def load_batches(source: Any, preprocess: Preprocess, batch_size: int, workers: 
         source.shard(part, parts), preprocess)
     return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory,
                       worker_init_fn=leave_signals)
+
+
+def check_readable(unreadable: Sequence[tuple[str, str]], limit: int, what: str = 'images',
+                   allowed: str = 'allowed') -> None:
+    """Raises ValueError, which names some of them, if more (name, reason) than `limit` could not be read."""
+    if len(unreadable) > limit:
+        named = some([f'{name} ({reason})' for name, reason in unreadable])
+        raise ValueError(f'{len(unreadable)} {what} could not be read, more than the {limit} {allowed}: {named}.')
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - NAMED
+    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def default_workers() -> int:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from .gpu import Finish
 from .labels import RealLabels
-from .loading import Batch, default_workers, load_batches
+from .loading import Batch, check_readable, default_workers, load_batches, some
 from .metrics import Metrics
 from .network import prepare
 from .preprocess import Normalize, Preprocess
 
-NAMED = 5                   # images that a message names
 CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
 
 
@@ -169,7 +168,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
                 break
             batch = _finished(batch, finish)
             unreadable += batch.unreadable
-            _check_readable(unreadable, max_unreadable)
+            check_readable(unreadable, max_unreadable)
             if batch.levels is not None:
                 _measure(batch, forward, metrics, real_labels)
             seen = bar.n + parts * (len(batch.names) + len(batch.unreadable))
@@ -184,7 +183,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     if stopped:
         raise EvaluationStopped('The evaluation was stopped before its last image.')
     if parts > 1:
-        _check_readable(unreadable, max_unreadable)
+        check_readable(unreadable, max_unreadable)
         metrics.gather()
     if total is not None and metrics.seen + len(unreadable) != total:
         raise RuntimeError(f'The source has {total} images; {metrics.seen} were counted and {len(unreadable)} were '
@@ -212,19 +211,8 @@ def _measure(batch: Batch, forward: Forward, metrics: Metrics, real_labels: Real
     if not all(finite):
         bad = [name for name, good in zip(batch.names, finite) if not good]
         raise RuntimeError(f'The network gives outputs that are not finite, for {len(bad)} of {len(finite)} images '
-                           f'of a batch: {_some(bad)}.')
+                           f'of a batch: {some(bad)}.')
     metrics.update(outputs, targets, real_labels and [real_labels.of(name) for name in batch.names])
-
-
-def _check_readable(unreadable: list[tuple[str, str]], limit: int) -> None:
-    if len(unreadable) > limit:
-        named = _some([f'{name} ({reason})' for name, reason in unreadable])
-        raise ValueError(f'{len(unreadable)} images could not be read, more than the {limit} allowed: {named}.')
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

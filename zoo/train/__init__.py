@@ -8,8 +8,8 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
-               'SchedulePart', 'EmaPart', 'RunPart'),
+    'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'DensePart', 'LossPart', 'DistillPart',
+               'OptimizerPart', 'SchedulePart', 'EmaPart', 'RunPart'),
     'reading': ('read_recipe', 'write_recipe'),
     'shipped': ('list_recipes',),
     'plan': ('dry_run',),

@@ -1,6 +1,7 @@
 """The parts of a run, made as its recipe says: the network, what moves it, and what it is judged by."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data import resolve_data_config
 from ..factory import create_model
-from .groups import group_modules, group_parameters
+from .groups import Group, group_modules, group_parameters
 from .losses import create_loss, create_validation_loss
 from .optim import create_optimizer_v2
 from .recipe import ModelPart, Recipe
@@ -19,8 +20,8 @@ from .targets import TargetScale
 
 SETTINGS = ('crop_pct', 'crop_mode', 'interpolation', 'mean', 'std')
 OTHER_METRICS = {'single': ('val_loss', 'top5', 'ece', 'class_mean'), 'multi': ('val_loss',),
-                 'regression': ('val_loss', 'r2')}
-METRICS = {'single': 'top1', 'multi': 'map', 'regression': 'mae'}
+                 'regression': ('val_loss', 'r2'), 'detect': ('AP50', 'AP75'), 'segment': ('pixel_accuracy',)}
+METRICS = {'single': 'top1', 'multi': 'map', 'regression': 'mae', 'detect': 'AP', 'segment': 'mIoU'}
 
 
 @dataclass
@@ -141,12 +142,13 @@ def learning_rate(recipe: Recipe, images_a_step: int) -> float:
     return part.lr_base * (ratio ** 0.5 if scale == 'sqrt' else ratio)
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """What moves the network's parameters, and `extra` ones beside them."""
+def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float,
+                    groups: Callable[[nn.Module], list[Group]] | None = None) -> torch.optim.Optimizer:
+    """What moves the network's parameters, in `groups` of them if given, and `extra` ones beside them."""
     part = recipe.optimizer
     given = {name: value for name, value in (('eps', part.opt_eps), ('betas', part.opt_betas)) if value is not None}
     optimizer = create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
-                                    **given, **part.opt_kwargs)
+                                    param_group_fn=groups, **given, **part.opt_kwargs)
     if extra:
         optimizer.add_param_group({'params': extra})
     return optimizer

@@ -44,7 +44,13 @@ class SomeImages(ImageSource):
 
 
 def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSource]:
-    """(images to train with, images to validate with): of each class, at least one and about `share` are held out.
+    """(images to train with, images to validate with), see `held_out`."""
+    train, val = held_out(source, share)
+    return SomeImages(source, train), SomeImages(source, val)
+
+
+def held_out(source: ImageSource, share: float) -> tuple[list[int], list[int]]:
+    """Numbers of images (to train with, to validate with): of each class, at least one and about `share` are held out.
 
     Which these are depends on the images' names alone: a new image moves no other, and every seed has the same.
 
@@ -63,4 +69,4 @@ def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSourc
         count = min(max(1, round(share * len(numbers))), len(numbers) - 1)
         val += ordered[:count]
         train += ordered[count:]
-    return SomeImages(source, sorted(train)), SomeImages(source, sorted(val))
+    return sorted(train), sorted(val)

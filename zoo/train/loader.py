@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..data import ImageSource, load_image
 from ..data.images import mode_of
 from ..evaluation.loading import leave_signals
+from ..spec import one_line
 from .seeds import seed_of, seeded
 
 TRIES = 20                  # images in a row that may be unreadable
@@ -30,11 +31,12 @@ class Place(NamedTuple):
 class Batch(NamedTuple):
     """Images (S * B, C, H, W) in levels, the S splits one after the other; targets (B,) or (B, n); names of images.
 
-    `unreadable` are (name, reason) of images in whose place another one stands.
+    Images with boxes, whose sizes differ, and their targets are lists. `unreadable` are (name, reason) of images in
+    whose place another one stands.
     """
 
-    levels: Tensor
-    targets: Tensor
+    levels: Tensor | list[Tensor]
+    targets: Tensor | list[dict[str, Tensor]]
     names: list[str]
     unreadable: list[tuple[str, str]]
 
@@ -61,16 +63,32 @@ class TrainImages(Dataset):
             index = (place.index + step) % len(self.source)
             name = self.source.name(index)
             try:
-                image = load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
+                opened = self.open(index)
             except (OSError, ValueError) as error:
-                unreadable.append((name, ' '.join(str(error).split())))
+                unreadable.append((name, one_line(error)))
                 continue
             with seeded(seed_of(self.seed, place.epoch, place.position)):
-                levels = self.transform(image)
-            levels = levels if isinstance(levels, tuple) else (levels,)
-            return levels, self.source.target(index), name, unreadable
+                levels, target = self.distort(opened, index)
+            return levels, target, name, unreadable
         named = '; '.join(f'{name} ({reason})' for name, reason in unreadable[:3])
         raise ValueError(f'{len(unreadable)} images in a row cannot be read: {named} …')
+
+    def open(self, index: int) -> Any:
+        """An image, decoded.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        return load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
+
+    def distort(self, opened: Any, index: int) -> tuple[tuple[Tensor, ...], Any]:
+        """What `open` gave -> its splits, at random, and the target."""
+        levels = self.transform(opened)
+        return levels if isinstance(levels, tuple) else (levels,), self.source.target(index)
+
+    def collate(self, samples: list[Any]) -> Batch:
+        """Samples of this dataset as a batch."""
+        return _collate(samples)
 
 
 class TrainLoader:
@@ -96,7 +114,7 @@ class TrainLoader:
             raise ValueError(f'There are {count} training images, fewer than one batch ({whole}): '
                              'make data.batch_size smaller.')
         self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
-        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=_collate,
+        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=images.collate,
                                   pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=leave_signals,
                                   generator=torch.Generator())       # its own, so that none is drawn from the run's
 

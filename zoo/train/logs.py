@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .recipe import Recipe
 
@@ -88,7 +87,8 @@ def draw_curves(rows: Sequence[Row], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    metrics = [name for name in ('top1', 'top5', 'map', 'mae') if any(row.get(name) is not None for row in rows)]
+    metrics = [name for name in ('top1', 'top5', 'map', 'mae', 'AP', 'AP50', 'mIoU')
+               if any(row.get(name) is not None for row in rows)]
     losses = [name for name in ('train_loss', 'val_loss') if any(row.get(name) is not None for row in rows)]
     panels = [('loss', losses), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
     figure = Figure(figsize=(4.5 * len(panels), 3.2), layout='constrained')

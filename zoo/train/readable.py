@@ -1,20 +1,14 @@
 """A look at a run's image files before it begins: which of them cannot be read."""
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from PIL import Image
-
-from ..data import load_image
+from ..evaluation.loading import check_readable
 from .sources import Sources
 
 SECONDS = 20.0              # that a look may take
-ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
-TAIL = 64                   # bytes at the end of a file, of which one of these is a part
-NAMED = 5                   # images that a message names
 
 
 class Look(NamedTuple):
@@ -44,11 +38,8 @@ class Look(NamedTuple):
 
 
 def look_at(sources: Sources, seconds: float = SECONDS) -> Look:
-    """Looks at every image file, in an order that is spread over all of them, for so many seconds.
-
-    Of a JPEG or PNG file header and end are looked at; it is decoded, as in training, where they leave a doubt. Of other
-    files the header is looked at.
-    """
+    """Looks at every image file, in an order that is spread over all of them, for so many seconds; see
+    `zoo.data.images.problem_of`."""
     found: dict[str, list[tuple[str, str]]] = {'train': [], 'val': []}
     places = [(split, source, number) for split, source in (('val', sources.val), ('train', sources.train))
               if hasattr(source, 'encoded') for number in range(len(source))]
@@ -59,36 +50,12 @@ def look_at(sources: Sources, seconds: float = SECONDS) -> Look:
             if time.monotonic() > until:
                 break
             seen += 1
-            reason = problem_of(source, number)
+            reason = source.problem(number)
             if reason:
                 found[split].append((source.name(number), reason))
     return Look({split: sorted(some) for split, some in found.items()}, seen, len(places))
 
 
-def problem_of(source: Any, number: int) -> str:
-    """Why an image cannot be read, as far as header and end of its file say; '' where it can."""
-    try:
-        with source.opened(number) as file:
-            try:
-                image = Image.open(file)
-                end = ENDS.get(image.format or '', b'')
-                file.seek(0, io.SEEK_END)
-                file.seek(max(file.tell() - TAIL, 0))
-                if end in file.read():
-                    return ''
-            except Exception:       # decoders raise errors of many types on broken bytes; decoding says what is wrong
-                pass
-            file.seek(0)
-            load_image(io.BytesIO(file.read()))
-    except (OSError, ValueError) as error:
-        return ' '.join(str(error).split()) or type(error).__name__
-    return ''
-
-
 def check_unreadable(unreadable: Sequence[tuple[str, str]], limit: int, what: str) -> None:
     """Raises ValueError, which names some of them, if more images are unreadable than `limit`."""
-    if len(unreadable) > limit:
-        named = '; '.join(f'{name} ({reason})' for name, reason in unreadable[:NAMED])
-        more = f' and {len(unreadable) - NAMED} more' if len(unreadable) > NAMED else ''
-        raise ValueError(f'{len(unreadable)} {what} could not be read, more than the {limit} that data.max_unreadable '
-                         f'allows: {named}{more}')
+    check_readable(unreadable, limit, what, 'that data.max_unreadable allows')

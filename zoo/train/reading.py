@@ -316,7 +316,8 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return ', '.join(inner)
     if origin is tuple:
-        return 'a list of numbers' if inner[-1] is ... else f'a list of {len(inner)} numbers'
+        what = 'texts' if inner[0] is str else 'numbers'
+        return f'a list of {what}' if inner[-1] is ... else f'a list of {len(inner)} {what}'
     return {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}.get(kind, 'keys and values')
 
 

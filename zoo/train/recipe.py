@@ -141,6 +141,44 @@ class AugmentPart:
 
 
 @dataclass(frozen=True)
+class DensePart:
+    """Boxes, or a class for every pixel, in place of classes of whole images; see `zoo.dense`.
+
+    Attributes:
+        task: 'detect' for boxes, 'segment' for pixels; None for whole images.
+        head: of `zoo.dense.create_detector` or `create_segmenter`; None: 'fcos', 'unet'. head_kwargs: more arguments of
+            these, such as min_size, pyramid_channels or output_stride.
+        frozen_bn: batch normalisation of the backbone, which is the recipe's model, stays as it is; None: where a
+            detector begins with trained weights.
+        backbone_lr: learning rate of the backbone by that of the head.
+        classes: names of the classes; None takes those of the boxes. Masks need them, in the order of their indices.
+        ignore_index: of masks, the index of pixels without a class; null where every pixel has one.
+        on_bad_box: 'drop' leaves out boxes without area or outside of their image.
+        image_folder, annotation_folder, list_folder: where images, boxes or masks, and lists of splits are in the
+            data's folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}' stands
+            for the split.
+        crop: height and width of what is cut out of training images; None leaves them whole.
+        fit: height and width that an image just fits into at a scale of 1, before the crop; None takes `crop`.
+        jitter: the least and the most that it is resized to by `fit`.
+    """
+
+    task: Literal['detect', 'segment'] | None = None
+    head: str | None = None
+    head_kwargs: dict[str, Any] = field(default_factory=dict)
+    frozen_bn: bool | None = None
+    backbone_lr: float = 1.0
+    classes: tuple[str, ...] | None = None
+    ignore_index: int | None = 255
+    on_bad_box: Literal['error', 'drop'] = 'error'
+    image_folder: str | None = None
+    annotation_folder: str | None = None
+    list_folder: str | None = None
+    crop: tuple[int, int] | None = None
+    fit: tuple[int, int] | None = None
+    jitter: tuple[float, float] = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
 class LossPart:
     """What is made small.
 
@@ -289,7 +327,7 @@ class RunPart:
         log_interval: steps between lines of the log. recovery_interval: steps between checkpoints within an epoch; 0
             for none.
         checkpoint_hist: best checkpoints kept beside model_best.
-        eval_metric: what the best is judged by, val_loss for example; None: top1, mAP or mae by the task.
+        eval_metric: what the best is judged by, val_loss for example; None: top1, mAP, mae, AP or mIoU by the task.
         val_interval: epochs between evaluations.
         max_hours: the run ends after the last step that fits into so many hours, and can be resumed; None: no limit.
         tensorboard, log_wandb: also log there.
@@ -320,6 +358,7 @@ class Recipe:
     model: ModelPart = field(default_factory=ModelPart)
     data: DataPart = field(default_factory=DataPart)
     augment: AugmentPart = field(default_factory=AugmentPart)
+    dense: DensePart = field(default_factory=DensePart)
     loss: LossPart = field(default_factory=LossPart)
     distill: DistillPart = field(default_factory=DistillPart)
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)

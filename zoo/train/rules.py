@@ -11,14 +11,14 @@ from .recipe import Recipe
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     'at least 1': (lambda x: x >= 1, '''
         num_classes in_chans img_size batch_size validation_batch_size recount epochs patience_epochs lr_cycle_limit
-        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval'''),
+        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval crop fit'''),
     'at least 0': (lambda x: x >= 0, '''
         freeze workers max_unreadable color_jitter aug_repeats aug_splits mixup cutmix mixup_off_epoch weight_decay
         warmup_lr warmup_epochs cooldown_epochs min_lr decay_milestones jsd_alpha gamma_neg gamma_pos asymmetric_clip
         focal_gamma distill_loss_weight task_loss_weight recovery_interval seed'''),
     'above 0': (lambda x: x > 0, '''
         bn_eps std opt_eps lr lr_base decay_epochs clip_grad lr_cycle_mul lr_cycle_decay lr_k_decay poly_power
-        kd_temperature bce_pos_weight ratio head_init_scale max_hours'''),
+        kd_temperature bce_pos_weight ratio head_init_scale max_hours backbone_lr jitter'''),
     'from 0 to 1': (lambda x: 0 <= x <= 1, '''
         bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
         cutmix_minmax bce_target_thresh focal_alpha'''),
@@ -59,6 +59,16 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
     ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
     ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
+    ('''head head_kwargs frozen_bn backbone_lr classes image_folder annotation_folder list_folder crop''',
+     'dense.task: detect or segment', lambda r: r.dense.task is not None),
+    ('on_bad_box', 'dense.task: detect', lambda r: r.dense.task == 'detect'),
+    ('ignore_index', 'dense.task: segment', lambda r: r.dense.task == 'segment'),
+    ('fit jitter', 'dense.crop', lambda r: r.dense.crop is not None),
+    ('''num_classes in_chans img_size gp drop head_init_scale head_init_bias grad_checkpointing sync_bn torchcompile
+     validation_batch_size class_map exif scale_targets crop_pct crop_mode interpolation no_aug train_crop_mode scale ratio
+     train_interpolation color_jitter_prob grayscale_prob gaussian_blur_prob aa aug_splits reprob mixup cutmix
+     cutmix_minmax loss smoothing bce_target_thresh bce_sum bce_pos_weight kd_model_name layer_decay''',
+     'a network for whole images, dense.task: null', lambda r: r.dense.task is None),
 ]
 
 # What cannot be on together: a key, and any of some others.
@@ -113,7 +123,7 @@ def check_recipe(recipe: Recipe, where: Mapping[str, str] | None = None) -> None
             for number in value if isinstance(value, tuple) else () if value is None else (value,):
                 if not holds(number):
                     raise ValueError(f'{named(key)}; it has to be {asked}.')
-    for key in ('scale', 'ratio', 'cutmix_minmax', 'decay_milestones'):
+    for key in ('scale', 'ratio', 'cutmix_minmax', 'decay_milestones', 'jitter'):
         value = flat[key][1]
         if value and list(value) != sorted(value):
             raise ValueError(f'{named(key)}; it has to rise.')
@@ -152,6 +162,10 @@ def _together(r: Recipe) -> list[tuple[str, str]]:
                                 'included, which leaves none between them: see schedule.warmup_epochs.'))
     if r.optimizer.lr is not None and schedule.min_lr > r.optimizer.lr:
         found.append(('min_lr', f', above the learning rate {r.optimizer.lr:g}.'))
+    if r.dense.task == 'segment' and r.dense.classes is None:
+        found.append(('task', ', and masks hold indices alone: name the classes in dense.classes.'))
+    if r.dense.task is not None and r.run.distributed == 'fsdp':
+        found.append(('distributed', f", which does not go with dense.task: {r.dense.task}; use 'ddp'."))
     if augment.aug_splits == 1:
         found.append(('aug_splits', '; it has to be 0 or at least 2.'))
     if r.loss.loss == 'jsd' and augment.aug_splits < 2:

@@ -13,6 +13,7 @@ from ..pretrained import read_record, read_state_dict, write_tensors
 from .targets import TargetScale
 
 KEY = 'zoo.model'                           # of the file's metadata
+DENSE = 'zoo.dense'                         # where `zoo.dense.load` looks for a detector or segmenter
 AVERAGED, WEIGHTS = 'ema.module.', 'model.'        # where a whole run keeps them
 
 
@@ -46,7 +47,8 @@ def save_trained(path: str | Path, state: Mapping[str, Tensor], record: Mapping[
     Raises:
         OSError: they cannot be written; the file that was there before still is.
     """
-    write_tensors(path, state, {KEY: {**record, **about}})
+    dense = {DENSE: record['dense']} if 'dense' in record else {}
+    write_tensors(path, state, {KEY: {**record, **about}, **dense})
 
 
 def trained_record(path: str | Path) -> dict[str, Any] | None:
@@ -63,7 +65,8 @@ def load_trained(path: str | Path) -> nn.Module:
     whose averaged weights are taken if it has them.
 
     The network has the classes' names in `labels`, the preprocessing in `pretrained_cfg`, and 'single', 'multi' or
-    'regression' in `task`; numbers come in the units of the data they were learned from.
+    'regression' in `task`; numbers come in the units of the data they were learned from. A detector or segmenter is
+    built as `zoo.dense.load` does.
 
     Raises:
         FileNotFoundError: no such file.
@@ -78,6 +81,9 @@ def load_trained(path: str | Path) -> nn.Module:
         if chosen := {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}:
             state, scale = chosen, TargetScale.read(record)
             break
+    if 'dense' in record:
+        from ..dense.saving import build
+        return build(record['dense'], state)
     cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in record['pretrained_cfg'].items()}
     model = create_model(record['name'], checkpoint_path=state, pretrained_cfg=cfg, **record['arguments'])
     if scale:

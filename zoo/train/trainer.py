@@ -12,16 +12,15 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__
-from ..evaluation import EvaluationStopped, Metrics, evaluate
+from ..evaluation import EvaluationStopped
 from ..evaluation.loading import default_workers
 from ..evaluation.metrics import TOP
-from .build import METRICS, OTHER_METRICS, Objective, build_network, build_optimizer, choose_device, learning_rate
+from .build import METRICS, OTHER_METRICS, build_optimizer, choose_device, learning_rate
 from .checkpoint import load_model, load_optimizer, whole
 from .clock import Clock
 from .folder import RunFolder, as_record, read_last
-from .inputs import Inputs, train_transform
 from .inventory import check_images, list_images
-from .loader import Batch, TrainImages, TrainLoader
+from .loader import Batch, TrainLoader
 from .lock import RunLock
 from .logs import LOG, LOWER_IS_BETTER, Logs, Row, draw_curves, write_rows
 from .parallel import Processes, average_buffers, plain_copy, share_out, whole_model
@@ -30,8 +29,8 @@ from .readable import Look, check_unreadable, look_at
 from .recipe import Recipe
 from .schedules import Schedule
 from .seeds import random_state, seed_of, seed_process, set_random_state
-from .sources import open_sources
 from .step import Step
+from .task import task_of
 
 
 def train(recipe: Recipe, folder: str | Path, resume: bool = False, quiet: bool = False) -> Result:
@@ -52,7 +51,8 @@ class Trainer:
         quiet: no bars and no lines.
 
     Attributes:
-        sources, network, optimizer, schedule, objective, loader, inputs, step: its parts. progress: where it stands.
+        task, sources, network, optimizer, schedule, objective, loader, inputs, step: its parts. progress: where it
+            stands.
         metric: what the best is judged by.
 
     Raises:
@@ -73,22 +73,22 @@ class Trainer:
         self.device, self.quiet = self.processes.device, quiet or not self.processes.first
         seed_process(run.seed)
 
+        self.task = task_of(recipe)
         try:
-            self.sources = open_sources(recipe.data, saved and saved['class_names'], recipe.model.num_classes)
+            self.sources = self.task.open_sources(saved and saved['class_names'])
         except FileNotFoundError as error:
             moved = f' Where they have moved to: zoo train --resume {folder} PLACE.' if saved else ''
             raise FileNotFoundError(f'{error}{moved}') from error
-        self.network = build_network(recipe, self.sources, self.device)
+        self.network = self.task.build_network(self.sources, self.device)
         self.model, self.config = self.network.model, self.network.config
         self.ema = self._average()
         self._plain = plain_copy(self.model, self.processes, run.distributed)       # to put spread parameters into
-        self.objective = Objective(recipe, self.network, self.sources.task, self.device)
+        self.objective = self.task.objective(self.network, self.sources, self.device)
         running = share_out(self.objective.student, self.processes, run.distributed)
         running = torch.compile(running) if recipe.model.torchcompile else running
 
         self.workers = default_workers() if recipe.data.workers is None else recipe.data.workers
-        images = TrainImages(self.sources.train, train_transform(recipe, self.config), run.seed,
-                             self.config['input_size'][0], recipe.data.exif)
+        images = self.task.images(self.sources, self.config)
         self.loader = TrainLoader(
             images, recipe.data.batch_size, self.workers, repeats=recipe.augment.aug_repeats,
             part=self.processes.rank, parts=self.processes.count, pin_memory=self.device.type == 'cuda')
@@ -98,10 +98,10 @@ class Trainer:
         if hasattr(self.sources.val, '__len__'):
             self.clock.validation_steps = len(self.sources.val) / images_a_step
         self.lr = learning_rate(recipe, images_a_step)
-        self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr)
+        self.optimizer = build_optimizer(recipe, self.model, self.objective.extra, self.lr, self.task.groups)
         self.metric = self._metric()
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
-        self.inputs = Inputs(recipe, self.config, self.sources.task, self.sources.num_outputs, self.device)
+        self.inputs = self.task.inputs(self.sources, self.config, self.device)
         self.step = Step(recipe, running, self.model, self.optimizer, self.objective, self.inputs, self.ema,
                          self.device)
 
@@ -210,11 +210,10 @@ class Trainer:
             return None
         with self.clock.timing('validation'):
             self._save()
-            found = evaluate(
-                self._used(), self.sources.val, self.config, workers=self.workers, device=self.device,
-                batch_size=recipe.data.validation_batch_size or recipe.data.batch_size, amp_dtype=self.step.dtype,
-                channels_last=recipe.model.channels_last, max_unreadable=recipe.data.max_unreadable,
-                exif=recipe.data.exif, progress=not self.quiet, loss=self.objective.validation,
+            found = self.task.evaluate(
+                self._used(), self.sources, self.config, self.objective, workers=self.workers, device=self.device,
+                amp_dtype=self.step.dtype, channels_last=recipe.model.channels_last,
+                max_unreadable=recipe.data.max_unreadable, progress=not self.quiet,
                 stop=lambda: self.stop.signal or self.clock.is_up())
         return {'val_loss' if name == 'loss' else name: value for name, value in found.metrics.items()}
 
@@ -276,7 +275,7 @@ class Trainer:
                 raise ValueError(f"run.eval_metric is {asked!r}, and there are no validation images: it can be "
                                  "'train_loss'.")
             return 'train_loss'
-        Metrics(task, self.sources.num_outputs)                         # fails now if a package is missing
+        self.task.check_metrics(self.sources)
         other = [name for name in OTHER_METRICS[task] if name != 'top5' or self.sources.num_outputs > TOP]
         known = (METRICS[task], *other, 'train_loss')
         if asked is not None and asked not in known:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..images import problem_of
+
 Target = int | float | list[float] | tuple[float, ...]
 
 
@@ -72,6 +74,10 @@ class ImageSource(_Described):
             OSError: it can no longer be read.
         """
         return io.BytesIO(self.encoded(index))
+
+    def problem(self, index: int) -> str:
+        """Why the image cannot be read, by a cheap look at its file; '' where it can. See `zoo.data.images.problem_of`."""
+        return problem_of(lambda: self.opened(index))
 
     def size(self, index: int) -> int:
         """The image file's length in bytes."""

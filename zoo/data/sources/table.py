@@ -42,7 +42,7 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
         ImportError: Parquet without pyarrow.
     """
     path = Path(place)
-    columns = _read(path)
+    columns = read_columns(path)
     count = len(next(iter(columns.values()), []))
     if task not in TASKS:
         raise ValueError(refuse('task', task, TASKS))
@@ -50,7 +50,7 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
     image_column = _column(image, IMAGE_COLUMNS, columns, path, 'image')
     chosen = [_column(name, (), columns, path, 'target') for name in chosen] or \
         [_column(None, TARGET_COLUMNS, columns, path, 'target')]
-    rows = _rows_of_split(columns, split, count, path)
+    rows = rows_of_split(columns, split, count, path)
     if not rows:
         raise ValueError(f'{path}: the table has no rows.')
     names = [str(columns[image_column][row] or '') for row in rows]
@@ -117,8 +117,13 @@ def numbers(value: Any, where: str) -> Target:
     return _numbers(list(value) if isinstance(value, (list, tuple)) else [value], where)
 
 
-def _read(path: Path) -> dict[str, list[Any]]:
-    """Column -> values."""
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """The columns of a .csv, .tsv or .parquet file: name -> values, in the order of the rows.
+
+    Raises:
+        FileNotFoundError: there is no such table. ImportError: Parquet without pyarrow.
+        ValueError: no names of columns in the first row, or a row with more or fewer fields.
+    """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such table.')
     if path.suffix.lower() == '.parquet':
@@ -152,7 +157,12 @@ def _column(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
     return name
 
 
-def _rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
+def rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
+    """The numbers of a split's rows: those with its name in the column 'split'.
+
+    Raises:
+        NoSplit: there is no such split or no such column; or several splits, and none was chosen.
+    """
     if 'split' not in columns:
         if split is not None:
             raise NoSplit(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
