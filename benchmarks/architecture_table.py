@@ -1,9 +1,10 @@
-"""Writes results/architectures.csv: parameters, multiply-adds and activations of every architecture.
+"""Writes results/architectures.csv and results/networks.csv: what `zoo.profile` counts of every architecture.
 
     python benchmarks/architecture_table.py [MODEL ...]
 
-One line for each architecture and image size that a published table or a record of weights names, as `zoo.profile`
-counts them, with the classes of the default weights. With MODELs, only their lines are made again.
+architectures.csv has one line for each architecture and image size that a published table or a record of weights names,
+with the classes of the default weights; networks.csv one for each image and number of classes that a record of weights
+names, with what `zoo info` says of the network. With MODELs, only their lines are made again.
 """
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ import torch
 from tqdm import tqdm
 
 import zoo
+from zoo.cli.facts import TABLE as NETWORKS
+from zoo.cli.facts import as_row, measured
 
 RESULTS = Path(__file__).parent.parent / 'results'
 TABLE = RESULTS / 'architectures.csv'
@@ -34,13 +37,30 @@ def sizes() -> dict[str, set[int]]:
     return found
 
 
+def write_networks(names: list[str]) -> None:
+    """The lines of the architectures `names` in networks.csv made again, those of others kept."""
+    path, lines = RESULTS / NETWORKS, {}
+    if path.is_file():
+        with path.open(newline='') as file:
+            lines = {(row['model'], row['input_size'], row['num_classes']): row for row in csv.DictReader(file)
+                     if row['model'] not in names}
+    for name in tqdm(zoo.list_models([f'{name}.*' for name in names], include_tags=True)):
+        row = as_row(*measured(name))
+        lines.setdefault((row['model'], row['input_size'], str(row['num_classes'])), row)
+    known = zoo.list_models()
+    with path.open('w', newline='') as file:
+        writer = csv.DictWriter(file, next(iter(lines.values())), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(lines[key] for key in sorted(lines, key=lambda key: (known.index(key[0]), key[1:])))
+
+
 def main() -> None:
     names, wanted = zoo.list_models(), sizes()
     kept = {}
     if sys.argv[1:]:
         with TABLE.open(newline='') as file:
             kept = {(row['model'], int(row['img_size'])): row for row in csv.DictReader(file)}
-    for name in tqdm(sys.argv[1:] or names):
+    for name in tqdm(sys.argv[1:] or names, disable=None):
         for size in wanted[name]:
             with torch.device('meta'):
                 fixed = zoo.get_pretrained_cfg(name).fixed_input_size
@@ -52,6 +72,7 @@ def main() -> None:
         writer = csv.DictWriter(file, ['model', 'img_size', 'param_count', 'gmacs', 'macts'], lineterminator='\n')
         writer.writeheader()
         writer.writerows(kept[key] for key in sorted(kept, key=lambda key: (names.index(key[0]), key[1])))
+    write_networks(sys.argv[1:] or names)
 
 
 if __name__ == '__main__':

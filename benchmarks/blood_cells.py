@@ -1,7 +1,7 @@
 """Which kinds of cells an image of BCCD shows, as a table for training with several labels an image.
 
     python benchmarks/blood_cells.py BCCD cells.csv
-    zoo train configs/folder/multilabel.yaml 'cells.csv?task=multi'
+    zoo train folder/multilabel 'cells.csv?task=multi'
 
 BCCD (github.com/Shenggan/BCCD_Dataset, MIT) is a folder in VOC's form: JPEGImages, Annotations, ImageSets/Main. Images
 are named as seen from the table's folder. The classes of an image are those of its boxes.

@@ -10,7 +10,7 @@ import torch
 
 import zoo
 from zoo import benchmarking, tables
-from zoo.benchmarking import Setup, Timing
+from zoo.benchmarking import Setup, Timing, Watch, quiet
 from zoo.benchmarking.networks import IN_TORCHVISION
 from zoo.cli import benchmark as command
 from zoo.cli import main
@@ -98,7 +98,7 @@ def test_rows_of_a_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = tmp_path / 'speed.csv'
     arguments = ['benchmark', 'test_efficientnet', '--batch-size', '1', '2', '--img-size', '64', '--device', 'cpu',
                  '--measure', 'latency', 'train', 'load', '--warmup', '0', '--repeats', '2', '--against', 'timm',
-                 '--results-file', str(path)]
+                 '--results-file', str(path), '--keep-noisy']
     assert main([*arguments, '--json']) == 0
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     rows = tables.read(path)
@@ -112,6 +112,74 @@ def test_rows_of_a_benchmark(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert row['command'].startswith('zoo benchmark test_efficientnet --batch-size 1 2')
         assert tables.kind(row) == 'measured' and row['img_size'] == 64 and row['device'] == 'cpu'
     assert main(['results', str(path), '--where', 'library = zoo', '--sort', 'img_per_sec']) == 0
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: float) -> Path:
+    """A machine of 4 cores, `others` of which other processes keep busy, whose clock goes on 5 s when it is read."""
+    stat = tmp_path / 'stat'
+    stat.write_text('cpu  0 0 0 0 0 0 0 0 0 0\n')
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 5.0
+        ticks = int(now[0] * others * 100)
+        stat.write_text(f'cpu  {ticks - 20} 5 5 999 999 3 3 4 {ticks} 0\ncpu0 {ticks} 0 0 0 0 0 0 0 0 0\n')
+        return now[0]
+
+    monkeypatch.setattr(quiet, 'STAT', stat)
+    monkeypatch.setattr(quiet.os, 'sysconf', lambda name: 100)
+    monkeypatch.setattr(quiet.os, 'cpu_count', lambda: 4)
+    monkeypatch.setattr(quiet.time, 'process_time', lambda: 0.0)
+    monkeypatch.setattr(quiet.time, 'perf_counter', clock)
+    return stat
+
+
+@pytest.mark.parametrize('others', [0.5, 3.0])
+def test_cores_that_others_keep_busy(others: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, tmp_path, others)
+    assert Watch(7.0).others() == pytest.approx(others)
+
+
+def test_own_processor_time_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, tmp_path, 3.0)
+    own = iter([10.0, 20.0])
+    monkeypatch.setattr(quiet.time, 'process_time', lambda: next(own))
+    assert Watch().others() == pytest.approx(1.0)                       # 15 s in 5 s, of which 10 were its own
+
+
+def test_without_processor_times_the_load_average_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine(monkeypatch, tmp_path, 3.0).unlink()
+    monkeypatch.setattr(quiet, 'STAT', tmp_path / 'nothing')
+    assert Watch(1.5).others() == 1.5 and Watch().others() is None
+
+
+@pytest.mark.parametrize(('seconds', 'others', 'threads', 'found'), [
+    ((1.0, 1.0, 1.0), 0.2, 4, ''), ((1.0, 1.0, 1.0), 3.0, 1, ''), ((1.0, 1.0, 1.0), None, 4, ''),
+    ((1.0, 1.5, 3.0), 0.0, 1, 'p90 is 2.5 times p10'), ((1.0, 1.0, 1.0), 1.0, 4, '1.0 of 4 cores busy'),
+    ((1.0, 1.0, 1.0), 3.5, 1, 'beside 1 thread here')])
+def test_what_makes_a_time_noise(seconds: tuple[float, ...], others: float | None, threads: int, found: str,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet.os, 'cpu_count', lambda: 4)
+    reasons = benchmarking.noise('latency', [Timing((1.0,)), Timing(seconds)], others, threads)
+    assert found in ''.join(reasons) and len(reasons) == bool(found)
+
+
+@pytest.mark.parametrize(('others', 'keep', 'status', 'kept'), [(0.0, False, 0, 1), (3.9, False, 1, 0), (3.9, True, 0, 1)])
+def test_noise_stays_out_of_the_table(others: float, keep: bool, status: int, kept: int, tmp_path: Path,
+                                      monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    machine(monkeypatch, tmp_path, others)
+    path = tmp_path / 'speed.csv'
+    assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--device', 'cpu', '--measure', 'latency', 'load',
+                 '--threads', '1', '--warmup', '0', '--repeats', '2', '--results-file', str(path),
+                 *['--keep-noisy'] * keep]) == status
+    rows = tables.read(path) if path.exists() else []
+    assert len(rows) == kept
+    message = capsys.readouterr().err
+    assert ('worthless' in message) == (others > 3) and ('--keep-noisy adds' in message) == (status == 1)
+    for row in rows:
+        assert row['other_cores'] == pytest.approx(others, abs=0.1)
+        assert ('noise' in row) == keep
+        assert not keep or all(f'{measure}: other processes' in row['noise'] for measure in ('latency', 'load'))
 
 
 def test_figures_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +203,7 @@ def test_running_out_of_memory_is_said_and_the_rest_goes_on(monkeypatch: pytest.
     monkeypatch.setattr(command.benchmarking, 'inference', small_only)
     path = tmp_path / 'speed.csv'
     assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--batch-size', '4', '1', '--device', 'cpu',
-                 '--measure', 'latency', '--repeats', '1', '--results-file', str(path)]) == 1
+                 '--measure', 'latency', '--repeats', '1', '--results-file', str(path), '--keep-noisy']) == 1
     assert 'memory ran out at batch size 4' in capsys.readouterr().err
     assert [row['batch_size'] for row in tables.read(path)] == [1]
 

@@ -15,7 +15,8 @@ import torchvision
 from PIL import Image
 
 import zoo
-from zoo.cli import main
+from conftest import architectures
+from zoo.cli import COMMANDS, _parser, facts, main, options_of
 from zoo.registry import names_of_timm
 
 ROOT = Path(__file__).parent.parent
@@ -46,8 +47,43 @@ def test_no_torch_unless_a_network_is_needed(arguments: list[str]) -> None:
         assert not {'torch', 'torchvision', 'zoo.cli.predict', 'zoo.cli.info'} & modules
 
 
-def test_info_needs_no_torchvision() -> None:
-    assert 'torchvision' not in imported_by('info', 'tf_efficientnet_lite0')
+@pytest.mark.parametrize('arguments', [['info', 'tf_efficientnet_lite0'], ['info', 'efficientnet_b3a', '--json'],
+                                       ['info', 'efficientnet_b44']])
+def test_info_needs_no_torch(arguments: list[str]) -> None:
+    modules = imported_by(*arguments)
+    assert 'zoo.cli.info' in modules and not {'torch', 'torchvision', 'huggingface_hub'} & modules
+
+
+def test_info_knows_every_network_without_building_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(name: str) -> None:
+        raise AssertionError(f'{name} is not in the table')
+
+    monkeypatch.setattr(facts, 'measured', build)
+    for name in zoo.list_models(include_tags=True):
+        cfg, network = facts.facts(name)
+        known = architectures()[cfg.architecture]
+        assert cfg == zoo.get_pretrained_cfg(name)
+        assert [str(stage['num_chs']) for stage in network['features']] == known['feature_channels'].split(), name
+        assert [str(stage['reduction']) for stage in network['features']] == known['feature_reductions'].split(), name
+        if f'{network["num_classes"]} {"x".join(map(str, cfg.input_size))}' == f'1000 {known["input_size"]}':
+            assert network['parameters'] == int(known['params']), name
+            assert network['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4), name
+
+
+@pytest.mark.parametrize('name', [
+    *(pytest.param(name, marks=pytest.mark.slow) for name in zoo.list_models(include_tags=True)),
+    'mobilenetv3_small_050', 'tf_efficientnetv2_b0.in1k', 'hardcorenas_a', 'efficientformerv2_s0'])
+def test_what_info_knows_is_what_building_tells(name: str) -> None:
+    assert facts.facts(name) == facts.measured(name)
+
+
+def test_info_of_a_folder_builds_its_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'config.json').write_text(json.dumps({
+        'architecture': 'mobilenetv2_035', 'num_classes': 7, 'pretrained_cfg': {'input_size': [3, 96, 96]}}))
+    assert main(['info', f'local-dir:{tmp_path}', '--json']) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info['num_classes'] == 7 and info['preprocessing']['input_size'] == [3, 96, 96]
+    assert info['parameters'] == facts.facts('mobilenetv2_035')[1]['parameters'] - 993 * 1281
 
 
 def test_list_prints_what_the_library_lists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +141,24 @@ def test_bad_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     err = capsys.readouterr().err
     assert err.startswith('zoo') and err.count('\n') == 1 and err.endswith(' --help lists what there is.\n')
     assert '--topkk' not in arguments or "'--topk'" in err
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_options_are_taken_by_their_whole_names(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    subcommand = next(a for a in _parser([command])[0]._actions if a.dest == 'command').choices[command]
+    needed = [word for action in subcommand._actions if action.required and action.option_strings
+              for word in (action.option_strings[0], 'x')]
+    for option in options_of(subcommand):
+        for short in {option[:-1], option[:len(option) // 2 + 2]} - {*options_of(subcommand), '--'}:
+            with pytest.raises(SystemExit) as stop:
+                main([command, 'x', *needed, f'{short}=1' if len(short) % 2 else short])
+            err = capsys.readouterr().err
+            assert stop.value.code == 2 and err.count('\n') == 1 and f'{short} ' in err.replace("'", ' '), err
+            quoted = re.findall(r'--[\w-]+', err.partition('Did you mean')[2].partition('?')[0])
+            assert len(quoted) == len(set(quoted))
+    with pytest.raises(SystemExit):
+        main(['predict', 'x', '-k', '3'])
+    assert "Did you mean '--topk'" in capsys.readouterr().err
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
@@ -217,7 +271,9 @@ def test_batches_do_not_change_the_answer(capsys: pytest.CaptureFixture[str]) ->
                 [found['probability'] for found in another['predictions']], rel=1e-3)
 
 
-def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_on_many_files_only(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     for number in range(4):
         Image.new('RGB', (40, 30), (60 * number, 0, 0)).save(tmp_path / f'{number}.png')
     assert main(['predict', str(tmp_path), '--batch-size', '2']) == 0
@@ -283,3 +339,14 @@ def test_list_says_what_timm_has_and_what_is_near(capsys: pytest.CaptureFixture[
     assert main(['list', absent]) == 1 and f'timm has {absent}, and zoo has not yet' in capsys.readouterr().err
     assert main(['list', 'efficientnet_b0.ra_in1']) == 1
     assert 'efficientnet_b0.ra_in1k' in capsys.readouterr().err
+
+
+def test_photographs_are_predicted_upright(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = Image.open(PHOTOS / 'espresso.jpg').convert('RGB')
+    photo.save(tmp_path / 'a.png')
+    photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / 'b.png', exif=exif)
+    assert main(['predict', str(tmp_path), '--json', '--device', 'cpu']) == 0
+    upright, turned = (json.loads(line)['predictions'] for line in capsys.readouterr().out.splitlines())
+    assert upright == turned

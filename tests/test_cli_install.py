@@ -24,7 +24,7 @@ def words(section: str, key: str) -> list[str]:
 def test_every_folder_with_modules_is_installed() -> None:
     folders = {path.parent for path in (ROOT / 'zoo').rglob('*.py')}
     names = {'.'.join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert names == set(words('options', 'packages')) - {'zoo.results'}
+    assert names == set(words('options', 'packages')) - {'zoo.configs', 'zoo.results'}
     assert all((folder / '__init__.py').exists() for folder in folders)
 
 
@@ -33,6 +33,12 @@ def test_every_data_file_is_installed() -> None:
     installed = {path for package, patterns in SETUP['options.package_data'].items()
                  for pattern in patterns.replace(',', ' ').split() for path in ROOT.joinpath(*package.split('.')).glob(pattern)}
     assert files == installed
+
+
+def test_every_recipe_is_installed() -> None:
+    files = {path for path in (ROOT / 'configs').rglob('*') if path.is_file()}
+    assert files == {path for pattern in words('options.package_data', 'zoo.configs') for path in
+                     (ROOT / 'configs').glob(pattern)} and len(files) > 5
 
 
 def test_every_subcommand_has_its_module() -> None:

@@ -14,6 +14,7 @@ from timm.data import constants as theirs
 import zoo.data
 from zoo.data import constants as ours
 from zoo.data import resolve_data_config, resolve_model_data_config
+from zoo.dense.backbone import image_statistics
 from zoo.spec import PretrainedCfg
 
 CFGS = [
@@ -29,7 +30,7 @@ SIZES = [{}, dict(img_size=None), dict(img_size=100), dict(input_size=(3, 10, 20
          dict(in_chans=1, chans=2, img_size=9), dict(input_size=(1, 10, 20), img_size=40, in_chans=3)]
 STATISTICS = [{}, dict(mean=None, std=None), dict(mean=(0.5,)), dict(std=[0.25]), dict(mean=(0.4,), std=(0.3,)),
               dict(mean=[0.1, 0.2, 0.3], std=(0.4, 0.5, 0.6))]
-OTHERS = [{}, dict(crop_pct=0.5), dict(crop_pct=2), dict(crop_mode='border', interpolation=''), dict(crop_mode=''),
+OTHERS = [{}, dict(crop_pct=0.5), dict(crop_mode='border', interpolation=''), dict(crop_mode=''),
           dict(interpolation='random', crop_pct=None), dict(interpolation='lanczos', crop_mode=None, batch_size=8)]
 
 
@@ -94,6 +95,7 @@ def test_one_number_for_all_channels():
     (dict(std=0), 'std is divided by'),
     (dict(crop_pct=0), 'crop_pct is a positive fraction'),
     (dict(crop_pct='x'), 'crop_pct is a positive fraction'),
+    (dict(crop_pct=2), 'at most 1, such as 0.875; got 2'),
     (dict(crop_mode='centre'), "Did you mean 'center'"),
     (dict(interpolation='bicubik'), "Did you mean 'bicubic'"),
 ])
@@ -143,3 +145,21 @@ def test_preprocessing_follows_the_size_a_network_is_set_to(name, features_only)
         with pytest.raises(ValueError, match='a side in pixels or'):
             model.set_input_size(size)
     assert resolve_model_data_config(model)['input_size'] == (1, 256, 192)
+
+
+@pytest.mark.parametrize('channels', range(1, 7))
+def test_a_network_of_any_channels_has_settings_that_fit(channels):
+    model = zoo.create_model('test_efficientnet', in_chans=channels)
+    config = resolve_model_data_config(model)
+    assert config['input_size'][0] == len(config['mean']) == len(config['std']) == channels
+    rgb = resolve_model_data_config(zoo.create_model('test_efficientnet'))['mean']
+    average = (sum(rgb) / 3,)
+    assert config['mean'] == (average if channels == 1 else (rgb * 2)[:channels])
+    assert image_statistics(model) == (list(config['mean']), list(config['std']))
+    tensor = zoo.data.create_transform(**config)(torch.rand(channels, 200, 180))
+    assert tensor.shape == config['input_size']
+    unfitted = {**config, 'mean': rgb, 'std': (0.229, 0.224, 0.225)}
+    levels = torch.rand(channels, 200, 180)
+    assert torch.equal(zoo.data.create_transform(**unfitted)(levels), zoo.data.create_transform(**config)(levels))
+    with pytest.raises(ValueError, match=f'takes images of {channels} channels: create it with in_chans=9'):
+        resolve_model_data_config(model, dict(input_size=(9, 32, 32)))

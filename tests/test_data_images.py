@@ -11,6 +11,7 @@ import timm.data
 from PIL import Image, ImageCms, ImageOps
 
 from zoo.data import convert_image, create_transform, load_image
+from zoo.data.images import MODES
 
 ORIENTATION = 0x0112
 
@@ -196,6 +197,47 @@ def test_loading_is_converting(tmp_path):
             assert image.mode == 'RGB' and np.array_equal(image, expected)
 
 
+def test_a_broken_exif_block_turns_nothing(tmp_path):
+    colours().save(tmp_path / 'image.png', exif=b'Exif\x00\x00no block of tags')
+    assert np.array_equal(load_image(tmp_path / 'image.png', exif=True), colours())
+
+
+@pytest.mark.parametrize('white, largest', [(1, 1), (1, 0.5), (255, 254.9), (65535, 65535), (65535, 300)])
+def test_floats_have_white_where_their_levels_say(white, largest, tmp_path):
+    ramp = np.linspace(0, largest, 45 * 60, dtype=np.float32).reshape(45, 60)
+    file = tmp_path / 'floats.tiff'
+    Image.fromarray(ramp).save(file)
+    found = np.asarray(load_image(file))[..., 0].astype(float)
+    assert np.abs(found - ramp / white * 255).max() <= (1 if white == 255 else 0.501)
+
+
+def test_floats_that_are_no_numbers_are_black():
+    levels = np.array([[np.nan, np.inf, 0.5, 1.0, -3.0]], np.float32)
+    assert np.asarray(convert_image(Image.fromarray(levels), 'L')).tolist() == [[0, 0, 128, 255, 0]]
+
+
+@pytest.mark.parametrize('name', [*FILES, *MADE])
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_a_file_is_read_for_a_network_of_any_channels(name, channels, tmp_path):
+    if name in MADE:
+        assert convert_image(MADE[name](), MODES[channels]).mode == MODES[channels]
+        return
+    make, kind, mode = FILES[name]
+    make().save(tmp_path / 'image', kind)
+    found = np.asarray(load_image(tmp_path / 'image', channels=channels)).reshape(45, 60, channels)
+    colour = np.asarray(load_image(tmp_path / 'image', channels=1 if channels < 3 else 3)).reshape(45, 60, -1)
+    assert np.array_equal(found[..., :colour.shape[-1]], colour)
+    if channels in (2, 4):                              # the last is the file's transparency, if it has any
+        seen = set(found[..., -1].flatten().tolist())
+        assert len(seen) > 1 if 'alpha' in name or 'transparent' in name else seen == {255}
+
+
+def test_files_have_no_more_than_four_channels(tmp_path):
+    colours().save(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match='1, 2, 3 or 4 channels; for 5 make tensors'):
+        load_image(tmp_path / 'a.png', channels=5)
+
+
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'TIFF'])
 def test_broken_files_are_named(kind, tmp_path):
@@ -207,8 +249,9 @@ def test_broken_files_are_named(kind, tmp_path):
         file.write_bytes(content)
         with pytest.raises(ValueError, match='broken.image: not an image that can be read'):
             load_image(file)
-        with pytest.raises(ValueError, match='BytesIO.*not an image that can be read'):
+        with pytest.raises(ValueError, match='^not an image that can be read') as caught:
             load_image(io.BytesIO(content))
+        assert 'BytesIO' not in str(caught.value)
 
 
 @pytest.mark.filterwarnings('ignore')

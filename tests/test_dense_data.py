@@ -161,6 +161,107 @@ def test_lists_of_one_class_are_no_splits(pets):
         box_dataset(pets, 'dog_train')
 
 
+@pytest.mark.parametrize('names', [('images', 'labels', 'lists'), ('img/jpg', 'xml', '.')])
+def test_voc_folders_of_other_names(pets, names):
+    for usual, name in zip(('JPEGImages', 'Annotations', 'ImageSets/Main'), names):
+        (pets / name).parent.mkdir(parents=True, exist_ok=True)
+        for file in sorted((pets / usual).iterdir()) if name == '.' else ():
+            file.rename(pets / file.name)
+        if name != '.':
+            (pets / usual).rename(pets / name)
+    with pytest.raises(ValueError, match='annotations= names another folder'):
+        box_dataset(pets, 'train')
+    images, annotations, lists = names
+    data = box_dataset(pets, 'train', images=images, annotations=annotations, lists=lists)
+    assert data.classes == ['ant', 'cat', 'dog'] and [file.name for file in data.files] == ['b.jpg', 'a.jpg']
+    assert data[1][1]['labels'].tolist() == [3, 1]
+    with pytest.raises(ValueError, match='annotations= and lists= are folders of VOC-format'):
+        box_dataset(coco(pets / 'boxes.json', {'x.png': []}), lists=lists)
+
+
+def test_voc_folders_of_one_split_each_need_no_list(tmp_path):
+    for split, stem, name in (('train', 'a', 'dog'), ('valid', 'b', 'ant')):
+        voc(tmp_path / 'all', {stem: [(name, 1, 2, 31, 22)]}, {split: [stem]})
+        (tmp_path / split).mkdir()
+        for usual, suffix in (('JPEGImages', 'jpg'), ('Annotations', 'xml')):
+            (tmp_path / 'all' / usual / f'{stem}.{suffix}').rename(tmp_path / split / f'{stem}.{suffix}')
+        (tmp_path / 'all' / 'ImageSets' / 'Main' / f'{split}.txt').unlink()
+        (tmp_path / 'all' / 'ImageSets' / 'Main').rmdir()
+        (tmp_path / 'all' / 'ImageSets').rmdir()
+    data = box_dataset(tmp_path, 'valid', images='{split}', annotations='{split}')
+    assert data.classes == ['ant', 'dog'] and [file.name for file in data.files] == ['b.jpg']
+    with pytest.raises(ValueError, match='say which split'):
+        box_dataset(tmp_path, images='{split}', annotations='{split}')
+    with pytest.raises(FileNotFoundError, match="test: there is no such folder; it is that of the split 'test'"):
+        box_dataset(tmp_path, 'test', images='{split}', annotations='{split}')
+
+
+@pytest.mark.parametrize('header', [
+    'image,xmin,ymin,xmax,ymax,class', 'Filename,X1,Y1,X2,Y2,Label', 'path,x0,y0,x1,y1,name',
+    'file,left,top,right,bottom,category', 'image_path,x_min,y_min,x_max,y_max,class_name'])
+def test_boxes_in_a_table(tmp_path, header):
+    for name in 'ab':
+        save_image(tmp_path / 'jpg' / f'{name}.jpg')
+    file = tmp_path / 'boxes.csv'
+    file.write_text(f'{header},split\njpg/a.jpg,1,2,31,22.5,dog,train\njpg/b.jpg,,,,,,train\n'
+                    'jpg/a.jpg,5,5,9,9,ant,train\njpg/b.jpg,0,0,60,40,cat,val\n')
+    data = box_dataset(file, 'train')
+    assert data.classes == ['ant', 'cat', 'dog'] and [path.name for path in data.files] == ['a.jpg', 'b.jpg']
+    target = data[0][1]
+    assert target['boxes'].tolist() == [[1, 2, 31, 22.5], [5, 5, 9, 9]] and target['labels'].tolist() == [3, 1]
+    assert data.empty == [data.files[1]] and target['iscrowd'].tolist() == [0, 0] and target['image_id'] == 0
+    assert box_dataset(file, 'val', classes=['cat', 'dog'])[0][1]['labels'].tolist() == [1]
+    with pytest.raises(ValueError, match='no split was chosen'):
+        box_dataset(file)
+    with pytest.raises(ValueError, match=r"a\.jpg: Class 'dog' is not known"):
+        box_dataset(file, 'train', classes=['ant', 'dogs'])
+
+
+def test_tables_of_a_folder_are_its_splits(tmp_path):
+    for split, row in (('train', 'a.jpg,1,2,31,22,dog'), ('test', 'b.jpg,1,2,31,22,ant')):
+        save_image(tmp_path / 'photos' / row[:5])
+        (tmp_path / f'{split}.csv').write_text(f'image,xmin,ymin,xmax,ymax,class\n{row}\n')
+    data = box_dataset(tmp_path, 'train', images='photos')
+    assert data.classes == ['ant', 'dog'] and data[0][1]['labels'].tolist() == [2]
+    with pytest.raises(FileNotFoundError, match=r'a\.jpg: .*images= is the folder'):
+        box_dataset(tmp_path, 'train')
+
+
+@pytest.mark.parametrize('text, words', [
+    ('image,x,y,w,h,class\na.jpg,1,2,3,4,dog', 'none of the usual columns for the sides of a box .* x_min, y_min'),
+    ('image,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4', 'usual columns for classes is there: class or label'),
+    ('image,path,xmin,ymin,xmax,ymax,class\na.jpg,a.jpg,1,2,3,4,dog', '2 of the usual columns for images'),
+    ('image,xmin,ymin,xmax,ymax,class\na.jpg,1,2,3,x,dog', 'row 1: a side of the box is no number'),
+    ('image,xmin,ymin,xmax,ymax,class\na.jpg,1,2,3,4,', 'row 1: the box has no class'),
+    ('image,xmin,ymin,xmax,ymax,class\na.jpg,5,2,3,4,dog', 'no width or no height'),
+])
+def test_a_bad_table_is_named(tmp_path, text, words):
+    save_image(tmp_path / 'a.jpg')
+    (tmp_path / 'boxes.csv').write_text(text)
+    with pytest.raises(ValueError, match=words):
+        box_dataset(tmp_path / 'boxes.csv')
+
+
+def test_an_unreadable_image_is_an_error_when_it_is_asked_for(tmp_path):
+    objects = {'a': [('dog', 1, 2, 59, 22)], 'b': [('dog', 1, 2, 59, 22)]}
+    root = voc(tmp_path, objects, {'train': ['a', 'b']}, size=False)
+    (root / 'JPEGImages' / 'a.jpg').write_bytes(b'no image')
+    data = box_dataset(root)
+    assert data[1][1]['boxes'].tolist() == [[1, 2, 59, 22]]
+    with pytest.raises(ValueError, match=r'a\.jpg: not an image'):
+        data[0]
+
+
+def test_masks_in_folders_of_other_names(tmp_path):
+    for split, stem in (('train', 'a'), ('val', 'b')):
+        save_image(tmp_path / split / f'{stem}.jpg')
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(tmp_path / split / f'{stem}.jpg')
+        (tmp_path / f'{split}annot').mkdir()
+        Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(tmp_path / f'{split}annot' / f'{stem}.png')
+    data = voc_masks(tmp_path, ['road', 'sky'], 'val', images='{split}', masks='{split}annot')
+    assert [path.name for path in data.masks] == ['b.png'] and data[0][1].unique().tolist() == [1]
+
+
 def test_missing_files_are_named(pets, tmp_path):
     (pets / 'JPEGImages' / 'a.jpg').unlink()
     with pytest.raises(FileNotFoundError, match=r'JPEGImages.a\.jpg'):

@@ -1,28 +1,34 @@
 """Evaluation: the fast path beside Pillow's, folded networks, metrics beside plain arithmetic, the loop."""
 from __future__ import annotations
 
+import copy
 import importlib.util
 import io
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import randomize, relative_error
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 import zoo
 from zoo.data import ImageNetInfo
 from zoo.evaluation import (
-    Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare, read_valid_labels,
+    EvaluationStopped, Metrics, Normalize, Preprocess, RealLabels, decoder_effect, evaluate, fold_batch_norm, prepare,
+    read_valid_labels,
 )
-from zoo.evaluation.preprocess import decode_fast, decode_scaled, has_jpeg_decoder, jpeg_channels
+from zoo.evaluation.loading import default_workers, load_batches
+from zoo.evaluation.preprocess import decode_fast, decode_scaled, jpeg_channels
 from zoo.evaluation.runner import Forward
 
 PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
@@ -170,11 +176,14 @@ def test_the_scaled_path_reads_every_jpeg_of_grey_or_colour(options: dict) -> No
     assert (scaled.int() - fast.int()).abs().float().mean() < 0.7
 
 
-def test_without_simplejpeg_the_scaled_path_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('decoder', ['fast', 'scaled'])
+def test_without_simplejpeg_its_paths_name_the_extra(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
     monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'simplejpeg' else find(name))
     with pytest.raises(ImportError, match=r'zoo-image-models\[scaled\]'):
-        Preprocess(CONFIG, 'scaled')
-    assert Preprocess(CONFIG, 'auto').decoder == 'fast' and Preprocess(CONFIG).decoder == 'pillow'
+        Preprocess(CONFIG, decoder)
+    assert Preprocess(CONFIG, 'auto').decoder == Preprocess(CONFIG).decoder == 'pillow'
 
 
 @pytest.mark.parametrize('size', [(340, 255), (255, 340), (254, 254)])
@@ -238,7 +247,7 @@ def test_broken_files_are_refused_by_every_path(decoder: str, broken: bytes) -> 
 
 
 @pytest.mark.parametrize('changes, word', [
-    ({'interpolation': 'lanczos'}, 'lanczos'), ({'crop_mode': 'border'}, 'border'), ({'crop_pct': 1.2}, 'crop_pct'),
+    ({'interpolation': 'lanczos'}, 'lanczos'), ({'crop_mode': 'border'}, 'border'),
     ({'input_size': (1, 64, 64), 'mean': (0.5,), 'std': (0.5,)}, '1 channels'),
 ])
 def test_settings_without_a_fast_path(changes: dict, word: str) -> None:
@@ -256,18 +265,43 @@ def test_an_unknown_decoder_is_refused() -> None:
         Preprocess(CONFIG, 'pilow')
 
 
-def test_a_torchvision_without_jpeg_leaves_it_to_pillow_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise RuntimeError('built without libjpeg')
+def test_the_fast_decoder_gives_pillows_pixels_and_no_warning() -> None:
+    pytest.importorskip('simplejpeg')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for options in ({}, {'progressive': True}, {'mode': 'L'}, {'subsampling': 0}, {'subsampling': 1}, {'subsampling': 2}):
+            image = jpeg(91, 73, **options)
+            expected = torch.from_numpy(np.array(Image.open(io.BytesIO(image)).convert('RGB'))).permute(2, 0, 1)
+            assert torch.equal(decode_fast(image), expected)
 
-    monkeypatch.setattr('torchvision.io.decode_jpeg', missing)
-    has_jpeg_decoder.cache_clear()
-    assert Preprocess(CONFIG, 'auto').decoder == 'pillow'
-    with pytest.raises(ValueError, match='JPEG decoder'):
-        Preprocess(CONFIG, 'fast')
-    monkeypatch.undo()
-    has_jpeg_decoder.cache_clear()
-    assert Preprocess(CONFIG, 'auto').decoder == 'fast'
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('decoder', ['pillow', 'fast', 'scaled', 'nvjpeg'])
+def test_every_decoder_turns_images_as_exif_says(decoder: str, orientation: int) -> None:
+    if decoder == 'scaled':
+        pytest.importorskip('simplejpeg')
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image = jpeg(300, 200, exif=tags)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(image)))
+    expected = zoo.data.create_transform(**CONFIG, normalize=False)(upright)
+    found = Preprocess(CONFIG, decoder, exif=True)(image)
+    if decoder == 'nvjpeg' and orientation == 1:
+        assert bytes(found.tolist()) == image
+    else:
+        assert (found.int() - expected.int()).abs().float().mean() < (0.8 if orientation == 1 else 1e-9)
+    stored = Preprocess(CONFIG, 'pillow')(image)
+    assert torch.equal(stored, expected) == (orientation == 1)
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_evaluation_of_other_channels(channels: int) -> None:
+    model = zoo.create_model('test_efficientnet', num_classes=10, in_chans=channels).eval()
+    config = zoo.data.resolve_model_data_config(model, {'img_size': 64})
+    source = Source([encoded('PNG', mode) for mode in ('L', 'RGB', 'RGBA', 'LA', 'P')], [0, 1, 2, 3, 4])
+    assert evaluate(model, source, config, workers=0, progress=False).samples == 5
+    with pytest.raises(ValueError, match='1, 2, 3 or 4 channels; for 5'):
+        Preprocess({**config, 'input_size': (5, 64, 64)})
 
 
 def test_preprocessing_goes_to_workers() -> None:
@@ -323,8 +357,11 @@ def test_folding_refuses_to_change_the_outputs() -> None:
             x = self.conv(x)
             return self.bn(x) + x
 
+    model, image = randomize(Shared()).eval(), torch.randn(1, 3, 8, 8)
     with pytest.raises(RuntimeError, match='changed the outputs'):
-        fold_batch_norm(randomize(Shared()).eval(), torch.randn(1, 3, 8, 8))
+        fold_batch_norm(copy.deepcopy(model), image)
+    ready = prepare(model, image_size=(3, 8, 8))
+    assert count(ready) == 1 and relative_error(ready(image), model(image)) < 1e-4
 
 
 # --- metrics
@@ -353,6 +390,24 @@ def test_figures_for_one_class_an_image() -> None:
     assert found['ece'] == pytest.approx(100 * error, abs=1e-2)
     assert sum(number for *_, number in metrics.confusion()) == 200
     assert sum(number for row, column, number in metrics.confusion() if row == column) == (first == truth).sum()
+
+
+@pytest.mark.parametrize('classes, valid, there', [(5, None, False), (6, None, True), (9, [0, 1, 2, 4, 8], False)])
+def test_five_answers_are_only_measured_where_there_are_more_classes(classes: int, valid: list | None,
+                                                                     there: bool) -> None:
+    metrics = Metrics('single', classes, valid=valid)
+    metrics.update(torch.randn(4, classes), metrics.targets([0, 1, 2, 4]))
+    assert ('top5' in metrics.compute()) == there
+
+
+def test_the_mean_loss_counts_every_image_once() -> None:
+    outputs, truth = torch.randn(7, 4), [0, 1, 2, 3, 3, 2, 1]
+    metrics = Metrics('single', 4, loss=torch.nn.functional.cross_entropy)
+    for part in (slice(0, 5), slice(5, 7)):
+        metrics.update(outputs[part], metrics.targets(truth[part]))
+    expected = torch.nn.functional.cross_entropy(outputs, torch.tensor(truth)).item()
+    assert metrics.compute()['loss'] == pytest.approx(expected, rel=1e-5)
+    assert 'loss' not in Metrics('single', 4)._metrics
 
 
 def test_only_outputs_that_count_are_compared() -> None:
@@ -604,7 +659,8 @@ source = Source([jpeg(70 + i, 80 - i, seed=i) for i in range(11)], [i % 10 for i
 source.images[4] = b'broken'
 if sys.argv[1] == 'one':
     source.images, source.targets = source.images[:1], source.targets[:1]
-found = evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, max_unreadable=1)
+sys.stderr.isatty = lambda: True
+found = evaluate(Colours(), source, CONFIG, workers=0, batch_size=4, max_unreadable=1)
 if dist.get_rank() == 0:
     print(json.dumps([found.metrics, found.confusion, found.samples, found.unreadable]))
 dist.destroy_process_group()
@@ -621,6 +677,8 @@ def test_two_processes_are_one_to_the_last_image(source: Source, images: str, tm
         cwd=tmp_path, env={**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     metrics, confusion, samples, unreadable = json.loads(done.stdout.splitlines()[-1])
+    count = 11 if images == 'all' else 1
+    assert f'{count}/{count} [' in done.stderr and f'{count + 1}/{count}' not in done.stderr
 
     source.images[4] = b'broken'
     if images == 'one':
@@ -630,3 +688,55 @@ def test_two_processes_are_one_to_the_last_image(source: Source, images: str, tm
     assert [tuple(row) for row in confusion] == alone.confusion
     assert samples == alone.samples == (10 if images == 'all' else 1)
     assert [tuple(one) for one in unreadable] == alone.unreadable
+
+
+# --- stopping
+
+def test_a_stopped_evaluation_has_no_figures(source: Source) -> None:
+    asked = []
+
+    def stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) == 3
+
+    with pytest.raises(EvaluationStopped, match='before its last image'):
+        evaluate(Colours(), source, CONFIG, workers=0, progress=False, batch_size=4, stop=stop)
+    assert len(asked) == 3
+    assert evaluate(Colours(), source, CONFIG, workers=0, progress=False, stop=lambda: False).samples == 11
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_workers_leave_signals_to_the_main_process(source: Source, number: int) -> None:
+    found = []
+    for batch in load_batches(Signalled(source, number), Preprocess(CONFIG), 4, workers=2):
+        found += batch.names
+    assert found == [f'image{i}' for i in range(11)]
+
+
+class Signalled(Source):
+    """Sends the process that reads the fifth image a signal."""
+
+    def __init__(self, source: Source, number: int) -> None:
+        super().__init__(source.images, source.targets)
+        self.number = number
+
+    def encoded(self, index: int) -> bytes:
+        if index == 4:
+            os.kill(os.getpid(), self.number)
+        return super().encoded(index)
+
+
+def test_there_is_no_bar_where_nobody_looks(source: Source, capsys: pytest.CaptureFixture[str],
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(Colours(), source, CONFIG, workers=0)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+    evaluate(Colours(), source, CONFIG, workers=0)
+    assert '11/11' in capsys.readouterr().err
+
+
+def test_workers_by_default_are_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, local, expected in [(1, 1, 1), (2, 1, 2), (64, 1, 4), (2, 4, 1), (8, 2, 4)]:
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _, cores=cores: range(cores), raising=False)
+        monkeypatch.setenv('LOCAL_WORLD_SIZE', str(local))
+        assert default_workers() == expected

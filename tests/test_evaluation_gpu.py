@@ -1,20 +1,22 @@
 """Decoding on a GPU, with libjpeg in nvjpeg's place; on a GPU, nvjpeg itself."""
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 from typing import Any
 
 import pytest
 import torch
-import torchvision.io
 from PIL import Image
 from torch import Tensor
 
 import zoo
 from zoo.evaluation import Preprocess, evaluate
 from zoo.evaluation import runner as running
-from zoo.evaluation.gpu import Finish, resize_and_cut
+from zoo.evaluation.gpu import Finish, decode_jpegs, resize_and_cut
 from zoo.evaluation.loading import load_batches
+from zoo.evaluation.preprocess import decode_fast, jpeg_channels
 
 CONFIG = zoo.data.resolve_data_config({'input_size': (3, 48, 48), 'interpolation': 'bicubic', 'crop_pct': 0.875})
 CPU = torch.device('cpu')
@@ -49,7 +51,10 @@ class Source:
 
 
 def libjpeg(files: list[Tensor]) -> list[Tensor]:
-    return [torchvision.io.decode_jpeg(file, mode=torchvision.io.ImageReadMode.RGB) for file in files]
+    found = [decode_fast(bytes(file.tolist())) for file in files]
+    if any(one is None for one in found):
+        raise RuntimeError('not a JPEG file that can be read')
+    return found
 
 
 def mixed_files() -> list[bytes]:
@@ -86,7 +91,7 @@ def test_levels_are_nearly_pillows(size: tuple[int, int], changes: dict[str, Any
 
 def failing(files: list[Tensor]) -> list[Tensor]:
     """A decoder that fails on batches, and on grey files."""
-    if len(files) > 1 or torchvision.io.decode_jpeg(files[0]).shape[0] == 1:
+    if len(files) > 1 or jpeg_channels(bytes(files[0].tolist())) == 1:
         raise RuntimeError('nvjpeg: not supported')
     return libjpeg(files)
 
@@ -151,3 +156,16 @@ def test_nvjpeg_decodes_as_libjpeg_does() -> None:
     assert (levels.cpu().int() - expected.int()).abs().float().mean() < 2
     found = evaluate(model, source, CONFIG, decoder='nvjpeg', device='cuda', max_unreadable=2, progress=False)
     assert found.samples == 5 and len(found.unreadable) == 2
+
+
+@pytest.mark.parametrize('package', ['torchcodec', 'torchvision'])
+@pytest.mark.filterwarnings('ignore:The image decoding and encoding capabilities of TorchVision')
+def test_both_packages_with_nvjpeg_are_called_as_they_want(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(package)
+    if package == 'torchvision':
+        monkeypatch.setitem(sys.modules, 'torchcodec.decoders', None)
+    elif not hasattr(importlib.import_module('torchcodec.decoders'), 'decode_jpeg'):
+        pytest.skip('this torchcodec decodes no images')
+    files = [torch.frombuffer(bytearray(picture(90, 70, mode=mode)), dtype=torch.uint8) for mode in ('RGB', 'L')]
+    for found, expected in zip(decode_jpegs(files, CPU), libjpeg(files), strict=True):
+        assert torch.equal(found, expected)

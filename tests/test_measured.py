@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from zoo import tables
+from zoo.benchmarking.quiet import SPREAD
 from zoo.cli import main
 from zoo.tables.check import AGAIN
 from zoo.tables.shelf import results_folder
@@ -30,6 +31,13 @@ def test_every_row_says_where_it_comes_from(table: Path) -> None:
         words = shlex.split(row['command'])
         assert words[0] == 'zoo' and words[1] in AGAIN and '--results-file' not in words
         assert words[1] == 'benchmark' or row['data'] in words and len(row['data_digest']) == 64
+
+
+@pytest.mark.parametrize('table', TABLES, ids=lambda table: table.stem)
+def test_no_row_is_noise(table: Path) -> None:
+    for row in tables.read(table):
+        times = [column.removesuffix('_p90') for column in row if column.endswith('_ms_p90')]
+        assert 'noise' not in row and not [c for c in times if row[f'{c}_p90'] >= SPREAD * row[f'{c}_p10']]
 
 
 def test_they_are_found_by_name(capsys: pytest.CaptureFixture[str]) -> None:

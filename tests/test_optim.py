@@ -1,6 +1,7 @@
 """Optimizers by name, step by step beside timm's and torch's; parameters in groups."""
 from __future__ import annotations
 
+import inspect
 import itertools
 import types
 
@@ -255,3 +256,15 @@ def test_limits_say_what_they_do_not_know():
     left = {id(p) for p in clip.without_classifier(both)}
     assert [n for n, p in both.named_parameters() if id(p) not in left] == \
         [f'{a}.{b}' for a, b in itertools.product(('head', 'head_dist'), ('weight', 'bias'))]
+
+
+@pytest.mark.parametrize('name', list_optimizers())
+def test_options_of_several_numbers_have_as_many(name):
+    pytest.importorskip(optim.PACKAGE)
+    signature = inspect.signature(optim.get_optimizer_class(name)).parameters.values()
+    weight = [nn.Parameter(torch.zeros(2, 2))]
+    for option, usual in {p.name: p.default for p in signature if isinstance(p.default, tuple)}.items():
+        create_optimizer_v2(weight, name, **{option: list(usual)})
+        for wrong in (usual[:1], [*usual, 0.9], 0.9, '0.9', [], ['0.9'] * len(usual)):
+            with pytest.raises(ValueError, match=f'{option!r} of optimizer {name!r} is {len(usual)} numbers'):
+                create_optimizer_v2(weight, name, **{option: wrong})

@@ -92,7 +92,7 @@ class Hub:
         for key, value in {**(headers or {}), 'Content-Length': str(len(body))}.items():
             request.send_header(key, value)
         request.end_headers()
-        if request.command == 'GET':
+        if request.command != 'HEAD':
             request.wfile.write(body)
 
     def stop(self) -> None:

@@ -3,13 +3,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
 
-from zoo.train.reading import SECTION_OF, TYPES, read_recipe, read_sources, write_recipe
+from zoo.train.reading import SECTION_OF, TYPES, build_recipe, idle_sources, read_recipe, read_sources, write_recipe
 from zoo.train.recipe import Recipe
 from zoo.train.rules import check_recipe
+
+
+CONFIGS = sorted((Path(__file__).parent.parent / 'configs').rglob('*.yaml'))
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -166,6 +170,69 @@ def test_sources_say_where_a_value_is_from(tmp_path):
     path = written(tmp_path, 'schedule:\n  epochs: 30\n  sched: step')
     sources = read_sources(path, ['epochs=40'])
     assert sources['schedule.epochs'].where == 'epochs=40' and sources['schedule.sched'].where == f'{path}:3'
+
+
+def switches() -> list[str]:
+    """Changes that turn each key of a recipe off, or to another of its words, or on where that is one word."""
+    found = []
+    for key, section in SECTION_OF.items():
+        kinds = (TYPES[section][key], *get_args(TYPES[section][key]))
+        words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+        words += ['true', 'false'] if bool in kinds else ['0'] if {int, float} & set(kinds) else []
+        found += [f'{section}.{key}={word}' for word in (*words, *(['none'] if type(None) in kinds else []))]
+    return found + ['model.initial_checkpoint=x.pth', 'data.hold_out=0.2', 'data.val_data=x']
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_an_override_of_a_recipe_in_configs_wins(path):
+    left = 0
+    for change in switches():
+        try:
+            sources = read_sources(path, [change])
+            recipe = build_recipe(sources)
+        except ValueError as error:         # of the override, or of two values that the caller has to choose between
+            assert str(error).startswith(change) or 'nothing reads' not in str(error) and 'only one' not in str(error)
+            continue
+        idle = idle_sources(sources)
+        left += len(idle)
+        for name, source in sources.items():
+            section, key = name.split('.')
+            assert getattr(getattr(recipe, section), key) == (
+                getattr(getattr(Recipe(), section), key) if name in idle else source.value)
+        assert change.partition('=')[0] not in idle
+    assert left
+
+
+@pytest.mark.parametrize('text, change, idle', [
+    ('schedule: {warmup_lr: 1e-3, warmup_prefix: true}', 'warmup_epochs=0',
+     {'schedule.warmup_lr': 'needs schedule.warmup_epochs', 'schedule.warmup_prefix': 'needs schedule.warmup_epochs'}),
+    ('augment: {mixup: 0.2, cutmix: 1, mixup_prob: 0.5, mixup_switch_prob: 0.3}', 'mixup=0',
+     {'augment.mixup_switch_prob': 'needs both augment.mixup and augment.cutmix'}),
+    ('augment: {mixup: 0.2, mixup_prob: 0.5, aa: v0}', 'no_aug=true',
+     {'augment.mixup': 'does not go with augment.no_aug', 'augment.aa': 'does not go with augment.no_aug',
+      'augment.mixup_prob': 'needs augment.mixup or augment.cutmix'}),
+    ('model: {pretrained: true}', 'initial_checkpoint=x.pth',
+     {'model.pretrained': 'does not go with model.initial_checkpoint'}),
+    ('data: {val_split: test, val_data: x}', 'hold_out=0.1',
+     {'data.val_split': 'does not go with data.hold_out', 'data.val_data': 'does not go with data.hold_out'}),
+])
+def test_what_an_override_leaves_idle(tmp_path, text, change, idle):
+    sources = read_sources(written(tmp_path, text), [change])
+    assert idle_sources(sources) == idle
+    recipe = build_recipe(sources)
+    check_recipe(recipe)
+    assert read_recipe(written(tmp_path, write_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize('text, changes, key', [
+    ('augment: {mixup_prob: 0.5}', ['lr=0.1'], 'augment.mixup_prob'),               # the file's own mistake
+    ('augment: {mixup: 0.2}', ['mixup=0', 'mixup_prob=0.5'], 'augment.mixup_prob'),  # the caller's own
+    ('schedule: {sched: cosine}', ['decay_rate=0.5'], 'schedule.decay_rate'),
+    ('augment: {no_aug: true, aa: v0}', ['lr=0.1'], 'augment.no_aug'),
+    ('', ['no_aug=true', 'aa=v0'], 'augment.no_aug'),
+])
+def test_an_idle_key_that_no_override_made_so_is_refused(tmp_path, text, changes, key):
+    assert key in refused(tmp_path, text, *changes)
 
 
 def test_a_missing_file():

@@ -346,7 +346,7 @@ def test_times_differ_by_more_than_their_spread(changes: dict[str, Any], details
 def test_a_benchmark_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'speed.csv'
     assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--measure', 'latency', '--repeats', '3',
-                 '--warmup', '1', '--threads', '1', '--device', 'cpu', '--results-file', str(path)]) == 0
+                 '--warmup', '1', '--threads', '1', '--device', 'cpu', '--results-file', str(path), '--keep-noisy']) == 0
     row, = tables.read(path)
     assert str(tmp_path) not in row['command']
     slower = tmp_path / 'slower.csv'
@@ -374,6 +374,33 @@ def test_the_picture_names_the_pareto_front(tmp_path: Path, capsys: pytest.Captu
     assert (tmp_path / 'picture.png').read_bytes().startswith(b'\x89PNG')
     assert main(['results', '--plot', str(path), '--x', 'source']) == 2
     assert 'Column of numbers' in capsys.readouterr().err
+
+
+def test_a_picture_and_a_page_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, whole = tmp_path / 'picture.svg', tmp_path / 'page.html'
+    assert main(['results', '--model', 'tf_*lite*', '--plot', str(picture), '--html', str(whole)]) == 0
+    out = capsys.readouterr().out
+    assert picture.exists() and whole.exists() and out.count('5 rows') == out.count('\n') == 2
+
+
+@pytest.mark.parametrize('words', [
+    ['--reverse'], ['--tolerance', '0.1'], ['--x', 'gmacs'], ['--y', 'top5'], ['--csv', '--plot', 'a.svg'],
+    ['--json', '--html', 'a.html'], ['--plot', 'a.svg', '--check'], ['--html', 'a.html', '--check'],
+    ['--columns', 'model,top1', '--plot', 'a.svg'], ['--columns', 'model,top1', '--check'],
+])
+def test_options_that_nothing_reads_are_refused(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(['results', *words]) == 2
+    out, err = capsys.readouterr()
+    assert words[0] in err and 'is read with' in err and err.count('\n') == 1 and not out
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_comparison_as_data(capsys: pytest.CaptureFixture[str]) -> None:
+    models = ['tf_efficientnet_lite1.in1k', 'tf_efficientnet_lite0.in1k']
+    assert main(['results', '--compare', *models, '--json', '--columns', 'model']) == 0
+    assert json.loads(capsys.readouterr().out) == [{'model': model} for model in models]
 
 
 def test_the_page_holds_everything_it_needs() -> None:
@@ -420,6 +447,9 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
 
     def models(chosen: list[tables.Row]) -> list[str]:
         return [row['model'] for row in chosen]
+
+    inside = "node => node.scrollWidth <= node.clientWidth"                     # nothing is cut off at the right
+    assert view.locator('#scroll').evaluate(inside) and view.locator('html').evaluate(inside)
 
     best = tables.sort(rows, 'top1')
     assert listed() == models(best)

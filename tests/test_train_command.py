@@ -2,14 +2,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from zoo.cli.absent_flags import ABSENT
 from zoo.cli.train import sources_of
 from zoo.train.reading import SECTION_OF, TYPES, build_recipe, read_recipe
 from zoo.train.recipe import Recipe
+from zoo.train.shipped import list_recipes
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / 'configs').rglob('*.yaml'))
@@ -144,6 +146,35 @@ def test_errors_are_one_line(words, expected, capsys):
 
 # recipes
 
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT / 'configs').with_suffix('').as_posix()
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_a_recipe_goes_by_its_name_from_anywhere(path, tmp_path, monkeypatch):
+    expected = recipe_of(str(path), 'photos')
+    monkeypatch.chdir(tmp_path)
+    assert recipe_of(name_of(path), 'photos') == recipe_of('photos', '-c', name_of(path)) == expected
+    assert read_recipe(name_of(path), ['data.data=photos']) == expected
+
+
+def test_the_list_of_recipes(capsys):
+    assert main(['train', '--list']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list_recipes() == sorted(map(name_of, CONFIGS))
+    assert all(len(line.split()) > 3 and '#' not in line for line in lines)
+
+
+@pytest.mark.parametrize('words', [['folder/finetun', 'PHOTOS'], ['PHOTOS', 'configs/folder/finetune'], ['finetune'],
+                                   ['configs/folder/finetune.yaml', 'PHOTOS'], ['PHOTOS', '-c', 'folder/finetuning']])
+def test_a_recipe_that_is_not_there(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'PHOTOS').mkdir()
+    assert main(['train', *words]) == 2
+    text = capsys.readouterr().err
+    assert "'folder/finetune'" in text and text.count('\n') == 1
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_recipe_in_configs(path):
     lines = path.read_text(encoding='utf-8').splitlines()
@@ -151,7 +182,7 @@ def test_recipe_in_configs(path):
     for field in HEADER:
         said = [line.removeprefix('#').strip() for line in header if line.removeprefix('#').strip().startswith(field)]
         assert len(said) == 1 and len(said[0]) > len(field) + 3, f'{path}: the header has no {field}'
-    assert any(str(path.relative_to(ROOT)) in line for line in header), 'the command names the file'
+    assert any(f'zoo train {name_of(path)} ' in line for line in header), 'the command names the recipe'
     recipe = read_recipe(path)
     part = recipe.model
     with torch.device('meta'):
@@ -190,10 +221,10 @@ def test_timms_published_command_is_the_recipe():
 
 
 def test_commands_of_the_readme():
-    commands = re.findall(r'`((?:zoo train|python train.py|torchrun [^`]*train.py) [^`]*)`', (ROOT / 'README.md').read_text())
+    commands = re.findall(r'`((?:torchrun [^`]*)?zoo train [^`]*)`', (ROOT / 'README.md').read_text())
     assert len(commands) > 2
-    for command in set(commands) - {'zoo train RECIPE.yaml DATA'}:
-        words = shlex.split(command.partition('train')[2].removeprefix('.py').replace('PHOTOS', 'photos'))
+    for command in set(commands) - {'zoo train RECIPE DATA', 'zoo train --list'}:
+        words = shlex.split(command.partition('zoo train')[2].replace('PHOTOS', 'photos'))
         resumed = '--resume' in words
         if not resumed and '…' not in words:
             assert recipe_of(*words).model.model
@@ -226,6 +257,34 @@ def test_a_dry_run(photos, tmp_path, capsys, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ['sheet.png']
 
 
+def test_a_dry_run_names_files_that_cannot_be_read(photos, tmp_path, capsys):
+    data = shutil.copytree(photos, tmp_path / 'data')
+    for place in ('train/red/2.jpg', 'val/blue/0.jpg'):
+        (data / place).write_bytes((data / place).read_bytes()[:-200])
+    words = tiny(data, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png'), '--epochs', '1')
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert '30 of 30 files looked at, 2 of which cannot be read' in out
+    assert 'train  red/2.jpg (' in out and 'val  blue/0.jpg (' in out and 'red/2.jpg' in err
+    assert main([*words, '--max-unreadable', '1']) == 0
+
+
+def test_what_an_override_leaves_idle_is_said(photos, tmp_path, capsys):
+    recipe = tmp_path / 'some.yaml'
+    recipe.write_text('schedule:\n  warmup_epochs: 5\n  warmup_lr: 1e-4\nema:\n  model_ema: true\n  model_ema_decay: 0.9\n')
+    words = tiny(photos, str(recipe), '--epochs', '1', '--no-model-ema', '--output', str(tmp_path), '--experiment', 'a')
+    said = [f'{recipe}:3: schedule.warmup_lr, which needs schedule.warmup_epochs',
+            f'{recipe}:6: ema.model_ema_decay, which needs ema.model_ema: true']
+    assert main([*words, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]) == 0
+    text = capsys.readouterr().out
+    assert text.partition('\nidle\n')[2].splitlines()[:2] == [f'  {line}' for line in said]
+    assert '  warmup_lr: 1.0e-05\n' in text                       # the default, from no file
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert all(f'  idle: {line}\n' in text for line in said)
+    assert main(['train', '--resume', str(tmp_path / 'a')]) == 0
+
+
 def test_train_and_go_on(photos, tmp_path, capsys):
     words = tiny(photos, '--epochs', '2', '--output', str(tmp_path), '--experiment', 'first', '--lr', '0.01')
     assert main(words) == 0
@@ -240,6 +299,61 @@ def test_train_and_go_on(photos, tmp_path, capsys):
     assert main(['train', '--resume', str(folder)]) == 0        # which is complete
     assert main(['train', '--resume', str(folder / 'last.safetensors'), '--lr', '0.02']) == 2
     assert 'optimizer.lr' in capsys.readouterr().err
+
+
+LISTS = {key: next((get_args(k) for k in (TYPES[section][key], *get_args(TYPES[section][key])) if get_origin(k) is tuple), ())
+         for key, section in SECTION_OF.items()}
+NEEDS = {'opt_betas': ['--opt', 'adamw'], 'decay_milestones': ['--sched', 'multistep']}
+
+
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])
+def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
+    """Each list of a recipe, with from none to five numbers: it trains, or the error names the key."""
+    option, done = f'--{key.replace("_", "-")}', []
+    for count in range(6):
+        values = [f'{0.2 + 0.05 * number:.2f}' for number in range(count)]
+        words = tiny(photos, *NEEDS.get(key, []), '--epochs', '2', option, *values)
+        try:
+            status = main([*words, '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')])
+        except SystemExit as stop:
+            status = stop.code
+        text = capsys.readouterr().err
+        done.append(status)
+        assert status == 0 and not text or status == 2 and text.count('\n') == 1 and (
+            option in text or key.removeprefix('opt_') in text or 'belongs to no option' in text), text
+    assert done[0] == 2 and 0 in done
+
+
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])
+@pytest.mark.parametrize('value', ['[0.3, x]', '[[0.1], 0.2]', '{a: 1}', 'text', '[]', 'true'])
+def test_lists_of_other_values_are_refused(key, value):
+    with pytest.raises(ValueError, match=f'{SECTION_OF[key]}.{key} is .*; it takes (a number or )?a list'):
+        read_recipe(None, [f'{key}={value}'])
+
+
+def test_the_folder_of_a_run_stands_for_its_best_network(photos, tmp_path, capsys):
+    from zoo.pretrained import read_state_dict
+    from zoo.train import load_trained
+    run = tmp_path / 'run'
+    assert main(tiny(photos, '--epochs', '1', '--output', str(tmp_path), '--experiment', 'run', '--lr', '1e-4')) == 0
+    best = run / 'model_best.safetensors'
+    state = load_trained(run).state_dict()
+    assert all(torch.equal(state[key], value) for key, value in read_state_dict(best).items())
+    image = str(photos / 'val' / 'red' / '0.jpg')
+    for command in (['predict', image, '--device', 'cpu'], ['validate', str(photos), '--split', 'val', '--no-fold', '-j', '0']):
+        found = []
+        for place in (run, best):
+            capsys.readouterr()
+            assert main([*command, '--checkpoint', str(place)]) == 0
+            found.append(re.sub(r' +[\d.]+\n', '\n', capsys.readouterr().out))         # without images a second
+        assert found[0] == found[1]
+    words = tiny(photos, '--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png'))
+    assert main([*words, '--initial-checkpoint', str(run)]) == 0
+    assert main([*words, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(run)]) == 0
+    capsys.readouterr()
+    best.unlink()
+    assert main(['predict', image, '--checkpoint', str(run)]) == 2
+    assert 'model_best.safetensors' in capsys.readouterr().err
 
 
 def test_a_run_without_a_name_gets_one(photos, tmp_path):
@@ -284,6 +398,24 @@ def test_images_that_are_not_split(photos, tmp_path, capsys):
     assert ['blue', '6', '2'] in rows and ['red', '6', '2'] in rows
 
 
+def test_no_validation_images(photos, tmp_path, capsys):
+    """A folder with train/ alone, and a table of training rows alone, are told of data.hold_out, which works."""
+    shutil.copytree(photos / 'train', tmp_path / 'only' / 'train')
+    names = [f'{colour}/{number}.jpg' for colour in COLOURS for number in range(8)]
+    (tmp_path / 'rows.csv').write_text('\n'.join(['image,label', *(f'{n},{n.partition("/")[0]}' for n in names)]))
+    (tmp_path / 'split.csv').write_text('\n'.join(['image,label,split', *(f'{n},{n.partition("/")[0]},train' for n in names)]))
+    words = ['--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]
+    root = f'?root={tmp_path}/only/train'
+    for place, more in ((f'{tmp_path}/only', []), (f'{tmp_path}/rows.csv{root}', ['train_split=none']),
+                        (f'{tmp_path}/split.csv{root}', [])):
+        assert main(tiny(place, *words, *more)) == 2
+        text = capsys.readouterr().err
+        assert 'data.hold_out=0.2; to train without any: data.val_split=none' in text and 'leave the split out' not in text
+        for change, val in (('hold_out=0.2', '6 images'), ('val_split=none', 'none')):
+            assert main(tiny(place, *words, *more, change)) == 0
+            assert f'val  {val}' in capsys.readouterr().out
+
+
 def test_what_is_held_out_depends_on_names_alone(photos):
     from zoo.data import create_dataset
     from zoo.train.holdout import hold_out
@@ -299,7 +431,7 @@ def test_what_is_held_out_depends_on_names_alone(photos):
 
 
 def test_a_sheet_names_what_is_mixed(photos, tmp_path):
-    from zoo.train.plan import _described
+    from zoo.train.task import _described
     from zoo.train.trainer import Trainer
     base = ['model=mobilenetv2_035', f'data.data={photos}', 'img_size=32', 'batch_size=8', 'workers=0', 'device=cpu']
     trainer = Trainer(read_recipe(None, [*base, 'cutmix_minmax=[0.6, 0.7]']), quiet=True)
@@ -307,10 +439,10 @@ def test_a_sheet_names_what_is_mixed(photos, tmp_path):
     _, targets = trainer.inputs(batch, 0)
     names = [name.partition('/')[0] for name in batch.names]
     for own, other, target in zip(names, reversed(names), targets):
-        text = _described(trainer, target)
+        text = _described(trainer.sources, target)
         assert text == own if own == other else own in text and other in text and ' + ' in text
     plain = Trainer(read_recipe(None, base), quiet=True)
-    assert _described(plain, plain.inputs(batch, 0)[1][0]) == names[0]
+    assert _described(plain.sources, plain.inputs(batch, 0)[1][0]) == names[0]
 
 
 @pytest.mark.slow
@@ -331,3 +463,23 @@ def test_an_initial_checkpoint_of_other_classes_gets_a_new_head_and_a_teacher_is
     capsys.readouterr()
     assert main(tiny(photos, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(tmp_path / 't.pth'), *once)) == 2
     assert 'The teacher: ' in (said := capsys.readouterr().err) and 'has 5 classes, and the network 3' in said
+
+
+@pytest.mark.parametrize('channels', [1, 2, 4])
+def test_grey_images_train_a_network_of_any_channels(channels: int, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    for split, count in (('train', 4), ('val', 2)):
+        for name, level in (('dark', 40), ('light', 200)):
+            (tmp_path / 'photos' / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new('L', (40, 48), level + number)
+                image.save(tmp_path / 'photos' / split / name / f'{number}.png')
+    photos = str(tmp_path / 'photos')
+    assert main(['train', photos, '--model', 'test_efficientnet', '--in-chans', str(channels), '--img-size', '32', '-b',
+                 '2', '-j', '0', '--epochs', '1', '--warmup-epochs', '0', '--device', 'cpu', '--exif', '--output',
+                 str(tmp_path), '--experiment', 'run']) == 0
+    best = str(tmp_path / 'run' / 'model_best.safetensors')
+    assert main(['validate', photos, '--split', 'val', '--checkpoint', best, '-j', '0', '--device', 'cpu', '--exif']) == 0
+    assert 'zoo: 4 images in' in capsys.readouterr().err
+    assert main(['predict', photos, '--checkpoint', best, '--device', 'cpu']) == 0
+    assert 'light' in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from train_runs import assert_same_run, make_images, rows, same, state_of, tiny_recipe
 
 from zoo.pretrained import read_record, read_state_dict, write_tensors
-from zoo.train import checkpoint, folder as folders
+from zoo.train import checkpoint, folder as folders, lock
 from zoo.train.reading import write_recipe
 from zoo.train.step import LossNotFinite
 from zoo.train.trainer import Trainer, train
@@ -286,3 +287,150 @@ def test_nested_states_are_written_and_read_as_they_were(tmp_path):
     write_tensors(tmp_path / 'other.safetensors', {'a': torch.ones(1)}, {})
     with pytest.raises(ValueError, match='holds no training run'):
         checkpoint.read_run(tmp_path / 'other.safetensors')
+
+
+def test_a_bad_validation_image_costs_nothing_of_the_epoch(images, whole_run, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise ValueError('1 images could not be read')
+
+    monkeypatch.setattr('zoo.train.trainer.evaluate', failing)
+    recipe = tiny_recipe(images, run=dict(recovery_interval=0))
+    with pytest.raises(ValueError, match='could not be read'):
+        train(recipe, tmp_path / 'run', quiet=True)
+    progress = checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress']
+    assert (progress['epoch'], progress['update'], progress['rows']) == (0, 5, [])
+    monkeypatch.undo()
+    train(recipe, tmp_path / 'run', resume=True, quiet=True)
+    assert rows(tmp_path / 'run') == rows(whole_run)
+
+
+# Says when validation has seen its first batch, and waits there, as it would with many images.
+VALIDATING = '''
+import time, zoo.evaluation.runner as runner
+measure = runner._measure
+def slow(*words):
+    measure(*words)
+    print('validating', flush=True)
+    time.sleep(1)
+runner._measure = slow
+'''
+
+
+def test_a_signal_to_the_whole_group_in_validation_saves_and_ends(images, whole_run, tmp_path):
+    recipe = tiny_recipe(images, data=dict(workers=2, validation_batch_size=1), run=dict(recovery_interval=0))
+    (tmp_path / 'recipe.yaml').write_text(write_recipe(recipe))
+    command = [sys.executable, '-c', VALIDATING + PROGRAM, str(tmp_path / 'recipe.yaml'), str(tmp_path / 'run')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert any(line == 'validating\n' for line in process.stdout)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) == 143
+    progress = checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress']
+    assert (progress['epoch'], progress['update'], progress['rows']) == (0, 5, [])
+    train(recipe, tmp_path / 'run', resume=True, quiet=True)
+    for row, expected in zip(rows(tmp_path / 'run'), rows(whole_run), strict=True):
+        assert all(float(row[key]) == pytest.approx(float(expected[key]), rel=1e-4) for key in row)  # batches of one
+
+
+# the lock of a folder
+
+HOLDER = '''
+import sys
+from pathlib import Path
+from zoo.train.lock import RunLock
+RunLock(Path(sys.argv[1])).take()
+print('held', flush=True)
+sys.stdin.read()
+'''
+
+
+def test_two_runs_do_not_share_a_folder(images, tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    part = folder / 'last.safetensors.1.part'
+    part.touch()
+    with subprocess.Popen([sys.executable, '-c', HOLDER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as holder:
+        assert holder.stdout.readline() == 'held\n'
+        for resume in (False, True):
+            with pytest.raises(FileExistsError, match=rf'in use: process {holder.pid} on \S+ has trained into it since 2'):
+                train(tiny_recipe(images), folder, resume=resume, quiet=True)
+        with pytest.raises(FileExistsError, match='in use'):
+            folders.RunFolder(folder, 'top1').begin(tiny_recipe(images), [])
+        assert part.exists()
+        holder.kill()
+    result = train(tiny_recipe(images, schedule=dict(epochs=2)), folder, quiet=True)        # what was left is taken over
+    assert len(result.rows) == 2 and not part.exists() and not [*folder.glob('run.lock*')]
+
+
+@pytest.mark.parametrize('text, free', [
+    ('', True), ('{"host"', True), ('{"host": "elsewhere", "pid": 1, "began": "1", "since": "2026-01-01"}', False)])
+def test_which_locks_are_taken_over(tmp_path, monkeypatch, text, free):
+    monkeypatch.setattr(lock, 'PATIENCE', 0.0)
+    (tmp_path / lock.LOCK).write_text(text)
+    one = lock.RunLock(tmp_path)
+    if free:
+        one.take()
+        with pytest.raises(FileExistsError, match=f'process {os.getpid()} '):
+            lock.RunLock(tmp_path).take()
+        one.release()
+        assert not any(tmp_path.iterdir())
+        return
+    with pytest.raises(FileExistsError, match='elsewhere.*delete'):
+        one.take()
+    one.release()
+    assert (tmp_path / lock.LOCK).read_text() == text
+
+
+def test_a_failed_run_leaves_no_lock(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, '_validate', lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(tiny_recipe(images), tmp_path / 'run', quiet=True)
+    assert not (tmp_path / 'run' / lock.LOCK).exists()
+
+
+# what a run goes on with
+
+@pytest.fixture
+def begun(images, tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """(images, folder) of a run that ended in its second epoch."""
+    data, folder = shutil.copytree(images, tmp_path / 'data'), tmp_path / 'run'
+    monkeypatch.setattr(Trainer, '_stopping', lambda self: self.progress.updates == 7)
+    train(tiny_recipe(data), folder, quiet=True)
+    monkeypatch.undo()
+    return data, folder
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda data: (data / 'train/ants/3.png').unlink(), r'1 train images are gone \(ants/3\.png\)'),
+    (lambda data: shutil.copy(data / 'val/ants/3.png', data / 'val/ants/9.png'), r'1 val images are new \(ants/9\.png\)'),
+    (lambda data: (data / 'train/bees/0.png').write_bytes(b'x'), r'1 train images are of another length \(bees/0\.png\)'),
+    (lambda data: (data / 'val/ants/3.png').rename(data / 'val/bees/8.png'), r'are gone \(ants/3\.png\).*new \(bees/8'),
+])
+def test_images_that_changed_are_named(begun, change, words):
+    data, folder = begun
+    change(data)
+    with pytest.raises(ValueError, match=f'not those that the run began with: .*{words}'):
+        train(tiny_recipe(data), folder, resume=True, quiet=True)
+
+
+def test_images_may_move(begun, whole_run, capsys):
+    data, folder = begun
+    moved = data.rename(data.with_name('moved'))
+    with pytest.raises(FileNotFoundError, match='zoo train --resume .*run PLACE'):
+        train(tiny_recipe(data), folder, resume=True)
+    train(tiny_recipe(moved), folder, resume=True)
+    assert rows(folder) == rows(whole_run)
+    assert 'goes on from epoch 1 of 0 to 2, after 2 of its 5 steps' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('length', [0, 5, 2000, -1])
+def test_a_damaged_checkpoint_names_the_newest_whole_one(begun, length):
+    data, folder = begun
+    last = folder / 'last.safetensors'
+    last.write_bytes(last.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r'last\.safetensors.*damaged.*newest whole network is .*checkpoint-0'):
+        train(tiny_recipe(data), folder, resume=True, quiet=True)
+    for path in folder.glob('[cm]*.safetensors'):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match='no other network in the folder'):
+        train(tiny_recipe(data), folder, resume=True, quiet=True)

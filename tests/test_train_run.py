@@ -1,6 +1,7 @@
 """What a run trains on, what its steps do, and the network it leaves."""
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from train_runs import TINY, make_images, rows, same, state_of, tiny_recipe
+from train_runs import TINY, make_discs, make_images, rows, same, state_of, tiny_recipe
 
 import zoo
 from zoo.cli import main
@@ -17,7 +18,9 @@ from zoo.data import create_dataset
 from zoo.train import load_trained
 from zoo.train.inputs import Inputs
 from zoo.train.loader import Batch, TrainImages, TrainLoader
+from zoo.train.readable import Look, look_at
 from zoo.train.sources import open_sources
+from zoo.train.targets import TargetScale
 from zoo.train.trainer import Trainer, train
 
 STILL = dict(model=dict(drop=0.0, drop_path=0.0, model_kwargs=TINY | {
@@ -96,7 +99,7 @@ def test_classes_of_validation_go_by_name(images, tmp_path):
 
 @pytest.mark.parametrize('task, targets, outputs, metric', [
     ('multi', ('red,blue', '1,0', '0,1'), 2, 'map'), ('regression', ('level', '0.3', '0.7'), 1, 'mae')])
-def test_several_classes_and_numbers(images, tmp_path, task, targets, outputs, metric):
+def test_several_classes_and_numbers(images, tmp_path, capsys, task, targets, outputs, metric):
     lines = [f'file,split,{targets[0]}']
     for path in sorted(images.rglob('*.png')):
         name = path.relative_to(images).as_posix()
@@ -105,22 +108,116 @@ def test_several_classes_and_numbers(images, tmp_path, task, targets, outputs, m
     table.write_text('\n'.join(lines))
     recipe = tiny_recipe(f'{table}?task={task}&target={targets[0]}&root={images}', schedule=dict(epochs=2))
     result = train(recipe, tmp_path / 'run', quiet=True)
+    assert result.rows[-1]['val_loss'] > 0
     assert result.metric == metric and len(result.rows) == 2 and result.best is not None
     model = load_trained(tmp_path / 'run' / 'model_best.safetensors')
     assert (model.task, model.num_classes) == (task, outputs)
-    status = main(['predict', '--checkpoint', str(tmp_path / 'run' / 'model_best.safetensors'), '--json',
-                   str(images / 'val' / 'ants' / '0.png')])
-    assert bool(status) == (task == 'regression')
+    assert main(['predict', '--checkpoint', str(tmp_path / 'run' / 'model_best.safetensors'), '--json',
+                 str(images / 'val' / 'ants' / '0.png')]) == 0
+    found, = json.loads(capsys.readouterr().out)['predictions'][:1]
+    assert ('value' in found) == (task == 'regression') and ('class' in found) == (task == 'multi')
 
 
-def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path):
+def test_numbers_of_any_size_are_learned_and_predicted_in_their_units(tmp_path, capsys):
+    spec, folder = make_discs(tmp_path / 'discs'), tmp_path / 'run'
+    recipe = tiny_recipe(spec, model=dict(img_size=32, drop=0.0, drop_path=0.0), augment=dict(no_aug=True),
+                         schedule=dict(epochs=8), ema=dict(model_ema=False), run=dict(checkpoint_hist=8))
+    train(recipe, folder, quiet=True)
+    row = rows(folder)[-1]
+    assert float(row['r2']) > 0.5                       # about 0 where the targets are learned as they are
+    images = [tmp_path / 'discs' / f'val{number}.png' for number in range(24)]
+    truth = [line.split(',') for line in (tmp_path / 'discs' / 'discs.csv').read_text().splitlines()[1:]]
+    radii = [float(radius) for _, split, radius in truth if split == 'val']
+    for name in ('checkpoint-7.safetensors', 'last.safetensors'):
+        assert main(['predict', '--checkpoint', str(folder / name), '--json', *map(str, images)]) == 0
+        found = [json.loads(line)['predictions'] for line in capsys.readouterr().out.splitlines()]
+        errors = [abs(one['value'] - radius) for (one,), radius in zip(found, radii, strict=True)]
+        assert sum(errors) / 24 == pytest.approx(float(row['mae']), rel=1e-3)
+    scale = zoo.train.trained_record(folder / 'checkpoint-7.safetensors')['target_scale']
+    known = [float(radius) for _, split, radius in truth if split == 'train']
+    assert scale['mean'] == pytest.approx([sum(known) / 48])
+    deviation = scale['std'][0]
+    assert float(row['val_loss']) == pytest.approx(sum(e ** 2 for e in errors) / 24 / deviation ** 2, rel=1e-3)
+    assert main(['predict', '--checkpoint', str(folder / 'last.safetensors'), str(images[0])]) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ['file', 'value'] and float(line.split()[1]) == pytest.approx(found[0][0]['value'], rel=1e-3)
+    with pytest.raises(ValueError, match='data.scale_targets=false'):
+        TargetScale((0.0,), (1.0,)).check(Headless())
+
+
+class Headless(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3, 1, bias=False)
+
+    def get_classifier(self) -> torch.nn.Module:
+        return self.head
+
+
+def test_the_validation_loss_is_that_of_the_data_without_smoothing(images, tmp_path):
+    recipe = tiny_recipe(images, run=dict(eval_metric='val_loss', checkpoint_hist=3), loss=dict(smoothing=0.3))
+    result = train(recipe, tmp_path / 'run', quiet=True)
+    losses = [row['val_loss'] for row in result.rows]
+    assert (result.best, result.best_epoch) == (min(losses), losses.index(min(losses)))
+    source = open_sources(recipe.data).val
+    for epoch, loss in enumerate(losses):
+        model = load_trained(tmp_path / 'run' / f'checkpoint-{epoch}.safetensors')
+        transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(model))
+        inputs = torch.stack([transform(zoo.data.load_image(images / 'val' / source.name(i))) for i in range(len(source))])
+        targets = torch.tensor([source.target(i) for i in range(len(source))])
+        with torch.inference_mode():
+            assert torch.nn.functional.cross_entropy(model(inputs), targets).item() == pytest.approx(loss, rel=1e-3)
+    assert all('top5' not in row for row in result.rows)            # of two classes, one of five answers is always right
+
+
+def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path, capsys):
     data = shutil.copytree(images, tmp_path / 'data')
     (data / 'train' / 'ants' / '3.png').write_bytes(b'nothing')
     with pytest.raises(ValueError, match=r'1 training images could not be read.*max_unreadable.*ants/3\.png'):
         train(tiny_recipe(data), tmp_path / 'strict', quiet=True)
+    assert not (tmp_path / 'strict').exists()                       # found before anything began
     recipe = tiny_recipe(data, data=dict(max_unreadable=1))
-    train(recipe, tmp_path / 'run', quiet=True)
+    train(recipe, tmp_path / 'run')
     assert [row['unreadable'] for row in rows(tmp_path / 'run')] == ['1'] * 3
+    assert capsys.readouterr().out.count('unreadable: ants/3.png (') == 1
+
+
+def test_an_image_that_breaks_while_training_is_named(images, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(images, tmp_path / 'data')
+    monkeypatch.setattr('zoo.train.trainer.look_at', lambda sources: Look({'train': [], 'val': []}, 0, 24))
+    (data / 'train' / 'ants' / '3.png').write_bytes(b'nothing')
+    with pytest.raises(ValueError, match=r'1 training images could not be read.*max_unreadable.*ants/3\.png'):
+        train(tiny_recipe(data), tmp_path / 'strict', quiet=True)
+    train(tiny_recipe(data, data=dict(max_unreadable=1)), tmp_path / 'run')
+    assert capsys.readouterr().out.count('unreadable: ants/3.png (') == 1
+
+
+def noise(form: str, **options) -> bytes:
+    file = io.BytesIO()
+    Image.frombytes('RGB', (60, 50), bytes(range(250)) * 36).save(file, form, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('content, good', [
+    (noise('JPEG'), True), (noise('JPEG') + b'more' * 50, True), (noise('PNG'), True), (noise('WEBP'), True),
+    (b'', False), (b'nothing', False), (noise('JPEG')[:-300], False), (noise('PNG')[:-300], False),
+    (noise('JPEG')[:30], False), (noise('BMP')[:20], False)])
+def test_a_look_finds_what_training_cannot_read(images, tmp_path, content, good):
+    data = shutil.copytree(images, tmp_path / 'data')
+    for place in ('train/ants/3.png', 'val/bees/1.png'):
+        (data / place).write_bytes(content)
+    look = look_at(open_sources(tiny_recipe(data).data))
+    assert (look.seen, look.total) == (28, 28)
+    assert [[name for name, _ in look.unreadable[split]] for split in ('train', 'val')] == (
+        [[], []] if good else [['ants/3.png'], ['bees/1.png']])
+    if not good:
+        with pytest.raises(ValueError, match=r'1 validation images could not be read.*bees/1\.png'):
+            look._replace(unreadable=look.unreadable | {'train': []}).check(0)
+
+
+def test_a_look_takes_no_longer_than_it_may(images):
+    look = look_at(open_sources(tiny_recipe(images).data), seconds=-1)
+    assert (look.seen, look.total) == (0, 28) and look.lines[0].startswith('0 of 28 files looked at')
 
 
 def test_accumulated_batches_are_one_large_one(images, tmp_path):
@@ -200,6 +297,7 @@ def test_a_run_writes_what_it_did(run):
 
 
 @pytest.mark.parametrize('parts, words', [
+    (dict(run=dict(eval_metric='top5')), 'run.eval_metric is one of top1, val_loss, ece'),
     (dict(run=dict(eval_metric='map')), "run.eval_metric is one of top1"),
     (dict(data=dict(val_split=None), run=dict(eval_metric='top1')), "can be 'train_loss'"),
     (dict(model=dict(num_classes=1)), 'model.num_classes is 1, and the data has 2'),

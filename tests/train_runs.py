@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from zoo.pretrained import read_record, read_state_dict
 from zoo.train.checkpoint import read_run
@@ -32,6 +32,22 @@ def make_images(root: Path, train: int = 10, val: int = 4) -> Path:
                 image.paste(tuple(drawn.randint(0, 255) for _ in range(3)), (drawn.randint(0, 10), 4, 20, 12))
                 image.save(root / split / name / f'{number}.png')
     return root
+
+
+def make_discs(root: Path, train: int = 48, val: int = 24) -> str:
+    """Discs of 2 to 28 pixels' radius, which is their target: the text that names the data set."""
+    drawn, lines = random.Random(1), ['file,split,radius']
+    root.mkdir()
+    for split, count in (('train', train), ('val', val)):
+        for number in range(count):
+            radius = drawn.uniform(2, 28)
+            x, y = drawn.uniform(28, 36), drawn.uniform(28, 36)
+            image = Image.new('RGB', (64, 64), (30, 30, 30))
+            ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(230, 220, 200))
+            image.save(root / f'{split}{number}.png')
+            lines.append(f'{split}{number}.png,{split},{radius:.3f}')
+    (root / 'discs.csv').write_text('\n'.join(lines))
+    return f'{root}/discs.csv?task=regression&target=radius'
 
 
 def tiny_recipe(images: Path | str, **parts: dict) -> Recipe:

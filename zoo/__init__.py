@@ -20,10 +20,11 @@ _PUBLIC = {
     'profiling': ('profile',),
     'pretrained': ('convert',),
     'outputs': ('forward_outputs',),
+    'publishing': ('push_to_hf_hub', 'save_for_hf'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'features', 'layers', 'models',
-            'pretrained', 'tables')
+            'pretrained', 'publishing', 'tables')
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -17,7 +17,7 @@ from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
 from .memory import memory_size
-from .spec import PretrainedCfg, between, refuse, whole
+from .spec import PretrainedCfg, between, read_text, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
 COUNTS = {'num_classes': (0, 10 ** 8), 'in_chans': (1, 10 ** 8), 'stem_size': (1, 10 ** 8), 'head_size': (0, 10 ** 8),
@@ -94,10 +94,12 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         defaults |= {name: True for name in ('dynamic_img_size', 'dynamic_img_pad') if name in known}
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments, create_model)
-    return _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
-                  wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
-                  check=':' not in model_name,       # beside the weights in a folder stands what they imply
-                  sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+    model = _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
+                   wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
+                   check=':' not in model_name,                  # beside the weights in a folder stands what they imply
+                   sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+    model.model_args = {**args, **given}                         # what publishing says that it is built with
+    return model
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -236,22 +238,19 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
         raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
     if device.type == 'cpu':
         _check_memory(model)
-    if device.type == 'meta':
-        pass                                         # shapes are all that was asked for
-    elif source:
+    if source and device.type != 'meta':             # there, shapes are all that was asked for
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None, new_head=new_head, strict=strict)
-    else:
+    elif device.type != 'meta':
         weights.materialise(model, device)
         model.init_weights()
     size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
     cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
-    labels = _labels(model, cfg)
     about_classes = ('num_classes', 'classifier') if wrap else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = record
-        part.labels = labels
+        part.labels = _labels(model, cfg)
     return wrapped
 
 
@@ -284,8 +283,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'There is no file {path} with the description of a network.')
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
         raise ValueError(f'{path} is no YAML file: {" ".join(str(error).split())}') from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: the description of a network is a mapping with the key 'blocks', "

@@ -4,11 +4,14 @@ Standard library only, so that listing and describing models never imports torch
 """
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import difflib
 import numbers
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypedDict
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -16,11 +19,14 @@ HALF = (0.5, 0.5, 0.5)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 Pair = tuple[int, int]
 RELEASES = 'https://github.com/{}/pytorch-image-models/releases/download/{}'
+# byte-order marks, the longer first: that of UTF-16 begins that of UTF-32
+MARKS = ((codecs.BOM_UTF32_LE, 'UTF-32'), (codecs.BOM_UTF32_BE, 'UTF-32'),
+         (codecs.BOM_UTF16_LE, 'UTF-16'), (codecs.BOM_UTF16_BE, 'UTF-16'))
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Up to `count` of the `known` words that are spelled most like `word`, best first."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(word, known, count, cutoff=0.5)
     within = [k for k in known if word and (word in k or k in word) and k not in close]
     return (close + sorted(within, key=len))[:count]
@@ -33,6 +39,33 @@ def refuse(what: str, got: str, known: Iterable[str]) -> str:
     if close:
         return f'{what} {got!r} is not known. Did you mean {" or ".join(map(repr, close))}?'
     return f'{what} {got!r} is not known. Known: {", ".join(known)}.'
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file, its ends of lines as they are; see `decode`."""
+    return decode(Path(path).read_bytes(), path)
+
+
+def decode(content: bytes, name: str | os.PathLike[str]) -> str:
+    """Text in UTF-8, or in what its byte-order mark says; `name` is the file's, for the message.
+
+    Raises:
+        ValueError: it is in another encoding; the message says where.
+    """
+    encoding = next((encoding for mark, encoding in MARKS if content.startswith(mark)), 'UTF-8')
+    if encoding == 'UTF-8' and b'\0' in content:
+        line = content[:content.index(b'\0')].count(b'\n') + 1
+        raise ValueError(f'{name}:{line}: a zero byte, as UTF-16 without a mark has them. Save the file as UTF-8.')
+    try:
+        return content.decode('utf-8-sig' if encoding == 'UTF-8' else encoding)
+    except UnicodeDecodeError as error:
+        line, wrong = content[:error.start].count(b'\n') + 1, content[error.start:error.end].hex(' ')
+        raise ValueError(f'{name}:{line}: the bytes {wrong} are not {encoding}. Save the file as UTF-8.') from error
 
 
 def whole(what: str, got: Any, least: int) -> int:

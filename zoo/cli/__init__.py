@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import re
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import zoo
 from zoo.spec import Misfit, refuse
@@ -29,6 +28,7 @@ COMMANDS = {
     'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
     'train': ('zoo.cli.train', 'train a network by a recipe, or go on with a run'),
     'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
+    'push': ('zoo.cli.push', 'publish a network: weights, config.json and model card on the Hugging Face hub'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }
 EXPECTED = (ValueError, OSError, RuntimeError, ImportError)
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if left_over and 'left_over' in args:                           # for a subcommand with words between its options
         args.left_over(args, left_over)
     elif left_over:
-        subcommand.error(refuse('argument', left_over[0], _options(subcommand)) if left_over[0].startswith('-')
+        option = next((word.partition('=')[0] for word in left_over if word.startswith('-')), None)
+        subcommand.error(refuse('argument', option, options_of(subcommand)) if option
                          else f'unrecognized arguments: {" ".join(left_over)}')
     if 'command_line' in args:                                      # for rows that carry what made them
         args.command_line = shlex.join(['zoo', *arguments])
@@ -68,16 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _options(subcommand: argparse.ArgumentParser) -> list[str]:
-    """The options that a subcommand has."""
-    return re.findall(r'--[\w-]+', subcommand.format_help())
+def options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The options that a parser has, but for those of one letter."""
+    return [option for action in parser._actions for option in action.option_strings if option.startswith('--')]
 
 
 def _worded(error: Exception, subcommand: argparse.ArgumentParser) -> str:
     """An error's text, with what it advises in the words of the subcommand."""
     if not isinstance(error, Misfit):
         return str(error)
-    known = _options(subcommand)
+    known = options_of(subcommand)
     words = ['--model', error.network] if error.network else []
     plain = {key: f'--{key.replace("_", "-")}' for key in error.arguments}
     rest = {key: value for key, value in error.arguments.items() if plain[key] not in known}
@@ -104,7 +105,11 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose errors are one line, without its usage before them; those of subcommands are too."""
+    """One that takes options by their whole names alone, and whose errors are one line, without its usage before them;
+    those of subcommands are too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with the message."""

@@ -5,6 +5,7 @@ import argparse
 import json
 import shlex
 import tempfile
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -49,15 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--against', choices=PEERS,
                         help='run the same network of this library in turn, and print how many times as much it takes')
     parser.add_argument('--results-file', type=Path, metavar='FILE.csv', help='add the rows to this table')
+    parser.add_argument('--keep-noisy', action='store_true',
+                        help='add even rows whose times the machine made worthless: p90 at twice p10 or more, or too '
+                             'few cores left by other processes')
     parser.add_argument('--json', action='store_true', help='print one JSON object a line for each row')
     parser.set_defaults(command_line='')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure each model at each batch size and print the figures; the status is 1 if memory ran out for any."""
+    """Measure each model at each batch size and print the figures; the status is 1 if memory ran out for any, or if
+    rows were kept out of the table for their noise."""
     device = str(choose_device(args.device))
     if args.threads:
         torch.set_num_threads(args.threads)
+    args.load_average = benchmarking.load_average()             # before there is any of our own
     names = _names(args.models)
     if args.against:
         for name in names:
@@ -77,10 +83,16 @@ def run(args: argparse.Namespace) -> int:
                 say(f'{name}: memory ran out at batch size {batch_size}')
                 failed += 1
                 continue
-            rows = [row | load.get(row['library'], {}) | {'threads': torch.get_num_threads()} | origin for row in rows]
-            if args.results_file:
+            rows = [_joined(row, load.get(row['library'], {})) | {'threads': torch.get_num_threads()} | origin
+                    for row in rows]
+            if args.results_file and (args.keep_noisy or not rows[0].get('noise')):
                 tables.append(args.results_file, rows)
+            elif args.results_file:
+                failed += 1
             print('\n'.join(map(json.dumps, rows)) if args.json else _text(rows), flush=True)
+            if rows[0].get('noise'):
+                say(f'{name}, batch size {batch_size}: these times are worthless ({rows[0]["noise"]}); '
+                    + _what_to_do(args))
     return 1 if failed else 0
 
 
@@ -107,8 +119,7 @@ def _measure(setup: Setup, args: argparse.Namespace) -> list[Row]:
     for measure, work in works.items():
         if measure in args.measure:
             runs = [work(each) for each in setups]
-            timings = benchmarking.in_turn(runs, setup.device, args.warmup, args.repeats)
-            _enter(rows, measure, timings)
+            timings = _time(rows, measure, runs, setup.device, args.warmup, args)
             for row, timing in zip(rows, timings):
                 column = 'img_per_sec' if measure == 'latency' else 'train_img_per_sec'
                 row[column] = _short(setup.batch_size / timing.median)
@@ -129,17 +140,45 @@ def _load(setup: Setup, args: argparse.Namespace) -> dict[str, Row]:
     rows: list[Row] = [{} for _ in setups]
     with tempfile.TemporaryDirectory() as folder:
         runs = [benchmarking.loading(each, Path(folder)) for each in setups]
-        _enter(rows, 'load', benchmarking.in_turn(runs, setup.device, 1, args.repeats))
+        _time(rows, 'load', runs, setup.device, 1, args)
     return {each.library: row for each, row in zip(setups, rows)}
 
 
-def _enter(rows: list[Row], measure: str, timings: list[benchmarking.Timing]) -> None:
-    """Milliseconds into the rows, and into zoo's how many times as long the peer takes."""
+def _time(rows: list[Row], measure: str, runs: list[Callable[[], object]], device: str, warmup: int,
+          args: argparse.Namespace) -> list[benchmarking.Timing]:
+    """Times the libraries' runs in turn. Into the rows go milliseconds, what other processes took meanwhile and what
+    that makes of the times, and into zoo's how many times as long the peer takes."""
+    for run_once in runs * warmup:                              # a compiler's processes work for us, not beside us
+        run_once()
+    watch = benchmarking.Watch(args.load_average)
+    timings = benchmarking.in_turn(runs, device, 0, args.repeats)
+    others = watch.others()
+    threads = torch.get_num_threads() if torch.device(device).type == 'cpu' else 1
+    disturbed = {'noise': '; '.join(benchmarking.noise(measure, timings, others, threads))}
+    if others is not None:
+        disturbed['other_cores'] = round(others, 2)
+    rows[:] = [_joined(row, disturbed) for row in rows]
     for row, timing in zip(rows, timings):
         row |= {f'{measure}_ms': _short(timing.median * 1e3), f'{measure}_ms_p10': _short(timing.p10 * 1e3),
                 f'{measure}_ms_p90': _short(timing.p90 * 1e3)}
     if len(timings) == 2:
         rows[0][f'{measure}_ratio'] = _short(benchmarking.ratio(*timings))
+    return timings
+
+
+def _joined(row: Row, more: Row) -> Row:
+    """Both rows' columns: all noise, and the most that other processes took."""
+    joined = row | more
+    for column, join in (('noise', lambda texts: '; '.join(filter(None, texts))), ('other_cores', max)):
+        if column in row and column in more:
+            joined[column] = join((row[column], more[column]))
+    return joined
+
+
+def _what_to_do(args: argparse.Namespace) -> str:
+    if not args.results_file:
+        return 'measure again when the machine is quiet'
+    return 'the row says so' if args.keep_noisy else f'not added to {args.results_file} (--keep-noisy adds such rows)'
 
 
 def _described(setup: Setup) -> Row:

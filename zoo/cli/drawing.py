@@ -16,7 +16,10 @@ from torchvision.transforms.v2 import functional as F
 import zoo.data
 import zoo.dense
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line
+from zoo.cli.images import choose_device, find_images
+from zoo.data.files import image_suffixes
+from zoo.spec import one_line
+from zoo.train import load_trained, trained_record
 
 Found = dict[str, Any]
 Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
@@ -25,8 +28,9 @@ Look = Callable[[nn.Module, Tensor], tuple[Image.Image, Found]]
 def add_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
     """Adds the options that both subcommands have."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
-                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
-    parser.add_argument('--checkpoint', required=True, metavar='FILE', help='a file that zoo.dense.save wrote')
+                        help=f'image files, and folders searched for {" ".join(image_suffixes())}')
+    parser.add_argument('--checkpoint', required=True, metavar='FILE_OR_RUN',
+                        help="a file that zoo.dense.save or zoo train wrote, or a run's folder for its best")
     parser.add_argument('--output', type=Path, default=Path(folder), metavar='FOLDER',
                         help='where the pictures go (default: %(default)s)')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
@@ -39,14 +43,18 @@ def load(args: argparse.Namespace, task: str) -> nn.Module:
     Raises:
         ValueError: it is not of this task.
     """
-    model = zoo.dense.load(args.checkpoint)
+    trained = trained_record(args.checkpoint)
+    if trained and trained['task'] not in ('detect', 'segment'):
+        raise ValueError(f'{args.checkpoint} holds a network for `zoo predict`, not for `zoo {task}`.')
+    model = load_trained(args.checkpoint) if trained else zoo.dense.load(args.checkpoint)
     if model.config['task'] != task:
         raise ValueError(f'{args.checkpoint} is for `zoo {model.config["task"]}`, not for `zoo {task}`.')
     return model.to(choose_device(args.device))
 
 
 def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[Found], str]) -> int:
-    """Draw every image's result and print it; the status is 1 if there were images that could not be read."""
+    """Draw every image's result and print it; the status is 1 if there were images that could not be read, or that the
+    network cannot take."""
     from tqdm import tqdm
 
     paths = find_images(args.paths)
@@ -54,23 +62,25 @@ def run(args: argparse.Namespace, model: nn.Module, look: Look, text: Callable[[
     args.output.mkdir(parents=True, exist_ok=True)
     device = next(model.parameters()).device
     broken = 0
-    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16):
+    for path, target in tqdm(list(zip(paths, targets)), unit='image', disable=len(paths) < 16 or None):
         try:
             image = F.to_image(zoo.data.load_image(path, exif=True))
-        except (OSError, ValueError) as error:
+            with torch.inference_mode():
+                picture, found = look(model, F.to_dtype(image, torch.float32, scale=True).to(device))
+        except (OSError, ValueError, torch.OutOfMemoryError) as error:
             broken += 1
-            tqdm.write(printable(f'zoo: skipped {one_line(error)}'), file=sys.stderr)
+            reason = one_line(error)
+            reason = reason if str(path) in reason else f'{path}: {reason}'
+            tqdm.write(printable(f'zoo: skipped {reason}'), file=sys.stderr)
             if args.json:
-                tqdm.write(json.dumps({'file': str(path), 'error': one_line(error)}), file=sys.stdout)
+                tqdm.write(json.dumps({'file': str(path), 'error': reason}), file=sys.stdout)
             continue
-        with torch.inference_mode():
-            picture, found = look(model, F.to_dtype(image, torch.float32, scale=True).to(device))
         picture.save(target)
         line = json.dumps({'file': str(path), 'picture': str(target), **found}) if args.json else (
             f'{printable(str(path))} -> {printable(str(target))}: {text(found)}')
         tqdm.write(line, file=sys.stdout)
     if broken:
-        say(f'{broken} of {len(paths)} images could not be read')
+        say(f'{broken} of {len(paths)} images were skipped')
     return 1 if broken else 0
 
 

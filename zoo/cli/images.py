@@ -3,18 +3,17 @@ from __future__ import annotations
 
 import argparse
 import ast
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-EXTENSIONS = frozenset('.bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp'.split())
+from zoo.data.files import PassedOver, image_suffixes, walk_images
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """The files named, and those with an image's extension in the folders named, at any depth, sorted.
+    """The files named, and the images in the folders named, at any depth, sorted; see `zoo.data.files.walk_images`.
 
     Raises:
         FileNotFoundError: a path that does not exist, or a folder without any image.
@@ -27,10 +26,12 @@ def _images_at(path: Path) -> list[Path]:
         raise FileNotFoundError(f'There is no file or folder {str(path)!r}.')
     if not path.is_dir():
         return [path]
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    images = sorted(file for file in files if file.suffix.lower() in EXTENSIONS)
+    passed = PassedOver()
+    images = sorted(path / name for name in walk_images(path, passed))
+    passed.say(path)
     if not images:
-        raise FileNotFoundError(f'There is no image in the folder {str(path)!r}: looked for {" ".join(sorted(EXTENSIONS))}.')
+        raise FileNotFoundError(f'There is no image in the folder {str(path)!r}: looked for '
+                                f'{" ".join(image_suffixes())}.')
     return images
 
 
@@ -60,11 +61,6 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
     return value
-
-
-def one_line(error: Exception) -> str:
-    """The error in one line; it names the file."""
-    return ' '.join(str(error).split()) or type(error).__name__
 
 
 def model_arguments(texts: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import zoo
+from zoo.cli.facts import facts
 from zoo.cli.published import published_accuracy
 
 ABOUT = ('license', 'paper_name', 'paper_ids', 'origin_url', 'description', 'notes')
@@ -29,26 +30,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Everything known about a model as plain data; the network is built without memory for its parameters.
+    """Everything known about a model as plain data.
 
     Raises:
         ValueError: the name is unknown; the message gives the nearest.
     """
-    import torch
-
-    with torch.device('meta'):
-        model = zoo.create_model(name)
-    cfg = zoo.PretrainedCfg(**model.pretrained_cfg)
-    cost = zoo.profile(model, cfg.input_size)
+    cfg, network = facts(name)
     return {
         'name': cfg.name,
-        'module': type(model).__module__,
-        'parameters': cost.params,
-        'gmacs': cost.gmacs,
-        'macts': cost.macts,
-        'num_classes': model.num_classes,
-        'num_features': model.num_features,
-        'features': [{key: stage[key] for key in ('module', 'num_chs', 'reduction')} for stage in model.feature_info],
+        **network,
         'preprocessing': _set(cfg, SIZES),
         'tags': [tagged.partition('.')[2] for tagged in zoo.list_models(f'{cfg.architecture}.*', include_tags=True)],
         'weights': _set(cfg, PLACES),

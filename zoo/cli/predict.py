@@ -1,4 +1,4 @@
-"""`zoo predict`: the most probable classes of photographs."""
+"""`zoo predict`: the most probable classes of photographs, or the numbers that a network estimates."""
 from __future__ import annotations
 
 import argparse
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, model_arguments, one_line, positive
+from zoo.cli.images import choose_device, find_images, model_arguments, positive
+from zoo.data.files import image_suffixes
+from zoo.spec import one_line
 from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
@@ -24,7 +26,7 @@ DEFAULT_MODEL = 'tf_efficientnet_lite0.in1k'  # the weights of an installable pa
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo predict` to its parser."""
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
-                        help=f'image files, and folders searched for {" ".join(sorted(EXTENSIONS))}')
+                        help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--model', metavar='NAME',
                         help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
     parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
@@ -44,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
     paths = find_images(args.paths)
     model = _build(args)
-    lines = _json_lines if args.json else _table(paths)
+    lines = _json_lines if args.json else _table(paths, getattr(model, 'task', 'single') == 'regression')
     broken = 0
-    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size) as progress:
+    with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size or None) as progress:
         for path, outcome in predict(model, paths, args.topk, args.batch_size):
             if isinstance(outcome, Exception):
                 broken += 1
@@ -60,15 +62,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int) -> Iterator[tuple[Path, Outcome]]:
-    """Each path with its `topk` most probable classes, or with the error that reading it raised.
+    """Each path with its `topk` most probable classes, or the numbers of a network that estimates some, or with the error
+    that reading it raised.
 
-    A batch is decoded in parallel and then classified on the device the model is on.
+    A batch is decoded in parallel and then shown to the network on the device the model is on.
     """
-    transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(model))
+    config = zoo.data.resolve_model_data_config(model)
+    transform = zoo.data.create_transform(**config)
 
     def read(path: Path) -> Tensor | Exception:
         try:
-            return transform(zoo.data.load_image(path))
+            return transform(zoo.data.load_image(path, exif=True, channels=config['input_size'][0]))
         except (OSError, ValueError) as error:
             return error
 
@@ -86,6 +90,8 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
     device = next(model.parameters()).device
     with torch.inference_mode():
         outputs = model(torch.stack(images).to(device))
+    if getattr(model, 'task', 'single') == 'regression':
+        return [[{'index': i, 'value': v} for i, v in enumerate(one)] for one in outputs.tolist()]
     # where an image has several classes, each is a yes or no of its own
     probabilities = outputs.sigmoid() if getattr(model, 'task', 'single') == 'multi' else outputs.softmax(-1)
     values, indices = (t.tolist() for t in probabilities.topk(min(topk, probabilities.shape[-1])))
@@ -102,10 +108,10 @@ def _build(args: argparse.Namespace) -> nn.Module:
     if args.checkpoint and not args.model and trained_record(args.checkpoint):
         if given:
             raise ValueError(f'{args.checkpoint} says itself what its network is; leave {", ".join(given)} out.')
-        model = load_trained(args.checkpoint)
-        if model.task == 'regression':
-            raise ValueError(f'{args.checkpoint} holds a network that estimates numbers, not classes.')
-        return model.to(device)
+        task = trained_record(args.checkpoint)['task']
+        if task in ('detect', 'segment'):
+            raise ValueError(f'{args.checkpoint} is for `zoo {task}`.')
+        return load_trained(args.checkpoint).to(device)
     name = args.model or DEFAULT_MODEL
     try:
         model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
@@ -123,14 +129,17 @@ def _json_lines(path: Path, outcome: Outcome) -> list[str]:
     return [json.dumps({'file': str(path), **found})]
 
 
-def _table(paths: Sequence[Path]) -> Callable[[Path, Outcome], list[str]]:
+def _table(paths: Sequence[Path], numbers: bool) -> Callable[[Path, Outcome], list[str]]:
     """Prints the head of a table; the function returned gives an image's lines, the file's name in the first."""
     width = max(len(printable(str(path))) for path in paths)
-    print(f'{"file":{width}}  probability  class', flush=True)
+    print(f'{"file":{width}}  {"value":>11}' if numbers else f'{"file":{width}}  probability  class', flush=True)
+
+    def cells(one: dict[str, Any]) -> str:
+        return f'{one["value"]:11.5g}' if numbers else f'{one["probability"]:11.1%}  {one["class"]}'
 
     def lines(path: Path, outcome: Outcome) -> list[str]:
         found = [] if isinstance(outcome, Exception) else outcome
         names = [printable(str(path)), *[''] * len(found)]
-        return [f'{name:{width}}  {one["probability"]:11.1%}  {one["class"]}' for name, one in zip(names, found)]
+        return [f'{name:{width}}  {cells(one)}' for name, one in zip(names, found)]
 
     return lines

@@ -16,6 +16,7 @@ from torch import nn
 import zoo
 from zoo.cli import printable, say
 from zoo.evaluation import Evaluation, Preprocess
+from zoo.spec import read_text
 
 FORMATS = ('csv', 'json')
 # what a row of the same measurement has in common with it
@@ -24,7 +25,8 @@ KEYS = ('model', 'tag', 'checkpoint', 'data', 'data_digest', 'img_size', 'crop_p
 # not repeated in a row's command: what it is about, and where it went
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
        'results_format', 'decoder_effect')
-MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes')
+MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes',
+             'in_chans', 'exif')
 SCREEN = ('img_size', 'crop_pct', 'interpolation', 'param_count')
 
 
@@ -54,33 +56,37 @@ class Report:
         """Shows and writes a measurement."""
         if self.quiet:
             return
-        from zoo.tables import append, provenance
+        from zoo.tables import provenance
         cost = zoo.profile(model, tuple(config['input_size']))
         about = {key: settings[key] for key in ('model', 'tag', 'checkpoint') if settings.get(key)}
         row = {**about, **found.metrics, 'samples': found.samples, 'unreadable': len(found.unreadable),
                **{k: v for k, v in settings.items() if k not in about and v not in (None, '')},
                'param_count': round(cost.params / 1e6, 2), 'gmacs': round(cost.gmacs, 2), 'macts': round(cost.macts, 2),
                'batch_size': found.batch_size, 'images_per_second': round(found.samples / found.seconds, 1),
-               **provenance(_command(args, name), str(device))}
+               **provenance(command_of(args, name), str(device))}
         details = {'unreadable_images': found.unreadable, 'per_class': found.per_class, 'confusion': found.confusion,
                    'seconds': round(found.seconds, 3), 'seconds_waiting_for_images': round(found.waiting, 3),
                    **({'decoder_effect': effect} if effect else {})}
-        if self.path and self.format == 'csv':
-            append(self.path, [row])
-        elif self.path:
+        self.write(row, details)
+        self._show(row, found, effect)
+
+    def write(self, row: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        """Writes a measurement: the row, and in JSON the details with it."""
+        from zoo.tables import append
+        if self.format == 'json' and not self.path:
+            self._shown.append({**row, **details})
+        elif self.format == 'json':
             _write_json(self.path, [*self._rows(), {**row, **details}])
-        self._show(row, {**row, **details}, found, effect)
+        elif self.path:
+            append(self.path, [row])
 
     def finish(self) -> None:
         """Prints what is printed at the end: without a file, JSON."""
         if self.format == 'json' and not self.path and not self.quiet:
             print(json.dumps(self._shown, indent=2, ensure_ascii=False))
 
-    def _show(self, row: Mapping[str, Any], whole: dict[str, Any], found: Evaluation,
-              effect: Mapping[str, float] | None) -> None:
-        if self.format == 'json' and not self.path:
-            self._shown.append(whole)
-        else:
+    def _show(self, row: Mapping[str, Any], found: Evaluation, effect: Mapping[str, float] | None) -> None:
+        if self.format != 'json' or self.path:
             name = f'{row["model"]}.{row["tag"]}' if row.get('tag') else row['model']
             cells = {**found.metrics, **{key: row[key] for key in SCREEN}, 'images/s': row['images_per_second']}
             if not self._width:
@@ -106,7 +112,10 @@ class Report:
         if self.format == 'csv':
             from zoo.tables import read
             return read(self.path)
-        rows = json.loads(self.path.read_text())
+        try:
+            rows = json.loads(read_text(self.path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{self.path} is no JSON: {error}.') from error
         if not isinstance(rows, list):
             raise ValueError(f'{self.path} holds no list of results.')
         return rows
@@ -131,9 +140,9 @@ def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: M
     }
 
 
-def _command(args: argparse.Namespace, name: str) -> str:
-    """The command that measures this one model again."""
-    words = ['zoo', 'validate', args.data or args.data_dir or args.dataset, '--model', name]
+def command_of(args: argparse.Namespace, name: str | None = None) -> str:
+    """The command that measures this one model again; without a name, the one that its checkpoint names."""
+    words = ['zoo', 'validate', args.data or args.data_dir or args.dataset, *(['--model', name] if name else [])]
     words += [] if args.checkpoint else ['--pretrained']
     for key, value in vars(args).items():
         if key in OWN or value == args.default_of(key):
@@ -150,7 +159,7 @@ def _write_json(path: Path, rows: list[dict[str, Any]]) -> None:
     """In one step: who reads meanwhile sees all or nothing of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    with open(handle, 'w') as file:
+    with open(handle, 'w', encoding='utf-8') as file:
         json.dump(rows, file, indent=2, ensure_ascii=False)
     os.replace(temporary, path)
 

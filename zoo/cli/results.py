@@ -46,19 +46,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind = shown.add_mutually_exclusive_group()
     kind.add_argument('--csv', action='store_true', help='print CSV')
     kind.add_argument('--json', action='store_true', help='print one JSON array')
-    kind.add_argument('--plot', type=Path, metavar='FILE', help='draw --y against --x into a .png, .svg or .pdf file')
-    kind.add_argument('--html', type=Path, metavar='FILE', help='write one page to explore them in a browser, offline')
     kind.add_argument('--check', action='store_true', help='measure the rows of measured tables again by their '
                       'commands, and say which differ, times by more than their spread; the status is 1 if any does')
-    shown.add_argument('--x', default='param_count', metavar='COLUMN',
-                       help='across (default: %(default)s; also gmacs, gpu_img_per_sec, …)')
-    shown.add_argument('--y', default='top1', metavar='COLUMN', help='up (default: %(default)s)')
+    shown.add_argument('--plot', type=Path, metavar='FILE', help='draw --y against --x into a .png, .svg or .pdf file')
+    shown.add_argument('--html', type=Path, metavar='FILE', help='write one page to explore them in a browser, offline')
+    shown.add_argument('--x', metavar='COLUMN',
+                       help='across (default: param_count; also gmacs, gpu_img_per_sec, …)')
+    shown.add_argument('--y', metavar='COLUMN', help='up (default: top1)')
     shown.add_argument('--tolerance', type=float, default=0.0, metavar='T',
                        help='with --check, how far figures may differ (default: not at all)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Show, draw, write or check the rows chosen; the status is 1 if there is none."""
+    _refuse_idle(args)
+    args.x, args.y = args.x or 'param_count', args.y or 'top1'
     if args.check:
         rows = [row for table in args.tables for row in tables.read(find(table))]
     else:
@@ -75,15 +77,34 @@ def run(args: argparse.Namespace) -> int:
         from zoo.tables.picture import draw
         front = draw(rows, args.plot, args.x, args.y, title)
         print(f'{args.plot}: {len(rows)} rows; on the Pareto front {", ".join(row["model"] for row in front)}')
-    elif args.html:
+    if args.html:
         text = page(rows, _with_origin(rows, args.columns), f'Results: {title}', args.x, args.y)
         args.html.write_text(text, encoding='utf-8')
         print(f'{args.html}: {len(rows)} rows')
-    elif args.compare:
+    if args.plot or args.html:
+        return 0
+    if args.compare and not (args.csv or args.json):
         print(_side_by_side(rows, _columns(rows, args.columns)))
     else:
         _print(rows, _columns(rows, args.columns), args, f'{title}: {len(rows)} of {total} rows')
     return 0
+
+
+def _refuse_idle(args: argparse.Namespace) -> None:
+    """Refuses options that nothing would read beside the others."""
+    pictures = bool(args.plot or args.html)
+    for option, given, read, needs in (
+            ('--reverse', args.reverse, args.sort, '--sort COLUMN'),
+            ('--tolerance', args.tolerance, args.check, '--check'),
+            ('--x', args.x, pictures or args.pareto, '--plot, --html or --pareto'),
+            ('--y', args.y, pictures or args.pareto, '--plot, --html or --pareto'),
+            ('--csv', args.csv, not pictures, 'neither --plot nor --html'),
+            ('--json', args.json, not pictures, 'neither --plot nor --html'),
+            ('--plot', args.plot, not args.check, 'no --check'), ('--html', args.html, not args.check, 'no --check'),
+            ('--columns', args.columns, not args.check and not (args.plot and not args.html),
+             'a table: no --check, nor --plot alone')):
+        if given and not read:
+            raise ValueError(f'{option} is read with {needs}.')
 
 
 def _chosen(rows: list[Row], args: argparse.Namespace) -> list[Row]:

@@ -9,29 +9,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from zoo.cli import say
+from zoo.cli import options_of, say
 from zoo.cli.absent_flags import ABSENT
 from zoo.memory import keep_freed_memory
 from zoo.spec import nearest
-from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, read_sources
+from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, idle_sources, read_sources
 from zoo.train.recipe import Recipe
+from zoo.train.shipped import describe_recipe, list_recipes, meant
 
 SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('-j',), 'decay_rate': ('--dr',),
          'data': ('--data-dir', '--dataset', '-d')}
 LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
-    'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
+    'dense': 'boxes or masks', 'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
     'schedule': 'how the learning rate changes', 'ema': 'moving average of the weights', 'run': 'the run',
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo train` to its parser: one for each key of a recipe, spelled as timm's."""
-    parser.description += (' WORDS are a recipe (a .yaml file), the images, and changes such as schedule.epochs=5, in '
-                           'any order. Every key of a recipe is an option, too, spelled as in timm where timm has it.')
-    parser.add_argument('words', nargs='*', metavar='WORDS', help='RECIPE.yaml, DATA, section.key=value')
-    parser.add_argument('-c', '--config', metavar='FILE', help='the recipe')
+    parser.description += (' WORDS are a recipe (a .yaml file, or the name of one that comes with zoo), the images, and '
+                           'changes such as schedule.epochs=5, in any order. Every key of a recipe is an option, too, '
+                           'spelled as in timm where timm has it.')
+    parser.add_argument('words', nargs='*', metavar='WORDS', help='RECIPE, DATA, section.key=value')
+    parser.add_argument('-c', '--config', metavar='RECIPE', help='the recipe')
+    parser.add_argument('--list', action='store_true', help='list the recipes that come with zoo')
     parser.add_argument('--resume', metavar='PATH', help="go on with a run: its folder, or one of its checkpoints")
     parser.add_argument('--dry-run', action='store_true',
                         help='show recipe, network, data, augmented images and plan, and train two steps')
@@ -48,9 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped."""
+    """Train, or show what would be trained; the status is 128 and the signal for a run that was stopped, 142 where its
+    time was up."""
+    if args.list:
+        names = list_recipes()
+        width = max(map(len, names))
+        print('\n'.join(f'{name:{width}}  {describe_recipe(name)}' for name in names))
+        return 0
     sources = sources_of(args)
     recipe = build_recipe(sources)
+    idle = {name: f'{sources[name].where}: {name}, which {why}' for name, why in idle_sources(sources).items()}
     _complete(recipe)
     if args.dry_run and args.resume:
         raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
@@ -68,11 +78,12 @@ def run(args: argparse.Namespace) -> int:
         except TypeError as error:                                  # an argument that the network does not have
             raise ValueError(f'{recipe.model.model}: {error}') from error
         if args.dry_run:
-            where = {name: source.where for name, source in sources.items()}
-            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where)
+            where = {name: source.where for name, source in sources.items() if name not in idle}
+            dry_run(trainer, args.dry_run_sheet or Path(recipe.run.output, 'augmented.png'), where, list(idle.values()))
             return 0
         if processes.first:
-            print('\n'.join([f'plan of {folder}', *(f'  {line}' for line in plan_lines(trainer))]), flush=True)
+            plan = [f'plan of {folder}', *(f'  {line}' for line in plan_lines(trainer))]
+            print('\n'.join([*plan, *(f'  idle: {line}' for line in idle.values())]), flush=True)
         result = trainer.run()
     finally:
         processes.close()
@@ -85,29 +96,44 @@ def sources_of(args: argparse.Namespace) -> dict[str, Source]:
     """The values that the recipe's file and the command line give.
 
     Raises:
-        ValueError: two recipes, two places of images, or what `zoo.train.reading.read_sources` refuses.
+        ValueError: two recipes, two places of images, a number without an option, or what
+            `zoo.train.reading.read_sources` refuses.
     """
-    recipes, changes = [args.config] if args.config else [], []
+    recipes, changes, places = [args.config] if args.config else [], [], []
+    known = list_recipes()
     for word in args.words:
         if re.match(r'[a-z_]+(\.\w+)*=', word):
             changes.append(word)
-        elif word.endswith(('.yaml', '.yml')):
+        elif word.endswith(('.yaml', '.yml')) or word in known:
             recipes.append(word)
+        elif re.fullmatch(r'[-+]?[\d.]+(e[-+]?\d+)?', word) and not Path(word).exists():
+            raise ValueError(f'The number {word} belongs to no option; the one before it may have too many.')
         else:
-            changes.append(f'data.data={word}')
+            places.append(word)
     if len(recipes) > 1:
         raise ValueError(f'A run has one recipe; got {" and ".join(recipes)}.')
+    if len(places) > 1 and not recipes:
+        _refuse_absent(places)
+    changes += [f'data.data={word}' for word in places]
     if args.resume and not recipes:
         recipes = [str(_run_of(args.resume) / 'recipe.yaml')]
     return read_sources(recipes[0] if recipes else None, [*changes, *(getattr(args, 'changes', None) or [])])
 
 
+def _refuse_absent(places: Sequence[str]) -> None:
+    """Raises ValueError for the first of these words that is no place and that a recipe's name is near."""
+    for word in places:
+        if not Path(word).exists() and meant(word):
+            raise ValueError(f'{word!r} is neither a recipe nor a place of images.{meant(word)}')
+
+
 def _complete(recipe: Recipe) -> None:
     """Refuses a recipe without a network or images."""
     if not recipe.model.model:
+        _refuse_absent([recipe.data.data])
         raise ValueError('Name the network: model.model in the recipe, or --model NAME.')
     if not recipe.data.data:
-        raise ValueError('Name the images: zoo train RECIPE.yaml DATA, or data.data in the recipe.')
+        raise ValueError('Name the images: zoo train RECIPE DATA, or data.data in the recipe.')
 
 
 def _run_of(path: str) -> Path:
@@ -126,8 +152,10 @@ def _new_folder(recipe: Recipe) -> Path:
 
 def _tell(result: Any) -> None:
     """Says what a run came to."""
+    from zoo.train.progress import TIME_IS_UP
     if result.stopped:
-        say(f'stopped; go on with: zoo train --resume {result.folder}')
+        why = 'the time is up' if result.stopped == TIME_IS_UP else 'stopped'
+        say(f'{why}; go on with: zoo train --resume {result.folder}')
     elif result.best is not None:
         print(f'{result.metric} {result.best:.5g} in epoch {result.best_epoch}: {result.folder}/model_best.safetensors')
 
@@ -218,6 +246,5 @@ def _take_left_over(parser: argparse.ArgumentParser, args: argparse.Namespace, r
     name = unknown.partition('=')[0]
     if name in ABSENT:
         parser.error(f'zoo has no option {name}: {ABSENT[name]}')
-    options = [option for action in parser._actions for option in action.option_strings]
-    close = nearest(name, options)
+    close = nearest(name, options_of(parser))
     parser.error(f'the option {name} is not known.' + (f' Did you mean {" or ".join(close)}?' if close else ''))

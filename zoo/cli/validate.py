@@ -13,15 +13,21 @@ import torch.distributed as dist
 from torch import nn
 
 import zoo
-from zoo.cli import say
-from zoo.cli.images import choose_device, model_arguments, one_line, positive
+from zoo.cli import say, validate_dense
+from zoo.cli.images import choose_device, model_arguments, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
-from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
+from zoo.evaluation import (
+    DECODERS, Evaluation, EvaluationStopped, RealLabels, decoder_effect, evaluate, read_valid_labels,
+)
+from zoo.evaluation.loading import default_workers
 from zoo.memory import keep_freed_memory
+from zoo.spec import one_line, read_text
 from zoo.train import load_trained, trained_record
+from zoo.train.progress import Stop
 
 SETTINGS = ('img_size', 'input_size', 'crop_pct', 'crop_mode', 'interpolation', 'mean', 'std', 'in_chans')
+LISTS = ('.csv', '.list', '.lst', '.txt')           # of files of names; no model's name ends so
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
@@ -37,14 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--valid-labels', metavar='SET', help='imagenet-a, imagenet-r, or a file of indices: the outputs that count')
     add('--real-labels', metavar='FILE', help="ImageNet-ReaL's JSON file, for real_top1 and real_top5")
     add('--max-unreadable', type=_whole, default=0, metavar='N', help='unreadable images that are allowed (default: 0)')
-    add('-j', '--workers', type=_whole, default=4, metavar='N',
+    add('-j', '--workers', type=_whole, default=default_workers(), metavar='N',
         help='processes that read images (default: %(default)s)')
     add('--decoder', choices=DECODERS, default='pillow',
         help="'fast' decodes JPEG and resizes without Pillow, which can change an answer that is nearly a tie; 'auto' is "
              'fast where the settings allow it; scaled also decodes JPEG at up to half its size where that is enough, '
              'which changes pixels more and needs simplejpeg; nvjpeg decodes and resizes on a CUDA device (default: '
              '%(default)s)')
-    add('--decoder-effect', type=positive, metavar='N', 
+    add('--exif', action='store_true',
+        help='turn images as their EXIF orientation says; without, as in timm, photographs of phones lie on their side')
+    add('--decoder-effect', type=positive, metavar='N',
         help='also compare the decoder with Pillow on N of the images: scaled, or else fast')
 
     add = parser.add_argument_group('model').add_argument
@@ -53,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
     add('--checkpoint', metavar='PATH',
-        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing')
+        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing, and may be a '
+             'detector or a segmenter')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
@@ -68,12 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--mean', type=float, nargs='+', metavar='X', help='per channel, or one for all; white is 1')
     add('--std', type=float, nargs='+', metavar='X')
 
+    validate_dense.add_arguments(parser)
     add = parser.add_argument_group('running').add_argument
     add('-b', '--batch-size', type=positive, default=64, metavar='N',
         help='halved each time that memory runs out (default: %(default)s)')
     add('--device', help="'cpu', 'cuda', 'mps' (default: an accelerator if there is one)")
     add('--amp', action='store_true', help='automatic mixed precision')
-    add('--amp-dtype', choices=('bfloat16', 'float16'), default='bfloat16', help='default: %(default)s')
+    add('--amp-dtype', choices=('bfloat16', 'float16'), help='of --amp (default: bfloat16)')
     add('--model-dtype', choices=DTYPES, default='float32', help='of weights and images (default: %(default)s)')
     add('--channels-last', action=argparse.BooleanOptionalAction, default=True, help='memory format (default: yes)')
     add('--fold', action=argparse.BooleanOptionalAction, default=True,
@@ -90,18 +100,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure every model; the status is 1 if one of a list failed."""
+    """Measure every model; the status is 1 if one of a list failed, 128 and the signal if one ended it."""
+    if args.amp_dtype and not args.amp:
+        raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
+    args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
+    if validate_dense.is_dense(args):
+        return validate_dense.run(args, _data(args), _device(args), _processes)
     names, several = _models(args)
+    if args.model and args.input_size and args.input_size[0] != 3:
+        args.in_chans = args.in_chans or args.input_size[0]
     spec = _data(args)
     device = _device(args)
     if device.type == 'cpu':
         keep_freed_memory()
     failed = 0
-    with _processes(device) as rank:
+    with _processes(device) as rank, Stop() as stop:
         report = Report(args.results_file, args.results_format, quiet=rank > 0)
         for name in names:
             try:
-                _validate(args, name, spec, device, report, skip=several)
+                _validate(args, name, spec, device, report, stop, skip=several)
+            except EvaluationStopped:
+                say(f'{name}: stopped, and not measured')
+                report.finish()
+                return 128 + (stop.signal or 0)
             except (ValueError, OSError, RuntimeError) as error:
                 if not several or dist.is_initialized():
                     raise
@@ -111,7 +132,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.device, report: Report, skip: bool) -> None:
+def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.device, report: Report, stop: Stop,
+              skip: bool) -> None:
     """Measures one model and reports it, unless `skip` is set and the report has it with these settings."""
     if skip:
         with torch.device('meta'):                      # enough to know what would be measured
@@ -127,14 +149,15 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
     valid = read_valid_labels(args.valid_labels, model.num_classes) if args.valid_labels else None
     real = RealLabels(args.real_labels) if args.real_labels else None
     found: Evaluation = evaluate(
-        model, source, config, decoder=args.decoder, batch_size=args.batch_size, workers=args.workers, device=device,
-        dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
+        model, source, config, decoder=args.decoder, exif=args.exif, batch_size=args.batch_size, workers=args.workers,
+        device=device, dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
         channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
-        valid=valid, real_labels=real, progress=not report.quiet)
+        valid=valid, real_labels=real, progress=not report.quiet,
+        stop=lambda: stop.signal)
     effect = None
     if args.decoder_effect and not report.quiet:
         effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device,
-                                decoder='scaled' if found.decoder == 'scaled' else 'fast')
+                                decoder='scaled' if found.decoder == 'scaled' else 'fast', exif=args.exif)
     report.add(args, name, model, config, settings_of(args, name, model, config, source), found, effect, device)
 
 
@@ -148,9 +171,11 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
         if not names:
             raise ValueError(f'No model with published weights matches the pattern {asked!r}.')
     elif path.is_file():
-        names = [line.strip() for line in path.read_text().splitlines() if line.strip() and line[0] != '#']
+        names = [line.strip() for line in read_text(path).splitlines() if line.strip() and line[0] != '#']
         if not names:
             raise ValueError(f'{asked}: the list of models is empty.')
+    elif path.suffix in LISTS:
+        raise FileNotFoundError(f'There is no file {asked!r} with names of models.')
     elif args.checkpoint or args.pretrained:
         if args.checkpoint and args.pretrained:
             raise ValueError('--pretrained and --checkpoint both name weights; give one.')

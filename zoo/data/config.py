@@ -37,12 +37,14 @@ def resolve_data_config(
             height, width), `img_size` (pixels of a square side, with `in_chans` or `chans` channels, else 3),
             `crop_pct`, `crop_mode`, `interpolation`, and `mean` and `std`: one value per channel, or one for all.
             Channels alone do not change the `input_size` of the weights; they say how often one mean is repeated.
+        model: a network. The settings are for as many channels as it takes, its `in_chans`; see `per_channel`.
         pretrained_cfg: a mapping, or a record with `to_dict()`.
         use_test_size: prefer `test_input_size` and `test_crop_pct` of the weights where they have them.
         verbose: log the settings.
 
     Raises:
-        ValueError: there is nothing to resolve from, or a value that cannot be used.
+        ValueError: there is nothing to resolve from, a value that cannot be used, or an `input_size` of other channels
+            than the model's.
     """
     if isinstance(model, str):
         raise TypeError(f'Data settings come from a network, not from its name: model is {model!r}. Those of a name are '
@@ -62,6 +64,8 @@ def resolve_data_config(
     }
     config['input_size'] = sizes(config['input_size'], 3, 'input_size')
     config['mean'], config['std'] = values(config['mean'], 'mean'), values(config['std'], 'std')
+    if channels := getattr(model, 'in_chans', None):
+        config |= _fitted(config, channels, bool(asked.get('input_size')))
     check_settings(**config)
     if verbose:
         for name, value in config.items():
@@ -69,14 +73,30 @@ def resolve_data_config(
     return config
 
 
+def _fitted(config: Mapping[str, Any], channels: int, asked: bool) -> dict[str, Any]:
+    """The settings that depend on the channels, for a network of so many.
+
+    Raises:
+        ValueError: the caller asks for another number.
+    """
+    found, *sides = config['input_size']
+    if asked and found != channels:
+        raise ValueError(f'input_size is {config["input_size"]}, and the network takes images of {channels} channels: '
+                         f'create it with in_chans={found}.')
+    statistics = {name: per_channel(config[name], channels, name) for name in ('mean', 'std')}
+    return {'input_size': (channels, *sides), **statistics}
+
+
 def check_settings(interpolation: str, crop_mode: str, crop_pct: float, std: Sequence[float], **_: Any) -> None:
-    """Raises ValueError for an unknown interpolation or crop mode, or a crop_pct or std that is not positive."""
+    """Raises ValueError for an unknown interpolation or crop mode, a crop_pct that is not above 0 and at most 1, or a std
+    that is not positive."""
     if interpolation not in (*INTERPOLATIONS, RANDOM):
         raise ValueError(refuse('interpolation', str(interpolation), (*INTERPOLATIONS, RANDOM)))
     if crop_mode not in CROP_MODES:
         raise ValueError(refuse('crop_mode', str(crop_mode), CROP_MODES))
-    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct < math.inf:
-        raise ValueError(f'crop_pct is a positive fraction of the image, such as {DEFAULT_CROP_PCT}; got {crop_pct!r}.')
+    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
+        raise ValueError(f'crop_pct is a positive fraction of the image, at most 1, such as {DEFAULT_CROP_PCT}; '
+                         f'got {crop_pct!r}.')
     if not all(0 < s < math.inf for s in std):
         raise ValueError(f'std is divided by, so its values are positive; got {tuple(std)}.')
 
@@ -105,6 +125,26 @@ def values(given: Any, name: str) -> tuple[float, ...]:
     if not isinstance(found, Sequence) or not found or not all(isinstance(v, numbers.Real) for v in found):
         raise ValueError(f'{name} is one number, or one per channel; got {given!r}.')
     return tuple(found)
+
+
+def per_channel(given: Any, channels: int, name: str) -> tuple[float, ...]:
+    """A mean or std for a network of so many channels, by the rule that its first convolution is adapted by.
+
+    One value serves all channels. Of three, those of RGB, a network of one channel has the average, any other has them
+    again and again from the first.
+
+    Raises:
+        ValueError: as many values as fit no rule.
+    """
+    found = values(given, name)
+    if len(found) == channels:
+        return found
+    if channels == 1:
+        return (sum(found) / len(found),)
+    if len(found) not in (1, 3):
+        raise ValueError(f'{name} has one value for all channels or one for each of {channels}; got {len(found)}: '
+                         f'{found}.')
+    return tuple(found[i % len(found)] for i in range(channels))
 
 
 def _mapping(source: Any) -> Mapping[str, Any]:

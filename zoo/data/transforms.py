@@ -14,16 +14,14 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as F
 
-from .images import convert_image
+from .images import MODES, convert_image
 
 Picture: TypeAlias = Image.Image | torch.Tensor       # a tensor is (..., C, H, W)
-
-MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
 
 
 @dataclass(frozen=True)
 class ToChannels:
-    """A Pillow image of any mode to 8-bit grey, RGB or RGBA; a tensor is only checked.
+    """A Pillow image of any mode to an 8-bit one of 1 to 4 channels; a tensor is only checked.
 
     `channels` None keeps grey images grey and makes all others RGB.
     """
@@ -40,7 +38,7 @@ class ToChannels:
             grey = image.mode.startswith('I') or image.mode in ('1', 'L', 'LA', 'La', 'F')
             return convert_image(image, 'L' if grey else 'RGB')
         if self.channels not in MODES:
-            raise ValueError(f'A PIL.Image has 1, 3 or 4 channels; for {self.channels} give a tensor (C, H, W).')
+            raise ValueError(f'A PIL.Image has 1, 2, 3 or 4 channels; for {self.channels} give a tensor (C, H, W).')
         return convert_image(image, MODES[self.channels])
 
     def _checked(self, image: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from ..spec import refuse
 from .augment import RandomErasing, create_augment
-from .config import check_settings, sizes, values
+from .config import check_settings, per_channel, sizes, values
 from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
@@ -67,9 +67,9 @@ def create_transform(
     `create_transform(**zoo.data.resolve_model_data_config(model))` is the one a model was measured with.
 
     What comes in may be a `PIL.Image` of any mode or a tensor (C, H, W), float in 0..1 or integer. A Pillow image is
-    first made 8-bit grey, RGB or RGBA by `zoo.data.convert_image`, for 1, 3 or 4 channels. The channels are those of
-    an `input_size` of three, else as many as `mean` and `std` have values; if that does not tell, grey images stay
-    grey and all others become RGB. So palette, CMYK, YCbCr and grey images give what they give after
+    first made 8-bit grey, grey with alpha, RGB or RGBA by `zoo.data.convert_image`, for 1, 2, 3 or 4 channels. The
+    channels are those of an `input_size` of three, else as many as `mean` and `std` have values; if that does not tell,
+    grey images stay grey and all others become RGB. So palette, CMYK, YCbCr and grey images give what they give after
     `.convert('RGB')`, transparency is dropped, and 16-bit grey is scaled, not clipped. EXIF orientation is not
     applied: `zoo.data.load_image(file, exif=True)` does that.
 
@@ -91,8 +91,9 @@ def create_transform(
             with the change of hue, of which 0.5 is half the circle. None for none.
         interpolation: nearest, bilinear, bicubic, lanczos, box or hamming. In training also random: bilinear or
             bicubic, drawn for each image.
-        mean, std: per channel, or one for all; where there is one channel, several are averaged.
-        crop_pct: the fraction of the resized side that is kept, 0.875 if None.
+        mean, std: per channel, or one for all; those of RGB serve any number of channels, see
+            `zoo.data.config.per_channel`.
+        crop_pct: the fraction of the resized side that is kept, at most 1; 0.875 if None.
         crop_mode: center resizes until the image covers the size; squash does not keep the aspect; border resizes
             until the image fits in and pads with `mean`. center if None. center_floor and squash_floor round half a
             pixel of margin down, as image processors of transformers do; the others round it to even.
@@ -122,7 +123,7 @@ def create_transform(
     if use_prefetcher or not normalize:
         end = [ToTensor(floats=False)]
     else:
-        end = [ToTensor(), T.Normalize(*(torch.tensor(_per_channel(v, channels, name))
+        end = [ToTensor(), T.Normalize(*(torch.tensor(per_channel(v, channels, name) if channels else values(v, name))
                                          for name, v in (('mean', mean), ('std', std))))]
     if not is_training:
         if separate:
@@ -185,17 +186,6 @@ def _channels(
     return count if count > 1 else None
 
 
-def _per_channel(given: float | Sequence[float], channels: int | None, name: str) -> tuple[float, ...]:
-    """A mean or std that fits the channels."""
-    found = values(given, name)
-    if channels == 1:
-        return (sum(found) / len(found),)
-    if len(found) not in (1, channels):
-        raise ValueError(f'{name} has one value for all channels or one for each of {channels}; got {len(found)}: '
-                         f'{found}.')
-    return found
-
-
 def _evaluation_steps(
     size: int | tuple[int, ...], interpolation: str, mean: tuple[float, ...], crop_pct: float, crop_mode: str,
     crop_border_pixels: int | None,
@@ -204,8 +194,6 @@ def _evaluation_steps(
     if interpolation == RANDOM:
         raise ValueError("interpolation='random' is for training; evaluation needs one, such as 'bicubic'.")
     height, width = (math.floor(side / crop_pct) for side in _pair(size))
-    if min(height, width) < 1:
-        raise ValueError(f'crop_pct={crop_pct} resizes the image to {height} x {width} pixels.')
     border = crop_border_pixels or 0
     if not isinstance(border, numbers.Integral) or border < 0:
         raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')

@@ -11,6 +11,7 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from ..contract import ImageModel
+from ..data.config import per_channel
 from ..factory import create_model
 from ..features import FeatureNet
 
@@ -103,8 +104,8 @@ def _frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
 def image_statistics(backbone: nn.Module) -> tuple[list[float], list[float]]:
     """Mean and standard deviation, per channel of images in 0..1, that the backbone's weights were trained with."""
     cfg = backbone.pretrained_cfg
-    channels = cfg['input_size'][0]
-    return tuple([float(values[i % len(values)]) for i in range(channels)] for values in (cfg['mean'], cfg['std']))
+    mean, std = (per_channel(cfg[name], cfg['input_size'][0], name) for name in ('mean', 'std'))
+    return [*map(float, mean)], [*map(float, std)]
 
 
 class Pyramid(nn.Module):

@@ -5,14 +5,17 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from ..spec import refuse, whole
 from .backbone import Pyramid, Weights, create_backbone, image_statistics
+from .files import checked_classes
+from .levels import unit_interval
 
 Sizes = Sequence[Sequence[float]]
 RATIOS = (0.5, 1.0, 2.0)                                   # height / width of anchors
@@ -59,10 +62,11 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
                     backbone_options: Mapping[str, Any] | None = None, **options: Any) -> nn.Module:
     """A detector: torchvision's network of that kind, with its targets, losses and outputs.
 
-    In training it takes a list of images (C, H, W) in 0..1, of any sizes, and a list of targets with `boxes` (N, 4) as
-    x1, y1, x2, y2 in pixels and `labels` (N,) from 1, and returns a dict of losses; in evaluation it takes the images
-    and returns for each a dict of `boxes`, `labels` and `scores`. It resizes and normalises by itself, with the mean
-    and the standard deviation of the backbone's weights.
+    In training it takes a list of images (C, H, W) in 0..1, or in uint8, of any sizes, and a list of targets with
+    `boxes` (N, 4) as x1, y1, x2, y2 in pixels and `labels` (N,) from 1, and returns a dict of losses; in evaluation it
+    takes the images and returns for each a dict of `boxes`, `labels` and `scores`. It resizes and normalises by itself,
+    with the mean and the standard deviation of the backbone's weights. It raises ValueError for a label that no class
+    has, for images far outside of 0..1, and for one so narrow that nothing would be left of it at `max_size`.
 
     Args:
         backbone: a name, as in `zoo.create_model`, or a module made with `features_only=True`.
@@ -78,7 +82,7 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
         options: arguments of torchvision's class: min_size and max_size of the sides in pixels, score_thresh, …
 
     Raises:
-        ValueError: an unknown head, numbers of classes that disagree, a backbone without the maps.
+        ValueError: an unknown head, numbers of classes that disagree, a class named twice, a backbone without the maps.
         TypeError: an option that torchvision's class does not have.
     """
     if head not in _HEADS:
@@ -102,15 +106,53 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
     defaults = {'image_mean': mean, 'image_std': std}
     config |= {name: options.get(name, value) for name, value in defaults.items()}
     detector = make(body, pyramid_channels, anchor_sizes, num_classes=num_classes, **{**defaults, **options})
+    detector.transform = _Inputs(detector.transform, num_classes)
     detector.config, detector.classes = config, config['classes']
     return detector
 
 
+class _Inputs(GeneralizedRCNNTransform):
+    """Torchvision's way from images and targets to a batch, and back; takes uint8, too, and looks at what it gets."""
+
+    def __init__(self, plain: GeneralizedRCNNTransform, num_classes: int) -> None:
+        super().__init__(plain.min_size, plain.max_size, plain.image_mean, plain.image_std, plain.size_divisible,
+                         plain.fixed_size, _skip_resize=plain._skip_resize)
+        self.num_classes = num_classes
+
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> tuple[Any, Any]:
+        for number, target in enumerate(targets or ()):
+            labels = target['labels']
+            wrong = labels[(labels < 1) | (labels >= self.num_classes)]
+            if len(wrong):
+                raise ValueError(f'The target of image {number} of the batch has the label {wrong[0].item()}; labels '
+                                 f'are 1 to {self.num_classes - 1}, and 0 is the background, which has no boxes.')
+        return super().forward(images, targets)
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """An image, uint8 or in 0..1, normalised."""
+        return super().normalize(unit_interval(image))
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
+        """An image and its target at the size that the network sees."""
+        height, width = image.shape[-2:]
+        scale = min(min(self.min_size) / min(height, width), self.max_size / max(height, width))
+        if min(height, width) * scale < 1:
+            raise ValueError(f'An image of {height} x {width} pixels (height x width) is too narrow for max_size='
+                             f'{self.max_size}: its shorter side would be less than a pixel.')
+        return super().resize(image, target)
+
+    def postprocess(self, result: list[dict[str, Tensor]], image_shapes: Any, original_image_sizes: Any) -> Any:
+        """What was found, at the size of the images, without what was found of the background."""
+        if not self.training:                             # RetinaNet and FCOS have a score for label 0, too
+            result = [{key: value[found['labels'] > 0] for key, value in found.items()} for found in result]
+        return super().postprocess(result, image_shapes, original_image_sizes)
+
+
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
     """The number of classes with the background."""
-    if isinstance(classes, str):
-        raise ValueError(f'classes are names in a list, not one text: {classes!r}.')
-    if num_classes is None and not classes:
+    if classes:
+        checked_classes(classes)
+    elif num_classes is None:
         raise ValueError('A detector needs classes=[…], their names, or num_classes, one more than there are.')
     if num_classes is not None and classes and num_classes != len(classes) + 1:
         raise ValueError(f'num_classes is one more than the {len(classes)} classes, for the background: '

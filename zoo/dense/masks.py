@@ -13,10 +13,11 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.images import load_image
 from .boxes import Place
-from .files import checked_classes, images_by_stem, read_split
+from .files import checked_classes, images_by_stem, split_folders
 
 JointTransform: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
+VOC_FOLDERS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
 INDEX_MODES = ('1', 'L', 'P', 'I', 'I;16')         # Pillow's modes whose numbers can be indices
 
 
@@ -52,6 +53,11 @@ class MaskDataset(Dataset):
             raise ValueError(f'{self.masks[index]}: the mask is {" x ".join(map(str, mask.shape))} (height x width), '
                              f'the image {self.files[index].name} is {" x ".join(map(str, image.shape[-2:]))}.')
         return self.transforms(image, mask) if self.transforms else (image, mask)
+
+    def take(self, numbers: Sequence[int]) -> MaskDataset:
+        """These images alone."""
+        pairs = [(self.files[number], self.masks[number]) for number in numbers]
+        return MaskDataset(pairs, self.classes, self.ignore_index, self.transforms)
 
     def _mask(self, file: Path) -> torch.Tensor:
         with Image.open(file) as opened:
@@ -96,21 +102,28 @@ def mask_dataset(images: Place, masks: Place, classes: Sequence[str], ignore_ind
 
 
 def voc_masks(root: Place, classes: Sequence[str], split: str | None = None, ignore_index: int | None = 255,
-              transforms: JointTransform | None = None) -> MaskDataset:
+              transforms: JointTransform | None = None, images: str = VOC_FOLDERS[0], masks: str = VOC_FOLDERS[1],
+              lists: str = VOC_FOLDERS[2]) -> MaskDataset:
     """Images and masks of a split of a VOC-format folder; other arguments as of `mask_dataset`.
 
     It has JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/<split>.txt.
+
+    Args:
+        images, masks, lists: the folders in `root`. Where '{split}' stands in one of the first two, as in
+            '{split}annot', it is the folder of one split, and no list is read.
 
     Raises:
         FileNotFoundError: a folder is missing, or an image or a mask of the split.
         ValueError: there is no such split; the message lists those there are.
     """
-    root = Path(root)
-    stems = read_split(root / 'ImageSets' / 'Segmentation', split)
-    folders = images_by_stem(root / 'JPEGImages'), images_by_stem(root / 'SegmentationClass')
-    for folder, name in zip(folders, ('JPEGImages', 'SegmentationClass')):
-        missing = [stem for stem in stems if stem not in folder]
+    folders = split_folders(Path(root), split, images, masks, lists)
+    stems = folders[2]
+    if stems is None:
+        return mask_dataset(folders[0], folders[1], classes, ignore_index, transforms)
+    found = images_by_stem(folders[0]), images_by_stem(folders[1])
+    for files, folder in zip(found, folders):
+        missing = [stem for stem in stems if stem not in files]
         if missing:
-            raise FileNotFoundError(f'{root / name}: lacks {len(missing)} of {len(stems)} files of the split: '
+            raise FileNotFoundError(f'{folder}: lacks {len(missing)} of {len(stems)} files of the split: '
                                     f'{", ".join(missing[:3])}{", ..." if len(missing) > 3 else ""}.')
-    return MaskDataset([(folders[0][stem], folders[1][stem]) for stem in stems], classes, ignore_index, transforms)
+    return MaskDataset([(found[0][stem], found[1][stem]) for stem in stems], classes, ignore_index, transforms)

@@ -1,10 +1,11 @@
 """One file for a detector or a segmenter: safetensors, with all that is needed to build it again."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..pretrained import read_record, read_state_dict, write_tensors
 from .detector import create_detector
@@ -37,15 +38,25 @@ def load(path: str | Path) -> nn.Module:
         FileNotFoundError: no such file.
         ValueError: a file that `save` did not write, or that is damaged.
     """
-    config = _read_config(Path(path).expanduser())
-    task = config.pop('task')
-    model = _MAKERS[task](**config)
-    model.load_state_dict(read_state_dict(path))
+    config = read_config(Path(path).expanduser())
+    if config is None:
+        raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
+    return build(config, read_state_dict(path))
+
+
+def build(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    """A detector or a segmenter, in evaluation mode, of its `config` and its state dict."""
+    options = dict(config)
+    model = _MAKERS[options.pop('task')](**options)
+    model.load_state_dict(state)
     return model.eval()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any] | None:
+    """What a file says of the detector or segmenter in it; None where it says nothing.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: the file is damaged.
+    """
     config = read_record(path, KEY)
-    if not config or config.get('task') not in _MAKERS:
-        raise ValueError(f'{path} holds no detector or segmenter that zoo.dense.save wrote.')
-    return config
+    return config if config and config.get('task') in _MAKERS else None

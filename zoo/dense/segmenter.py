@@ -1,7 +1,7 @@
 """Segmenters: a decoder on any backbone, logits at the size of the images."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,10 @@ from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
 from ..spec import refuse, whole
 from .backbone import Weights, create_backbone, image_statistics
+from .files import checked_classes
+from .levels import unit_interval
 
+torch.fx.wrap('unit_interval')                            # a look at values is no part of a traced graph
 UNET_WIDTHS = (256, 128, 64, 32, 16)                      # channels after each step up, from the coarsest
 
 
@@ -92,7 +95,7 @@ SEGMENTATION_HEADS = tuple(_HEADS)
 
 
 class Segmenter(nn.Module):
-    """Images (B, C, H, W) in 0..1, of any size -> logits (B, num_classes, H, W).
+    """Images (B, C, H, W) in 0..1, or in uint8, of any size -> logits (B, num_classes, H, W).
 
     Attributes:
         classes: their names, or None.
@@ -107,7 +110,7 @@ class Segmenter(nn.Module):
         self.config: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.backbone((x - self.mean) / self.std), x.shape[-2:])
+        return self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
 
 
 def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes: int | None = None, *,
@@ -132,7 +135,7 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
         backbone_options: further arguments of `zoo.create_model`.
 
     Raises:
-        ValueError: an unknown head, numbers of classes that disagree, a backbone without the maps.
+        ValueError: an unknown head, numbers of classes that disagree, a class named twice, a backbone without the maps.
         TypeError: an output_stride for a network without that option.
     """
     if head not in _HEADS:
@@ -155,9 +158,9 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
 
 
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
-    if isinstance(classes, str):
-        raise ValueError(f'classes are names in a list, not one text: {classes!r}.')
-    if num_classes is None and not classes:
+    if classes:
+        checked_classes(classes)
+    elif num_classes is None:
         raise ValueError('A segmenter needs classes=[…], their names, or num_classes.')
     if num_classes is not None and classes and num_classes != len(classes):
         raise ValueError(f'num_classes={num_classes}, but there are {len(classes)} classes: {", ".join(classes)}.')

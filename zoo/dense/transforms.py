@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from ..spec import IMAGENET_MEAN
 
 SCALE = (0.5, 2.0)                   # of scale jitter: 1 just fits the image into the crop
+COLOUR = (0.2, 0.2, 0.2, 0.02)       # changes of brightness, contrast, saturation and hue
 PER_BOX = ('labels', 'area', 'iscrowd')
 
 
@@ -60,7 +61,7 @@ class MaskTransform:
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
 
 
-def detection_transforms(train: bool, size: tuple[int, int] | None = None) -> BoxTransform:
+def detection_transforms(train: bool, size: tuple[int, int] | None = None, **options: Any) -> BoxTransform:
     """What is done to images with boxes.
 
     Args:
@@ -68,27 +69,42 @@ def detection_transforms(train: bool, size: tuple[int, int] | None = None) -> Bo
             Without `train`, no boxes but those below a pixel are removed.
         size: (height, width) of what comes out, in pixels: cut out and padded in training, resized (without keeping
             height to width) otherwise. None keeps every image's size, and scale too.
+        options: of training, see `random_steps`.
     """
     if train:
-        return BoxTransform(_random(size, {tv_tensors.Image: IMAGENET_MEAN, 'others': 0}), skip_crowd=True)
+        steps = random_steps(size, {tv_tensors.Image: IMAGENET_MEAN, 'others': 0}, **options)
+        return BoxTransform(steps, skip_crowd=True)
     return BoxTransform([v2.Resize(size)] if size else [], skip_crowd=False)
 
 
-def segmentation_transforms(train: bool, size: tuple[int, int] | None = None, ignore_index: int = 255) -> MaskTransform:
-    """What is done to images with masks; `train` and `size` as of `detection_transforms`.
+def segmentation_transforms(train: bool, size: tuple[int, int] | None = None, ignore_index: int = 255,
+                            **options: Any) -> MaskTransform:
+    """What is done to images with masks; `train`, `size` and `options` as of `detection_transforms`.
 
     Args:
         ignore_index: what the mask gets where the image is padded in training.
     """
     if train:
-        return MaskTransform(_random(size, {tv_tensors.Image: IMAGENET_MEAN, tv_tensors.Mask: ignore_index}))
+        return MaskTransform(random_steps(size, {tv_tensors.Image: IMAGENET_MEAN, tv_tensors.Mask: ignore_index},
+                                          **options))
     return MaskTransform([v2.Resize(size)] if size else [v2.Identity()])
 
 
-def _random(size: tuple[int, int] | None, fill: dict[Any, Any]) -> list[v2.Transform]:
-    """The transforms of training; padding is filled with `fill`, by what it pads."""
-    resize = [v2.ScaleJitter(size, SCALE), v2.RandomCrop(size, pad_if_needed=True, fill=fill)] if size else []
-    return [v2.RandomHorizontalFlip(), *resize, v2.ColorJitter(0.2, 0.2, 0.2, 0.02)]
+def random_steps(size: tuple[int, int] | None, fill: dict[Any, Any], *, fit: tuple[int, int] | None = None,
+                 scale: tuple[float, float] = SCALE, hflip: float = 0.5, vflip: float = 0.0,
+                 colour: Sequence[float] = COLOUR) -> list[v2.Transform]:
+    """The transforms of training.
+
+    Args:
+        size: (height, width) of what is cut out. fill: what padding is filled with, by what it pads.
+        fit: (height, width) that an image just fits into at a scale of 1; None takes `size`.
+        scale: the least and the most that an image is resized to by `fit`, where there is a `size`.
+        hflip, vflip: probabilities of a flip.
+        colour: how far brightness, contrast, saturation and, if it is there, hue go.
+    """
+    resize = [v2.ScaleJitter(fit or size, scale), v2.RandomCrop(size, pad_if_needed=True, fill=fill)] if size else []
+    upright = [v2.RandomVerticalFlip(vflip)] if vflip else []
+    return [v2.RandomHorizontalFlip(hflip), *upright, *resize, *([v2.ColorJitter(*colour)] if any(colour) else [])]
 
 
 def _per_box(inputs: tuple[Any, dict[str, Any]]) -> list[torch.Tensor]:

@@ -17,7 +17,8 @@ COMPARED = ('fast', 'scaled')
 
 
 def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], images: int = 100, batch_size: int = 50,
-                   workers: int = 0, device: torch.device | str = 'cpu', decoder: str = 'fast') -> dict[str, float]:
+                   workers: int = 0, device: torch.device | str = 'cpu', decoder: str = 'fast',
+                   exif: bool = False) -> dict[str, float]:
     """How the outputs of a network for classes differ between the fast or the scaled path and Pillow's, over images
     spread evenly over a source.
 
@@ -28,7 +29,7 @@ def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], ima
 
     Raises:
         ValueError: settings without that path; another decoder; a stream, or a task without classes.
-        ImportError: 'scaled' without simplejpeg.
+        ImportError: without simplejpeg.
     """
     if decoder not in COMPARED:
         raise ValueError(refuse('decoder', decoder, COMPARED))
@@ -38,7 +39,7 @@ def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], ima
     forward = Forward(network, Normalize(config['mean'], config['std'], channels_last=True), torch.device(device),
                       batch_size)
     logits, truth, level = {decoder: [], 'pillow': []}, [], 0.0
-    loaders = [load_batches(chosen, Preprocess(config, name), batch_size, workers) for name in logits]
+    loaders = [load_batches(chosen, Preprocess(config, name, exif), batch_size, workers) for name in logits]
     for own, pillow in zip(*loaders):
         if own.levels is not None:                      # what another path cannot read, it leaves to Pillow's
             truth += own.targets

@@ -1,10 +1,9 @@
-"""JPEG files decoded and resized on a CUDA device: torchvision's nvjpeg."""
+"""JPEG files decoded and resized on a CUDA device: nvjpeg by torchcodec, or by a torchvision that has it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-import torchvision.io
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +18,7 @@ class Finish:
     Args:
         preprocess: what the workers ran; one with the decoder 'nvjpeg'.
         device: a CUDA device.
-        decode: JPEG files, each as its bytes (n,) on the CPU -> their levels (3, H, W); torchvision's by default.
+        decode: JPEG files, each as its bytes (n,) on the CPU -> their levels (3, H, W); nvjpeg by default.
     """
 
     def __init__(self, preprocess: Preprocess, device: torch.device, decode: Decode | None = None) -> None:
@@ -62,7 +61,21 @@ class Finish:
         return found
 
     def _nvjpeg(self, files: list[Tensor]) -> list[Tensor]:
-        return torchvision.io.decode_jpeg(files, mode=torchvision.io.ImageReadMode.RGB, device=self.device)
+        return decode_jpegs(files, self.device)
+
+
+def decode_jpegs(files: list[Tensor], device: torch.device) -> list[Tensor]:
+    """JPEG files, each as its bytes (n,) on the CPU -> their levels (3, H, W) on the device.
+
+    torchcodec decodes them where it is installed and decodes images (from 0.16). Else torchvision does, which it calls
+    deprecated from 0.29 on.
+    """
+    try:
+        from torchcodec.decoders import decode_jpeg
+        return decode_jpeg(files, mode='RGB', device=device)
+    except ImportError:
+        from torchvision.io import ImageReadMode, decode_jpeg
+        return decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
 
 
 def resize_and_cut(image: Tensor, preprocess: Preprocess) -> Tensor:

@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from ..spec import refuse
+from ..spec import read_text, refuse
 
 # the outputs of the thousand that a test set has classes of
 SUBSETS = {
@@ -57,7 +57,7 @@ def read_valid_labels(given: str, num_classes: int) -> list[int]:
         if not path.suffix and path.parent == Path():
             raise ValueError(refuse('valid labels (a file, or)', given, SUBSETS))
         raise FileNotFoundError(f'There is no file {given!r} of valid labels.')
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     for line in lines:
         if not line.isdigit() or int(line) >= num_classes:
             raise ValueError(f'{given}: a line is the index of an output, 0 to {num_classes - 1}; got {line!r}.')
@@ -81,7 +81,10 @@ class RealLabels:
     def __init__(self, path: str | Path) -> None:
         if not Path(path).is_file():
             raise FileNotFoundError(f'There is no file {str(path)!r} of ReaL labels.')
-        content = json.loads(Path(path).read_text())
+        try:
+            content = json.loads(read_text(path))
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{path} is no JSON: {error}.') from error
         if isinstance(content, list):
             content = {f'ILSVRC2012_val_{number:08d}': labels for number, labels in enumerate(content, 1)}
         if not isinstance(content, dict) or not all(isinstance(labels, list) for labels in content.values()):

@@ -1,7 +1,9 @@
 """Batches of levels and targets from labelled images, read by workers; what cannot be read is told apart."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from .preprocess import Preprocess
+
+NAMED = 5                   # images that a message names
 
 
 class Sample(NamedTuple):
@@ -43,7 +47,36 @@ def load_batches(source: Any, preprocess: Preprocess, batch_size: int, workers: 
     """
     images = _Numbered(source, preprocess, part, parts) if hasattr(source, 'encoded') else _Streamed(
         source.shard(part, parts), preprocess)
-    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory)
+    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory,
+                      worker_init_fn=leave_signals)
+
+
+def check_readable(unreadable: Sequence[tuple[str, str]], limit: int, what: str = 'images',
+                   allowed: str = 'allowed') -> None:
+    """Raises ValueError, which names some of them, if more (name, reason) than `limit` could not be read."""
+    if len(unreadable) > limit:
+        named = some([f'{name} ({reason})' for name, reason in unreadable])
+        raise ValueError(f'{len(unreadable)} {what} could not be read, more than the {limit} {allowed}: {named}.')
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of the names, and how many more there are."""
+    more = len(names) - NAMED
+    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
+
+
+def default_workers() -> int:
+    """How many processes read images where nothing else is said: as many as this process has processors, at most 4; of
+    several processes that torchrun started here, each has its share, at least one."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return min(4, max(1, available // int(os.environ.get('LOCAL_WORLD_SIZE', '1'))))
+
+
+def leave_signals(_: int) -> None:
+    """The `worker_init_fn` of workers that leave SIGTERM and SIGINT to the main process, which finishes what it is at
+    and then ends them: both are often sent to all processes of a group."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Numbered(Dataset):

@@ -1,7 +1,7 @@
 """What is measured of a network's outputs, by torchmetrics; every image once, however many processes there are."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 TASKS = ('single', 'multi', 'regression')
+TOP = 5                     # answers of which one has to be right, where there are more classes
 BINS = 15                   # of confidence, for the calibration error
 
 
@@ -16,22 +17,23 @@ class Metrics:
     """Metrics of one task, updated batch by batch.
 
     Args:
-        task: 'single' measures top1, top5, the mean of the classes' accuracies and the expected calibration error, all
-            in percent; 'multi' measures mAP in percent; 'regression' measures mae and r2.
+        task: 'single' measures top1, top5 (of more than five classes), the mean of the classes' accuracies and the
+            expected calibration error, all in percent; 'multi' measures mAP in percent; 'regression' measures mae and r2.
         num_classes: how many outputs a network for classes has.
         valid: indices of the outputs that count, sorted; the others are left out. All by default.
+        loss: (outputs, targets) of a batch -> their mean loss (), to be measured as 'loss'.
 
     Raises:
         ImportError: torchmetrics is not installed.
     """
 
     def __init__(self, task: str, num_classes: int, device: torch.device | str = 'cpu',
-                 valid: Sequence[int] | None = None) -> None:
+                 valid: Sequence[int] | None = None, loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> None:
         try:
             import torchmetrics
         except ImportError as error:
             raise ImportError("Metrics need torchmetrics: pip install 'zoo-image-models[validate]'.") from error
-        self.task = task
+        self.task, self._loss = task, loss
         self.classes = list(range(num_classes)) if valid is None else list(valid)
         self.device, self.seen, self.real_seen, self.hits = torch.device(device), 0, 0, 0.0
         self._valid = None if valid is None else torch.tensor(self.classes, device=device)
@@ -43,7 +45,7 @@ class Metrics:
         if task == 'single':
             self._metrics = {
                 'top1': metric.MulticlassAccuracy(classes, average='micro', **fast),
-                'top5': metric.MulticlassAccuracy(classes, top_k=min(5, classes), average='micro', **fast),
+                'top5': metric.MulticlassAccuracy(classes, top_k=min(TOP, classes), average='micro', **fast),
                 'ece': metric.MulticlassCalibrationError(classes, n_bins=BINS, **fast),
                 'confusion': metric.MulticlassConfusionMatrix(classes, **fast),
                 'real_top1': metric.BinaryAccuracy(**fast),             # whether an answer is right
@@ -55,6 +57,8 @@ class Metrics:
             self._metrics = {'mae': torchmetrics.MeanAbsoluteError(**own), 'r2': torchmetrics.R2Score(**own)}
         else:
             raise ValueError(f'The task of labelled images is one of {", ".join(TASKS)}; got {task!r}.')
+        if loss is not None:
+            self._metrics['loss'] = torchmetrics.MeanMetric(**own)
         for one in self._metrics.values():
             one.to(device)
 
@@ -89,6 +93,7 @@ class Metrics:
             return
         if outputs.shape != targets.shape:
             raise ValueError(f'The targets have {targets.shape[1]} values an image, the network {outputs.shape[1]}.')
+        self._update_loss(outputs.float(), targets)
         if self.task == 'multi':
             self._metrics['ap'].update(outputs.float().sigmoid(), targets.long())
             return
@@ -100,8 +105,9 @@ class Metrics:
     def _update_single(self, outputs: Tensor, targets: Tensor, real: Sequence[frozenset[int]] | None) -> None:
         if self._valid is not None:
             outputs = outputs[:, self._valid]
+        self._update_loss(outputs, targets)
         probabilities = outputs.softmax(-1)
-        best = outputs.topk(min(5, outputs.shape[1])).indices
+        best = outputs.topk(min(TOP, outputs.shape[1])).indices
         self.hits += (best[:, 0] == targets).sum().item()
         for name in ('top1', 'confusion'):
             self._metrics[name].update(best[:, 0], targets)
@@ -114,6 +120,10 @@ class Metrics:
             self.real_seen += len(right)
             for name, column in zip(('real_top1', 'real_top5'), hits.T):
                 self._metrics[name].update(column, torch.ones_like(column))
+
+    def _update_loss(self, outputs: Tensor, targets: Tensor) -> None:
+        if self._loss is not None:
+            self._metrics['loss'].update(self._loss(outputs, targets), len(outputs))
 
     @property
     def running(self) -> str:
@@ -135,14 +145,19 @@ class Metrics:
                 self._metrics[name].merge_state({key: _moved(value, self.device) for key, value in state.items()})
 
     def compute(self) -> dict[str, float]:
-        """The figures of all images taken in: percent, but for mae and r2."""
+        """The figures of all images taken in: percent, but for mae, r2 and the loss."""
+        loss = {} if self._loss is None else {'loss': self._metrics['loss'].compute().item()}
+        return self._figures() | loss
+
+    def _figures(self) -> dict[str, float]:
         if self.task == 'regression':
             return {name: self._metrics[name].compute().item() for name in ('mae', 'r2')}
         if self.task == 'multi':
             known = self._by_class()
             return {'map': _percent(known[~known.isnan()].mean())}
         names = ['top1', 'top5', 'ece', *(['real_top1', 'real_top5'] if self.real_seen else [])]
-        found = {name: _percent(self._metrics[name].compute()) for name in names}
+        few = len(self.classes) <= TOP                          # of which one is always right
+        found = {name: _percent(self._metrics[name].compute()) for name in names if not (few and name.endswith('top5'))}
         known = self._by_class()
         return {**found, 'class_mean': _percent(known[~known.isnan()].mean())}
 

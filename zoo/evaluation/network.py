@@ -10,6 +10,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 TOLERANCE = 1e-4            # of the outputs' norm that folding may change
 
 
+class NotFoldable(RuntimeError):
+    """Without its batch normalisations a network would give other outputs."""
+
+
 def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
             channels_last: bool = True, fold: bool = True, compile: bool = False,
             image_size: tuple[int, int, int] | None = None) -> nn.Module:
@@ -18,14 +22,18 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
     Args:
         dtype: of its parameters.
         channels_last: whether convolutions run in that memory format.
-        fold: put batch normalisations into the convolutions before them, see `fold_batch_norm`.
+        fold: put batch normalisations into the convolutions before them, see `fold_batch_norm`; they stay where that
+            would change the outputs.
         compile: `torch.compile` it, on a CPU with frozen weights; the first batch then takes a minute or so.
         image_size: (channels, height, width) of the image to fold by; by default that of its `pretrained_cfg`.
     """
-    model = copy.deepcopy(model).eval().to(device)
+    given, model = model, copy.deepcopy(model).eval().to(device)
     if fold:
         size = image_size or model.pretrained_cfg['input_size']
-        fold_batch_norm(model, torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device))
+        try:
+            fold_batch_norm(model, torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device))
+        except NotFoldable:
+            model = copy.deepcopy(given).eval().to(device)
     model = model.to(dtype=dtype, memory_format=torch.channels_last if channels_last else torch.preserve_format)
     if compile:
         options = {'freezing': True} if torch.device(device).type == 'cpu' else None
@@ -44,8 +52,8 @@ def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
         How many were folded.
 
     Raises:
-        RuntimeError: the outputs for `image` changed by more than 1e-4 of their norm, which means that an output of a
-            convolution was used in another place too.
+        NotFoldable: the outputs for `image` changed by more than 1e-4 of their norm: an output of a convolution was used
+            in another place too, or the network makes much of rounding.
     """
     made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}           # the tensors are kept, so that no id comes up twice
     runs: dict[nn.Module, int] = {}
@@ -78,8 +86,8 @@ def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
         setattr(*places[norm], nn.Identity())
     change = ((_flat(model(image)) - before).norm() / before.norm().clamp_min(1e-12)).item()
     if not change <= TOLERANCE:
-        raise RuntimeError(f'Folding batch normalisations changed the outputs by {change:.1e} of their norm, more than '
-                           f'{TOLERANCE:.0e}; evaluate without folding.')
+        raise NotFoldable(f'Folding batch normalisations changed the outputs by {change:.1e} of their norm, more than '
+                          f'{TOLERANCE:.0e}; evaluate without folding.')
     return len(folded)
 
 

@@ -1,25 +1,24 @@
 """From an image file in memory to the levels a network is shown, and from these to its input.
 
-The fast path decodes JPEG with torchvision's libjpeg and resizes 8-bit tensors. Whatever it does not serve - other
+The fast path decodes JPEG with simplejpeg's libjpeg-turbo, to the same pixels, and resizes 8-bit tensors. Whatever it does not serve - other
 formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of `zoo.data.create_transform`.
 The scaled path is the fast one for images that shrink by half or more: JPEG stores blocks of 8 x 8 pixels as
 frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size sooner than the whole one.
 """
 from __future__ import annotations
 
-import functools
+import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torchvision.io
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..data import create_transform, load_image
+from ..data.images import is_turned, mode_of
 from ..spec import refuse
 
 DECODERS = ('auto', 'fast', 'scaled', 'pillow', 'nvjpeg')
@@ -36,30 +35,37 @@ class Preprocess:
 
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.
-        decoder: 'fast' decodes JPEG of 8 bits with torchvision and everything else with Pillow; 'pillow' uses Pillow
-            always; 'auto' is 'fast' where the settings have such a path, never 'scaled'. 'scaled' decodes JPEG with
-            simplejpeg, at the smallest of 1/8 to 4/8 of the size that is still no smaller than the resized image, and
+        decoder: 'fast' decodes JPEG of 8 bits with simplejpeg and everything else with Pillow; 'pillow' uses Pillow
+            always; 'auto' is 'fast' where the settings have such a path and simplejpeg is installed, never 'scaled'. 'scaled' decodes JPEG with
+            it too, at the smallest of 1/8 to 4/8 of the size that is still no smaller than the resized image, and
             resizes that to the same places: its levels differ from those of the others. Where no such size is left,
             they are those of 'fast'. With 'nvjpeg' JPEG files come out as they are, (n,) bytes:
             `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
+        exif: turn images as their EXIF orientation says. Those that are to be turned take Pillow's path, whatever the
+            decoder.
 
     Attributes:
         decoder: 'fast', 'scaled', 'pillow' or 'nvjpeg', what 'auto' came to.
 
     Raises:
-        ValueError: an unknown decoder; 'fast', 'scaled' or 'nvjpeg' with settings that only Pillow's path serves.
-        ImportError: 'scaled' without simplejpeg.
+        ValueError: an unknown decoder; 'fast', 'scaled' or 'nvjpeg' with settings that only Pillow's path serves; more
+            channels than image files have.
+        ImportError: 'fast' or 'scaled' without simplejpeg.
     """
 
-    def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow') -> None:
+    def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow', exif: bool = False) -> None:
         if decoder not in DECODERS:
             raise ValueError(refuse('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)
         if decoder in ('fast', 'scaled', 'nvjpeg') and obstacle:
             raise ValueError(f"decoder={decoder!r} does not serve {obstacle}; 'auto' takes Pillow's path there.")
-        if decoder == 'scaled':
+        if decoder in ('fast', 'scaled'):
             _simplejpeg()
-        self.decoder = 'pillow' if obstacle else 'fast' if decoder == 'auto' else decoder
+        if decoder == 'auto':
+            decoder = 'pillow' if obstacle or not importlib.util.find_spec('simplejpeg') else 'fast'
+        self.decoder = decoder
+        self.exif, self.channels = exif, config['input_size'][0]
+        mode_of(self.channels)                      # refuses what files cannot be read as
         self.size = tuple(config['input_size'][1:])
         self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
         self.target = tuple(math.floor(side / config['crop_pct']) for side in self.size)
@@ -71,6 +77,8 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
+        if self.exif and is_turned(encoded):
+            return self.by_pillow(encoded)
         if self.decoder == 'nvjpeg' and jpeg_channels(encoded) in (1, 3) and encoded.endswith(END):
             return torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         if self.decoder == 'scaled':
@@ -86,11 +94,7 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
-        file = io.BytesIO(encoded)
-        try:
-            return self.transform(load_image(file))
-        except ValueError as error:                 # who calls knows the name
-            raise ValueError(str(error).replace(f'{file}: ', '').replace(f' {file}', '')) from error
+        return self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
 
     def resize_and_cut(self, image: Tensor, whole: tuple[int, int] | None = None, eighths: int = 8) -> Tensor:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width).
@@ -186,8 +190,8 @@ def decode_fast(encoded: bytes) -> Tensor | None:
     if jpeg_channels(encoded) not in (1, 3):
         return None
     try:
-        return _decode_jpeg(encoded)
-    except RuntimeError:
+        return torch.from_numpy(_simplejpeg().decode_jpeg(encoded, 'RGB')).permute(2, 0, 1)
+    except ValueError:
         return None
 
 
@@ -239,28 +243,13 @@ def jpeg_channels(encoded: bytes) -> int | None:
     return None
 
 
-def _decode_jpeg(encoded: bytes) -> Tensor:
-    data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)     # of bytes, PyTorch warns: not to be written
-    return torchvision.io.decode_jpeg(data, mode=torchvision.io.ImageReadMode.RGB)
-
-
 def _simplejpeg() -> Any:
     try:
         import simplejpeg
     except ImportError as error:
-        raise ImportError("decoder='scaled' needs simplejpeg: pip install 'zoo-image-models[scaled]'.") from error
+        raise ImportError("The decoders 'fast' and 'scaled' need simplejpeg: pip install 'zoo-image-models[fast]'."
+                          ) from error
     return simplejpeg
-
-
-@functools.cache
-def has_jpeg_decoder() -> bool:
-    """Whether this torchvision decodes JPEG: it may be built without, and later ones leave it to another package."""
-    file = io.BytesIO()
-    Image.new('RGB', (8, 8)).save(file, 'JPEG')
-    try:
-        return _decode_jpeg(file.getvalue()).shape == (3, 8, 8)
-    except (AttributeError, RuntimeError):
-        return False
 
 
 def _obstacle(config: Mapping[str, Any]) -> str | None:
@@ -271,8 +260,4 @@ def _obstacle(config: Mapping[str, Any]) -> str | None:
         return f'interpolation {config["interpolation"]!r} (it has {" and ".join(SUPPORT)})'
     if config['crop_mode'] not in FAST_CROPS:
         return f'crop mode {config["crop_mode"]!r} (it has {", ".join(FAST_CROPS)})'
-    if config['crop_pct'] > 1:
-        return f'crop_pct {config["crop_pct"]}, which pads'
-    if not has_jpeg_decoder():
-        return 'anything without a JPEG decoder in torchvision'
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from .gpu import Finish
 from .labels import RealLabels
-from .loading import Batch, load_batches
+from .loading import Batch, check_readable, default_workers, load_batches, some
 from .metrics import Metrics
 from .network import prepare
 from .preprocess import Normalize, Preprocess
 
-NAMED = 5                   # images that a message names
 CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
+
+
+class EvaluationStopped(Exception):
+    """An evaluation ended before its last image because it was asked to."""
 
 
 @dataclass
@@ -110,11 +113,12 @@ class Forward:
         print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
 
 
-def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', batch_size: int = 64,
-             workers: int = 4, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
-             amp_dtype: torch.dtype | None = None, channels_last: bool = True, fold: bool = True,
-             compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
-             real_labels: RealLabels | None = None, progress: bool = True) -> Evaluation:
+def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', exif: bool = False,
+             batch_size: int = 64, workers: int | None = None, device: torch.device | str = 'cpu',
+             dtype: torch.dtype = torch.float32, amp_dtype: torch.dtype | None = None, channels_last: bool = True,
+             fold: bool = True, compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
+             real_labels: RealLabels | None = None, progress: bool = True, stop: Callable[[], Any] | None = None,
+             loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> Evaluation:
     """Measures a network on every image of a source.
 
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
@@ -123,36 +127,40 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         model: images -> outputs (B, n); it is left as it is.
         source: labelled images by number (`name`, `encoded`, `target`, `task`, `len`), or a stream of them.
         config: the settings that `zoo.data.resolve_data_config` returns.
-        decoder: see `Preprocess`.
-        workers: processes that read images, beside this one.
+        decoder, exif: see `Preprocess`.
+        workers: processes that read images, beside this one; by default as many as it has processors, at most 4.
         dtype, channels_last, fold, compile: see `prepare`.
         amp_dtype: see `Forward`.
         max_unreadable: how many images may be unreadable.
         valid: indices of the outputs that count; see `Metrics`.
         real_labels: ReaL labels, for `real_top1` and `real_top5`.
-        progress: show a bar with the rate and how it stands so far.
+        progress: show a bar with the rate and how it stands so far, where stderr is a terminal.
+        stop: asked before each batch; the evaluation ends once it answers with something true, in any process.
+        loss: see `Metrics`.
 
     Raises:
+        EvaluationStopped: `stop` said so; there are no figures.
         ValueError: more unreadable images than allowed, no image at all, a target that the outputs do not have.
         RuntimeError: outputs that are not finite, with the names of images; a count that is not the source's.
     """
     device = torch.device(device)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    preprocess = Preprocess(config, decoder)
+    preprocess = Preprocess(config, decoder, exif)
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device)
-    metrics = Metrics(source.task, model.num_classes, device, valid)
+    metrics = Metrics(source.task, model.num_classes, device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = Normalize(config['mean'], config['std'], dtype, channels_last)
     forward = Forward(network, normalize, device, batch_size, amp_dtype, pad=compile)
+    workers = default_workers() if workers is None else workers
     loader = load_batches(source, preprocess, batch_size, workers, rank, parts, pin_memory=device.type == 'cuda')
 
     unreadable, waiting, begin = [], 0.0, time.perf_counter()
     total = len(source) if hasattr(source, '__len__') else None
     with _bar(total, progress and rank == 0) as bar:
         batches = iter(loader)
-        while True:
+        while not (stopped := bool(stop and stop())):
             asked = time.perf_counter()
             batch = next(batches, None)
             waiting += time.perf_counter() - asked
@@ -160,19 +168,23 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
                 break
             batch = _finished(batch, finish)
             unreadable += batch.unreadable
-            _check_readable(unreadable, max_unreadable)
+            check_readable(unreadable, max_unreadable)
             if batch.levels is not None:
                 _measure(batch, forward, metrics, real_labels)
-            bar.update(parts * (len(batch.names) + len(batch.unreadable)))
+            seen = bar.n + parts * (len(batch.names) + len(batch.unreadable))
+            bar.update((seen if total is None else min(seen, total)) - bar.n)     # parts differ by an image
             bar.set_postfix_str(metrics.running, refresh=False)
     seconds = time.perf_counter() - begin
 
     if parts > 1:
-        metrics.gather()
         found: list[Any] = [None] * parts
-        dist.all_gather_object(found, unreadable)
-        unreadable = sorted(one for part in found for one in part)
-        _check_readable(unreadable, max_unreadable)
+        dist.all_gather_object(found, (unreadable, stopped))
+        unreadable, stopped = sorted(one for part, _ in found for one in part), any(end for _, end in found)
+    if stopped:
+        raise EvaluationStopped('The evaluation was stopped before its last image.')
+    if parts > 1:
+        check_readable(unreadable, max_unreadable)
+        metrics.gather()
     if total is not None and metrics.seen + len(unreadable) != total:
         raise RuntimeError(f'The source has {total} images; {metrics.seen} were counted and {len(unreadable)} were '
                            'unreadable.')
@@ -199,19 +211,8 @@ def _measure(batch: Batch, forward: Forward, metrics: Metrics, real_labels: Real
     if not all(finite):
         bad = [name for name, good in zip(batch.names, finite) if not good]
         raise RuntimeError(f'The network gives outputs that are not finite, for {len(bad)} of {len(finite)} images '
-                           f'of a batch: {_some(bad)}.')
+                           f'of a batch: {some(bad)}.')
     metrics.update(outputs, targets, real_labels and [real_labels.of(name) for name in batch.names])
-
-
-def _check_readable(unreadable: list[tuple[str, str]], limit: int) -> None:
-    if len(unreadable) > limit:
-        named = _some([f'{name} ({reason})' for name, reason in unreadable])
-        raise ValueError(f'{len(unreadable)} images could not be read, more than the {limit} allowed: {named}.')
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -221,4 +222,4 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 def _bar(total: int | None, shown: bool) -> Any:
     from tqdm import tqdm
-    return tqdm(total=total, unit='image', disable=not shown, smoothing=0.05)
+    return tqdm(total=total, unit='image', disable=None if shown else True, smoothing=0.05)

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..spec import read_text
+
 INDEX = '.index.json'           # the end of the name of a list of shards
 LOG_IN = 'log in with `hf auth login`, or set HF_TOKEN'
 Place = tuple[str, Callable[[], Path]]              # a name for people, and a search that raises Missing
@@ -71,7 +73,7 @@ def shards(index: Path) -> list[str]:
         ValueError: it cannot be read.
     """
     try:
-        return sorted(set(json.loads(index.read_text(encoding='utf-8'))['weight_map'].values()))
+        return sorted(set(json.loads(read_text(index))['weight_map'].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{index} is no list of shards ({error!r}).') from error
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import PretrainedCfg, nearest
+from ..spec import PretrainedCfg
 from . import hub
+from .files import NAMES, weights_file
 from .hub import Missing, Place
 from .source import parse
 
-NAMES = ('model.safetensors', f'model.safetensors{hub.INDEX}', 'pytorch_model.bin')
 SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin')
 TIMEOUT = 10                                                 # seconds without an answer
 Weights = str | Path | Mapping[str, Any]
@@ -58,7 +58,7 @@ def fetch(cfg: PretrainedCfg, cache_dir: str | Path | None = None) -> Path:
 def _find(cfg: PretrainedCfg, cache_dir: str | Path | None) -> tuple[str, Path]:
     """The place that has the weights, and the file."""
     if cfg.file:
-        return '', _file(Path(cfg.file).expanduser())
+        return '', weights_file(cfg.file)
     if not cfg.has_weights:
         raise FileNotFoundError(f'No weights of {cfg.name} are published.')
     name = cfg.name if cfg.hf_hub_id in (None, f'timm/{cfg.name}') else f'hf-hub:{cfg.hf_hub_id}'
@@ -73,20 +73,6 @@ def _chosen(cfg: PretrainedCfg, source: str | Path) -> PretrainedCfg:
     if str(source).startswith(('hf-hub:', 'hf_hub:')):
         return cfg.replace(file=None, hf_hub_id=parse(str(source)).place)
     return cfg.replace(file=str(source).removeprefix('local-dir:'))
-
-
-def _file(path: Path) -> Path:
-    """A file, or the weights in a folder."""
-    if path.is_file():
-        return path
-    if path.is_dir():
-        for name in NAMES:
-            if (path / name).is_file():
-                return path / name
-        raise FileNotFoundError(f'The folder {path} has none of {", ".join(NAMES)}.')
-    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = nearest(path.name, beside)
-    raise FileNotFoundError(f'There is no file {path}.' + (f' Beside it: {", ".join(close)}.' if close else ''))
 
 
 def _places(cfg: PretrainedCfg, cache_dir: str | Path | None) -> Iterator[Place]:

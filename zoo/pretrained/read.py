@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import zipfile
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .files import weights_file
 from .foreign.pickles import way_to_tensors
 from .hub import INDEX, shards
 
@@ -28,13 +28,15 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
     """The state dict in a file, whatever its name ends in; every tensor has memory of its own.
 
     Args:
-        path: safetensors, a list of safetensors shards (`….safetensors.index.json`), or what torch.save wrote.
+        path: safetensors, a list of safetensors shards (`….safetensors.index.json`), or what torch.save wrote; or a
+            folder with such a file, see `weights_file`.
         use_ema: of a training checkpoint take the averaged weights, if it has them.
 
     Raises:
+        FileNotFoundError: there is none.
         ValueError: the file is damaged, is no file of weights, or holds more than tensors and plain values.
     """
-    path = Path(path).expanduser()
+    path = weights_file(path)
     if path.name.endswith(INDEX):
         return {k: v for name in shards(path) for k, v in read_state_dict(path.parent / name).items()}
     with open(path, 'rb') as file:

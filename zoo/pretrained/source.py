@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import PretrainedCfg, refuse
+from ..spec import PretrainedCfg, read_text, refuse
 from . import hub
 from .foreign import transformers
 
@@ -75,8 +75,8 @@ def model_config(name: str, cache_dir: str | Path | None = None) -> tuple[str, P
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
     if not isinstance(content, Mapping):
         raise ValueError(f'{path} holds no record, but {type(content).__name__}.')

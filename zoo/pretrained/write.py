@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .files import weights_file
+
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], records: Mapping[str, Any]) -> None:
     """Writes tensors and records. A file that is there already is replaced only once the new one is whole and on disk.
@@ -50,15 +52,14 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], records: Mapp
 
 
 def read_record(path: str | Path, name: str) -> Any:
-    """A record of a safetensors file; None if it is no such file or has no such record.
+    """A record of a safetensors file, or of the one in a folder (see `weights_file`); None if it is no such file or has
+    no such record.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no file {path}.')
+    path = weights_file(path)
     with open(path, 'rb') as file:
         if file.read(9)[8:] != b'{':
             return None

@@ -14,7 +14,8 @@ from .files import Row, read
 AGAIN = ('validate', 'benchmark')                           # subcommands that measure the same again
 IDENTITY = ('model', 'tag', 'img_size')
 BENCHMARK = (*IDENTITY, 'library', 'batch_size')            # where one command gives several rows
-CIRCUMSTANCES = frozenset(('command', 'zoo', 'torch', 'device', 'machine', 'date', 'batch_size'))
+CIRCUMSTANCES = frozenset(('command', 'zoo', 'torch', 'device', 'machine', 'date', 'batch_size', 'noise',
+                           'other_cores'))
 TIMES = ('_per_second', '_per_sec', '_seconds', '_ratio')   # not compared: they follow from times, or have no spread
 MEMORY = 0.1                                                # of the peak, which no two processes reach alike
 

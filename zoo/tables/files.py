@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import re
 import tempfile
@@ -10,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..spec import read_text
+
 Row = dict[str, Any]
 NUMBER = re.compile(r'[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?')
 # never numbers, whatever they look like: a version 2.10, a digest of digits
 TEXT = frozenset('model tag checkpoint library interpolation crop_mode decoder precision options command zoo torch data '
-                 'data_digest device machine date source'.split())
+                 'data_digest device machine date source noise'.split())
 
 
 def read(path: str | Path) -> list[Row]:
@@ -74,9 +77,8 @@ def _typed(column: str, cell: str) -> int | float | str:
 def _read_text(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if not path.is_file():
         raise FileNotFoundError(f'There is no table {str(path)!r}.')
-    with path.open(newline='', encoding='utf-8') as file:
-        reader = csv.DictReader(file, restval='')
-        columns, rows = list(reader.fieldnames or ()), list(reader)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=''), restval='')
+    columns, rows = list(reader.fieldnames or ()), list(reader)
     for number, row in enumerate(rows, 2):
         if None in row:
             raise ValueError(f'{path}: row {number} has more cells than the {len(columns)} columns.')

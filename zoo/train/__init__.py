@@ -8,15 +8,17 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'LossPart', 'DistillPart', 'OptimizerPart',
-               'SchedulePart', 'EmaPart', 'RunPart'),
+    'recipe': ('Recipe', 'ModelPart', 'DataPart', 'AugmentPart', 'DensePart', 'LossPart', 'DistillPart',
+               'OptimizerPart', 'SchedulePart', 'EmaPart', 'RunPart'),
     'reading': ('read_recipe', 'write_recipe'),
+    'shipped': ('list_recipes',),
     'plan': ('dry_run',),
     'optim': ('create_optimizer_v2', 'list_optimizers', 'Lamb', 'Muon', 'NAdamW', 'RMSpropTF', 'lookahead'),
     'groups': ('param_groups_layer_decay', 'param_groups_weight_decay'),
     'schedules': ('Schedule',),
     'losses': ('create_loss',),
     'clip': ('clip_gradients',),
+    'exact_norm': ('exact_batch_norm',),
     'distill': ('Distillation', 'create_distillation'),
     'ema': ('ModelEma',),
     'sync_bn': ('convert_sync_batchnorm',),

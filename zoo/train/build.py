@@ -1,6 +1,7 @@
 """The parts of a run, made as its recipe says: the network, what moves it, and what it is judged by."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +10,18 @@ from torch import Tensor, nn
 
 from ..data import resolve_data_config
 from ..factory import create_model
-from .groups import group_modules, group_parameters
-from .losses import create_loss
+from .groups import Group, group_modules, group_parameters
+from .losses import create_loss, create_validation_loss
 from .optim import create_optimizer_v2
 from .recipe import ModelPart, Recipe
 from .saved import describe
 from .sources import Sources
+from .targets import TargetScale
 
 SETTINGS = ('crop_pct', 'crop_mode', 'interpolation', 'mean', 'std')
-OTHER_METRICS = {'single': ('top5', 'ece', 'class_mean'), 'multi': (), 'regression': ('r2',)}
-METRICS = {'single': 'top1', 'multi': 'map', 'regression': 'mae'}
+OTHER_METRICS = {'single': ('val_loss', 'top5', 'ece', 'class_mean'), 'multi': ('val_loss',),
+                 'regression': ('val_loss', 'r2'), 'detect': ('AP50', 'AP75'), 'segment': ('pixel_accuracy',)}
+METRICS = {'single': 'top1', 'multi': 'map', 'regression': 'mae', 'detect': 'AP', 'segment': 'mIoU'}
 
 
 @dataclass
@@ -29,12 +32,14 @@ class Network:
         config: how images are prepared, see `zoo.data.resolve_data_config`.
         record: what `zoo.train.load_trained` builds it from.
         frozen: normalisations whose statistics stay as they are.
+        scale: of targets that are numbers; None for none.
     """
 
     model: nn.Module
     config: dict[str, Any]
     record: dict[str, Any]
     frozen: list[nn.Module]
+    scale: TargetScale | None = None
 
     def training(self) -> None:
         """Puts the network into training mode, but for what is frozen."""
@@ -81,14 +86,17 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
         model.set_input_size(config['input_size'][1:])
         arguments['img_size'] = config['input_size'][1:]
     model.labels = tuple(sources.class_names) if sources.class_names else None
-    record = describe(model, part.model, arguments, sources.task, sources.class_names, config)
+    scale = TargetScale.of(sources.train) if sources.task == 'regression' and recipe.data.scale_targets else None
+    if scale:
+        scale.check(model)
+    record = describe(model, part.model, arguments, sources.task, sources.class_names, config, scale)
     if part.sync_bn:
         from .sync_bn import convert_sync_batchnorm
         model = convert_sync_batchnorm(model, device_type=device.type)
     model.set_grad_checkpointing(part.grad_checkpointing)
     frozen = freeze_stages(model, part.freeze)
     model.to(device, memory_format=torch.channels_last if part.channels_last else torch.preserve_format)
-    return Network(model, config, record, frozen)
+    return Network(model, config, record, frozen, scale)
 
 
 def _init_head(model: nn.Module, part: ModelPart) -> None:
@@ -134,12 +142,13 @@ def learning_rate(recipe: Recipe, images_a_step: int) -> float:
     return part.lr_base * (ratio ** 0.5 if scale == 'sqrt' else ratio)
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """What moves the network's parameters, and `extra` ones beside them."""
+def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float,
+                    groups: Callable[[nn.Module], list[Group]] | None = None) -> torch.optim.Optimizer:
+    """What moves the network's parameters, in `groups` of them if given, and `extra` ones beside them."""
     part = recipe.optimizer
     given = {name: value for name, value in (('eps', part.opt_eps), ('betas', part.opt_betas)) if value is not None}
     optimizer = create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
-                                    **given, **part.opt_kwargs)
+                                    param_group_fn=groups, **given, **part.opt_kwargs)
     if extra:
         optimizer.add_param_group({'params': extra})
     return optimizer
@@ -151,10 +160,13 @@ class Objective:
     Attributes:
         student: the module to train: the model, or what a teacher's maps need around it.
         extra: parameters that are trained beside the model's.
+        validation: (outputs, targets) -> mean loss; outputs and targets in the targets' own units.
     """
 
     def __init__(self, recipe: Recipe, network: Network, task: str, device: torch.device) -> None:
         self.loss = create_loss(recipe.loss, task, recipe.augment.aug_splits).to(device)
+        self.scale, plain = network.scale, create_validation_loss(recipe.loss, task)
+        self.validation = lambda outputs, targets: plain(self._scaled(outputs), self._scaled(targets))
         self.distillation, self.student, self.extra = None, network.model, []
         if recipe.distill.kd_model_name is not None:
             from .distill import create_distillation
@@ -173,7 +185,10 @@ class Objective:
         return self._task(output, targets)
 
     def _task(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(logits.float(), targets)
+        return self.loss(logits.float(), self._scaled(targets))
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        return self.scale.scale(values) if self.scale else values
 
     def state_dict(self) -> dict[str, Tensor]:
         """What is trained beside the model."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .checkpoint import check_finite, read_run, write_run
+from .inventory import IMAGES, Entry, write_images
+from .lock import RunLock
 from .logs import is_better
 from .recipe import Recipe
 from .saved import KEY, save_trained, trained_record
@@ -18,7 +20,8 @@ from .saved import KEY, save_trained, trained_record
 LAST, BEST, RECIPE = 'last.safetensors', 'model_best.safetensors', 'recipe.yaml'
 # of a recipe, what a run may go on with another value of: none of them changes what it comes to
 FREE = {'workers', 'validation_batch_size', 'max_unreadable', 'device', 'output', 'experiment', 'log_interval',
-        'recovery_interval', 'checkpoint_hist', 'tensorboard', 'log_wandb'}
+        'recovery_interval', 'checkpoint_hist', 'max_hours', 'tensorboard', 'log_wandb'}
+PLACES = {'data', 'val_data'}               # which are free, too, where the images are known by name
 
 
 class RunFolder:
@@ -30,7 +33,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, metric: str) -> None:
-        self.path, self.metric = path, metric
+        self.path, self.metric, self._lock = path, metric, RunLock(path)
 
     @property
     def last(self) -> Path:
@@ -46,13 +49,24 @@ class RunFolder:
         """The checkpoint a run would go on from, if there is one."""
         return self.last if self.last.is_file() else None
 
-    def begin(self, recipe: Recipe) -> None:
-        """Makes the folder, with the recipe in it, and throws away what a run that was killed left half-written."""
+    def begin(self, recipe: Recipe, images: Sequence[Entry]) -> None:
+        """Makes the folder and takes its lock, writes recipe and list of images into it, and throws away what a run that
+        was killed left half-written.
+
+        Raises:
+            FileExistsError: another run is in it.
+        """
         from .reading import write_recipe
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
         for part in self.path.glob('*.part'):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        (self.path / RECIPE).write_text(write_recipe(recipe))
+        write_images(self.path, images)
+        (self.path / RECIPE).write_text(write_recipe(recipe), encoding='utf-8')
+
+    def end(self) -> None:
+        """Leaves the folder to others."""
+        self._lock.release()
 
     def write_last(self, state: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """The whole run.
@@ -110,7 +124,7 @@ def read_last(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None
     Raises:
         FileExistsError: the folder has a run, and it is not to be gone on with.
         FileNotFoundError: there is no run to go on with.
-        ValueError: the run is one of another recipe; the message names the keys.
+        ValueError: the run is one of another recipe; the message names the keys. The checkpoint is damaged.
     """
     files = [name for name in (LAST, BEST, RECIPE) if (path / name).exists()]
     if not resume:
@@ -121,13 +135,32 @@ def read_last(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None
         raise FileNotFoundError(f'There is no run to resume in {path}.')
     if LAST not in files:
         return None                                             # stopped before its first checkpoint
-    state = read_run(path / LAST)
-    changed = [f'{key} ({old!r}, now {new!r})' for key, old, new in differences(state['recipe'], as_record(recipe))]
+    try:
+        state = read_run(path / LAST)
+    except ValueError as error:
+        raise ValueError(f'{error} A run cannot go on from a damaged checkpoint. {_instead(path)}') from error
+    free = PLACES if (path / IMAGES).is_file() else set()
+    changed = [f'{key} ({old!r}, now {new!r})' for key, old, new in differences(state['recipe'], as_record(recipe))
+               if key.partition('.')[2] not in free]
     if changed:
         raise ValueError(f'{path} is a run of another recipe: {"; ".join(changed)}. A run is resumed as it began; only '
                          f'{", ".join(sorted(FREE))} may change. For other training, begin a new run, with these '
                          'weights as model.initial_checkpoint if you like.')
     return state
+
+
+def _instead(path: Path) -> str:
+    """What can be done without `last`: the newest network in the folder that is whole."""
+    whole = []
+    for file in sorted([*path.glob('checkpoint-*.safetensors'), *path.glob(BEST)]):
+        try:
+            whole.append((trained_record(file)['epoch'], file))
+        except (ValueError, TypeError):                         # damaged as well, or not of a run
+            continue
+    if not whole:
+        return 'There is no other network in the folder; begin anew.'
+    epoch, newest = max(whole, key=lambda one: one[0])
+    return f'The newest whole network is {newest}, of epoch {epoch}: begin a new run from it (--initial-checkpoint).'
 
 
 def as_record(recipe: Recipe) -> dict[str, Any]:
@@ -140,7 +173,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     found = []
     for section in new:
         for key, value in new[section].items():
-            before = old.get(section, {}).get(key)
+            before = old.get(section, {}).get(key, value)            # an older version had no such key
             if key not in FREE and before != value:
                 found.append((f'{section}.{key}', before, value))
     return found

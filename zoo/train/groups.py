@@ -53,6 +53,13 @@ def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_we
                    fallback_no_weight_decay)
 
 
+def param_groups_scaled(model: nn.Module, weight_decay: float, prefix: str, scale: float) -> list[Group]:
+    """`param_groups_weight_decay`, with 'lr_scale': `scale` for names that begin with `prefix`, 1 for others."""
+    layers = {name: int(not name.startswith(prefix)) for name, _ in model.named_parameters()}
+    scales = {name: 1.0 if layer else scale for name, layer in layers.items()}
+    return _groups(model, (layers, scales), weight_decay, True, (), (), False)
+
+
 def _groups(model: nn.Module, layers: tuple[dict[str, int], dict[str, float]] | None, weight_decay: float,
             without_1d: bool, without: Collection[str], fallback: Collection[str],
             fallback_without: bool) -> list[Group]:

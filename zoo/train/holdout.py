@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from ..data import ImageSource
 from ..data.sources.base import Labels
@@ -29,13 +30,27 @@ class SomeImages(ImageSource):
         """The image file, from the source."""
         return self._source.encoded(self._numbers[index])
 
+    def opened(self, index: int) -> BinaryIO:
+        """The image file, from the source."""
+        return self._source.opened(self._numbers[index])
+
     def size(self, index: int) -> int:
         """The file's length in bytes."""
         return self._source.size(self._numbers[index])
 
+    def known_size(self, index: int) -> int | None:
+        """As the source knows it."""
+        return self._source.known_size(self._numbers[index])
+
 
 def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSource]:
-    """(images to train with, images to validate with): of each class, at least one and about `share` are held out.
+    """(images to train with, images to validate with), see `held_out`."""
+    train, val = held_out(source, share)
+    return SomeImages(source, train), SomeImages(source, val)
+
+
+def held_out(source: ImageSource, share: float) -> tuple[list[int], list[int]]:
+    """Numbers of images (to train with, to validate with): of each class, at least one and about `share` are held out.
 
     Which these are depends on the images' names alone: a new image moves no other, and every seed has the same.
 
@@ -54,4 +69,4 @@ def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSourc
         count = min(max(1, round(share * len(numbers))), len(numbers) - 1)
         val += ordered[:count]
         train += ordered[count:]
-    return SomeImages(source, sorted(train)), SomeImages(source, sorted(val))
+    return sorted(train), sorted(val)

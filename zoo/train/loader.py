@@ -3,7 +3,6 @@ not on how many workers there are, nor on where a run was stopped."""
 from __future__ import annotations
 
 import io
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import ImageSource, load_image
+from ..data.images import mode_of
+from ..evaluation.loading import leave_signals
+from ..spec import one_line
 from .seeds import seed_of, seeded
 
 TRIES = 20                  # images in a row that may be unreadable
@@ -29,11 +31,12 @@ class Place(NamedTuple):
 class Batch(NamedTuple):
     """Images (S * B, C, H, W) in levels, the S splits one after the other; targets (B,) or (B, n); names of images.
 
-    `unreadable` are (name, reason) of images in whose place another one stands.
+    Images with boxes, whose sizes differ, and their targets are lists. `unreadable` are (name, reason) of images in
+    whose place another one stands.
     """
 
-    levels: Tensor
-    targets: Tensor
+    levels: Tensor | list[Tensor]
+    targets: Tensor | list[dict[str, Tensor]]
     names: list[str]
     unreadable: list[tuple[str, str]]
 
@@ -43,10 +46,16 @@ class TrainImages(Dataset):
 
     Args:
         transform: from an image of Pillow's to levels (C, H, W), or to a tuple of them, the splits of a batch.
+        channels, exif: see `zoo.data.load_image`.
+
+    Raises:
+        ValueError: more channels than image files have.
     """
 
-    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int) -> None:
-        self.source, self.transform, self.seed = source, transform, seed
+    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int, channels: int = 3,
+                 exif: bool = False) -> None:
+        self.source, self.transform, self.seed, self.channels, self.exif = source, transform, seed, channels, exif
+        mode_of(channels)
 
     def __getitem__(self, place: Place) -> tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]:
         unreadable = []
@@ -54,16 +63,32 @@ class TrainImages(Dataset):
             index = (place.index + step) % len(self.source)
             name = self.source.name(index)
             try:
-                image = load_image(io.BytesIO(self.source.encoded(index)))
+                opened = self.open(index)
             except (OSError, ValueError) as error:
-                unreadable.append((name, ' '.join(str(error).split())))
+                unreadable.append((name, one_line(error)))
                 continue
             with seeded(seed_of(self.seed, place.epoch, place.position)):
-                levels = self.transform(image)
-            levels = levels if isinstance(levels, tuple) else (levels,)
-            return levels, self.source.target(index), name, unreadable
+                levels, target = self.distort(opened, index)
+            return levels, target, name, unreadable
         named = '; '.join(f'{name} ({reason})' for name, reason in unreadable[:3])
         raise ValueError(f'{len(unreadable)} images in a row cannot be read: {named} …')
+
+    def open(self, index: int) -> Any:
+        """An image, decoded.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        return load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
+
+    def distort(self, opened: Any, index: int) -> tuple[tuple[Tensor, ...], Any]:
+        """What `open` gave -> its splits, at random, and the target."""
+        levels = self.transform(opened)
+        return levels if isinstance(levels, tuple) else (levels,), self.source.target(index)
+
+    def collate(self, samples: list[Any]) -> Batch:
+        """Samples of this dataset as a batch."""
+        return _collate(samples)
 
 
 class TrainLoader:
@@ -89,8 +114,8 @@ class TrainLoader:
             raise ValueError(f'There are {count} training images, fewer than one batch ({whole}): '
                              'make data.batch_size smaller.')
         self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
-        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=_collate,
-                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=_deaf,
+        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=images.collate,
+                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=leave_signals,
                                   generator=torch.Generator())       # its own, so that none is drawn from the run's
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -127,9 +152,3 @@ def _collate(samples: list[tuple[tuple[Tensor, ...], Any, str, list[tuple[str, s
     kind = torch.int64 if isinstance(targets[0], int) else torch.float32
     return Batch(torch.stack(splits).permute(0, 3, 1, 2), torch.tensor(targets, dtype=kind), list(names),
                  [one for some in unreadable for one in some])
-
-
-def _deaf(_: int) -> None:
-    """Workers leave signals to the main process, which finishes its step and then ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

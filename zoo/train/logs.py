@@ -6,14 +6,13 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .recipe import Recipe
 
 Row = dict[str, float | int | None]
 LOG = 'log.csv'
 TIMES = ('seconds', 'images_per_second')          # of a row, which differ where a run is done again
-LOWER_IS_BETTER = ('mae', 'loss', 'train_loss', 'ece')
+LOWER_IS_BETTER = ('mae', 'val_loss', 'train_loss', 'ece')
 
 
 class Logs:
@@ -88,8 +87,10 @@ def draw_curves(rows: Sequence[Row], path: Path) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    metrics = [name for name in ('top1', 'top5', 'map', 'mae') if any(row.get(name) is not None for row in rows)]
-    panels = [('loss', ['train_loss']), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
+    metrics = [name for name in ('top1', 'top5', 'map', 'mae', 'AP', 'AP50', 'mIoU')
+               if any(row.get(name) is not None for row in rows)]
+    losses = [name for name in ('train_loss', 'val_loss') if any(row.get(name) is not None for row in rows)]
+    panels = [('loss', losses), ('learning rate', ['lr']), *([('validation', metrics)] if metrics else [])]
     figure = Figure(figsize=(4.5 * len(panels), 3.2), layout='constrained')
     FigureCanvasAgg(figure)
     for axes, (title, names) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):

@@ -250,6 +250,14 @@ def create_loss(part: LossPart, task: str = 'single', num_splits: int = 0) -> nn
     return NumbersLoss(kind)
 
 
+def create_validation_loss(part: LossPart, task: str) -> nn.Module:
+    """The loss that a validation reports: that of numbers as in training; of classes the plain cross entropy of one an
+    image or several, so that runs with different losses, smoothing and mixing can be compared."""
+    if task == 'regression':
+        return create_loss(part, task)
+    return CrossEntropy() if task == 'single' else BinaryCrossEntropy(0.0, smooth_dense=True)
+
+
 def _wide(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 

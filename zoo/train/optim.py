@@ -4,7 +4,8 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable
+import numbers
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -105,8 +106,8 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
         options: of the optimizer's class, e.g. betas, eps.
 
     Raises:
-        ValueError: an unknown name, or `layer_decay` without a network. TypeError: an option that the class does not
-        have. ImportError: the optimizer's package is not installed.
+        ValueError: an unknown name, `layer_decay` without a network, or not as many numbers as an option has.
+        TypeError: an option that the class does not have. ImportError: the optimizer's package is not installed.
     """
     name = opt.lower()
     inner = name.removeprefix(LOOKAHEAD)
@@ -143,7 +144,8 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
 def _options(cls: type[torch.optim.Optimizer], name: str, lr: float | None, weight_decay: float, momentum: float,
              foreach: bool | None, options: dict[str, Any]) -> dict[str, Any]:
     """What the class is called with."""
-    known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD][1:]
+    defaults = {p.name: p.default for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD}
+    known = list(defaults)[1:]
     given = {key: value for key, value in (('lr', lr), ('foreach', foreach)) if value is not None} | options
     if 'momentum' in known:
         given['momentum'] = momentum
@@ -152,4 +154,13 @@ def _options(cls: type[torch.optim.Optimizer], name: str, lr: float | None, weig
     for key in given:
         if key not in known:
             raise TypeError(refuse(f'Option of optimizer {name!r}', key, known))
+        if isinstance(usual := defaults[key], tuple):
+            _check_numbers(f'Option {key!r} of optimizer {name!r}', given[key], usual)
     return OPTIMIZERS[name][1] | given
+
+
+def _check_numbers(what: str, got: Any, usual: Sequence[float]) -> None:
+    """Raises ValueError for anything but as many numbers as `usual` has."""
+    if not isinstance(got, (tuple, list)) or len(got) != len(usual) or not all(
+            isinstance(one, (numbers.Real, torch.Tensor)) for one in got):
+        raise ValueError(f'{what} is {len(usual)} numbers, as in {", ".join(map(str, usual))}; got {got!r}.')

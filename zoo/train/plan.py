@@ -7,13 +7,13 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..profiling import profile
 from .loader import Batch
+from .readable import look_at
 from .recipe import Recipe
+from .task import name_of
 from .trainer import Trainer
 
 STEPS = 2                   # that are trained
@@ -21,22 +21,28 @@ TILES, TILE = 24, 160       # images of the sheet, and pixels of the longer side
 CLASSES = 30                # lines of the table of classes
 
 
-def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None = None) -> None:
+def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None = None,
+            idle: Sequence[str] = ()) -> None:
     """Prints recipe, network, data and plan, draws augmented images into a file, and trains two steps.
 
     Args:
         trainer: a run that was made ready, without a folder.
         sheet: the picture of augmented images, a PNG file.
         where: where values were given, by 'section.key'.
+        idle: what the recipe's file says and nothing reads, a line each.
 
     Raises:
+        ValueError: more images cannot be read than the recipe allows.
         OSError: the picture cannot be written. Besides, what steps of the run raise.
     """
     show = print if trainer.processes.first else lambda *_: None
-    parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'network': network_lines(trainer),
-             'data': data_lines(trainer), 'plan': plan_lines(trainer)}
+    look = look_at(trainer.sources) if trainer.processes.first else None
+    parts = {'recipe': recipe_lines(trainer.recipe, where or {}), 'idle': idle, 'network': network_lines(trainer),
+             'data': [*data_lines(trainer), *(look.lines if look else [])], 'plan': plan_lines(trainer)}
     for title, lines in parts.items():
-        show('\n'.join([title, *(f'  {line}' for line in lines), '']))
+        if lines:
+            show('\n'.join([title, *(f'  {line}' for line in lines), '']))
+    trainer.processes.guarded(lambda: look.check(trainer.recipe.data.max_unreadable))
     groups = _groups(trainer)
     group = next(groups)
     if trainer.processes.first:
@@ -68,12 +74,11 @@ def network_lines(trainer: Trainer) -> list[str]:
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     model.eval()
-    gmacs = profile(model, config['input_size']).gmacs
     part = trainer.recipe.model
     weights = 'published' if part.pretrained else part.initial_checkpoint or 'random'
     return [f'name           {part.model}', f'weights        {weights}',
             f'parameters     {parameters / 1e6:.2f} M, of which {trained / 1e6:.2f} M are trained',
-            f'multiply-adds  {gmacs:.3f} G an image', f'input          {"x".join(map(str, config["input_size"]))}',
+            *trainer.task.cost(model, config),
             f'mean, std      {_numbers(config["mean"])}; {_numbers(config["std"])}',
             f'outputs        {trainer.sources.num_outputs}', f'device         {trainer.device}']
 
@@ -83,10 +88,10 @@ def data_lines(trainer: Trainer) -> list[str]:
     found = {'train': trainer.sources.train, 'val': trainer.sources.val}
     totals = [f'{name}  {len(source)} images' if source is not None else f'{name}  none'
               for name, source in found.items()]
-    if trainer.sources.task == 'regression':
+    if trainer.sources.task in ('regression', 'segment'):
         return totals
     counts = {name: count_classes(source) if source is not None else Counter() for name, source in found.items()}
-    names = [_name(trainer, index) for index in range(trainer.sources.num_outputs)]
+    names = [name_of(trainer.sources, index) for index in range(trainer.sources.num_outputs)]
     width = max(len('class'), *(len(name) for name in names[:CLASSES]))
     lines = [*totals, f'{"class":{width}}  {"train":>7}  {"val":>7}']
     for index, name in enumerate(names[:CLASSES]):
@@ -121,12 +126,9 @@ def plan_lines(trainer: Trainer) -> list[str]:
 
 
 def draw_sheet(trainer: Trainer, batch: Batch, path: Path) -> None:
-    """A picture of the batch as the network gets it, but in colours one knows, the targets below each image."""
-    images, targets = trainer.inputs(batch, 0)
-    mean, std = (torch.tensor(trainer.config[name], device=images.device).view(-1, 1, 1) for name in ('mean', 'std'))
-    splits = len(images) // len(targets) or 1                   # copies of each image, one after the other in the sheet
-    chosen = [number + len(targets) * split for number in range(len(targets)) for split in range(splits)][:TILES]
-    tiles = [_tile(images[i] * std + mean, _described(trainer, targets[i % len(targets)])) for i in chosen]
+    """A picture of the batch as the network gets it, the targets below each image."""
+    pictures = trainer.task.pictures(trainer.inputs(batch, 0), trainer.sources, trainer.config)
+    tiles = [_tile(*picture) for picture in islice(pictures, TILES)]
     columns = min(6, len(tiles))
     width, height = tiles[0].size
     whole = Image.new('RGB', (columns * width, -(-len(tiles) // columns) * height), 'white')
@@ -151,27 +153,6 @@ def _tile(image: Tensor, text: str) -> Image.Image:
         text = f'{text.rstrip("…")[:-1]}…'
     draw.text((4, TILE + 7), text, 'black', font)
     return tile
-
-
-def _described(trainer: Trainer, target: Tensor) -> str:
-    """A target in words: the class, the classes with their shares, or the numbers."""
-    if trainer.sources.task == 'regression':
-        return _numbers(target.flatten().tolist())
-    if target.ndim == 0:
-        return _name(trainer, int(target))
-    if trainer.sources.task == 'multi':
-        return ', '.join(_name(trainer, i) for i, on in enumerate(target.tolist()) if on) or 'none'
-    shares, indices = target.sort(descending=True)
-    # of smoothed targets each class has a little, which is not meant
-    kept = [(s, i) for s, i in zip(shares.tolist(), indices.tolist()) if s > 2 * float(target.min()) + 0.01][:2]
-    if len(kept) == 1:
-        return _name(trainer, kept[0][1])
-    return ' + '.join(f'{_name(trainer, i)} {s:.2f}' for s, i in kept)
-
-
-def _name(trainer: Trainer, index: int) -> str:
-    names = trainer.sources.class_names
-    return str(names[index]) if names and index < len(names) else str(index)
 
 
 def _groups(trainer: Trainer) -> Iterator[list[Batch]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from .logs import Row
 
+TIME_IS_UP = 14                     # SIGALRM's number, which Windows has no name for
+
 
 @dataclass
 class Progress:
@@ -53,7 +55,7 @@ class Result:
     Attributes:
         folder: where everything is. rows: the lines of log.csv.
         metric: what the best is judged by. best, best_epoch: its best value, and when; None before the first.
-        stopped: the signal that ended it; None for a run that is complete.
+        stopped: the signal that ended it, that of an alarm where its time was up; None for a run that is complete.
     """
 
     folder: Path
@@ -65,7 +67,7 @@ class Result:
 
     @property
     def status(self) -> int:
-        """The exit status: 0, or 128 and the signal (143 for SIGTERM, 130 for SIGINT)."""
+        """The exit status: 0, or 128 and the signal (143 for SIGTERM, 130 for SIGINT, 142 where the time was up)."""
         return 128 + self.stopped if self.stopped else 0
 
 

@@ -1,7 +1,8 @@
 """Recipes as YAML: read strictly, changed by `section.key=value`, written back.
 
 The YAML is plain YAML 1.2: `1e-3` is a number and a date is a text. `yes`, `no`, `on` and `off` are booleans as well,
-and a key that stands twice is an error.
+and a key that stands twice is an error. So is a key that nothing reads, unless it stands in a file and only an override
+made it idle: then it is left at its default.
 """
 from __future__ import annotations
 
@@ -15,24 +16,32 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import yaml
 
-from ..spec import nearest, refuse
+from ..spec import nearest, read_text, refuse
 from .recipe import Recipe
-from .rules import check_recipe
+from .rules import check_recipe, idle_keys, rivals
+from .shipped import find_recipe
 
 TYPES = {section.name: get_type_hints(section.default_factory) for section in dataclasses.fields(Recipe)}
 SECTION_OF = {key: section for section, keys in TYPES.items() for key in keys}
 
 
 class Source(NamedTuple):
-    """A value and where it was given: 'file.yaml:12', or the words of the command line."""
+    """A value of a recipe.
+
+    Attributes:
+        where: where it was given: 'file.yaml:12', or the words of the command line.
+        yields: whether it is left at its default where an override makes it idle.
+    """
 
     value: Any
     where: str
+    yields: bool = False
 
 
 def read_recipe(path: str | Path | None, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe of a YAML file with `overrides` put in, each 'section.key=value' or 'key=value'.
 
+    `path` may also name a recipe that comes with zoo, such as 'folder/finetune' (see `zoo.train.list_recipes`).
     Without a file the overrides change the defaults. 'section.key.name=value' sets one entry of a dictionary.
 
     Raises:
@@ -45,25 +54,49 @@ def read_recipe(path: str | Path | None, overrides: Iterable[str] = ()) -> Recip
 
 def read_sources(path: str | Path | None, overrides: Iterable[str] = ()) -> dict[str, Source]:
     """What `read_recipe` reads, not yet put together: 'section.key' -> the value and where it was given."""
-    found = _read_file(Path(path)) if path else {}
-    found.update(_read_overrides(overrides, found))
-    return found
+    found = _read_file(find_recipe(path)) if path else {}
+    changes = _read_overrides(overrides, found)
+    if changes:
+        alone = _put_together(found)
+        own = {one.name for one in (*idle_keys(alone), *rivals(alone))}     # the file's own mistakes
+        found = {name: source._replace(yields=name not in own) for name, source in found.items()}
+    return found | changes
 
 
 def build_recipe(sources: Mapping[str, Source]) -> Recipe:
-    """The recipe with these values, and defaults elsewhere.
+    """The recipe with these values, but for idle ones of a file, and defaults elsewhere.
 
     Raises:
         ValueError: values that do not go together, or out of their range.
     """
+    idle = idle_sources(sources)
+    recipe = _put_together({name: source for name, source in sources.items() if name not in idle})
+    check_recipe(recipe, {name: source.where for name, source in sources.items()})
+    return recipe
+
+
+def idle_sources(sources: Mapping[str, Source]) -> dict[str, str]:
+    """'section.key' of the values of a file that overrides made idle -> why, as in 'needs run.amp: true'."""
+    left, idle = dict(sources), {}
+    while True:
+        recipe = _put_together(left)
+        found = {one.name: one.why for one in idle_keys(recipe)}
+        found |= {one.name: one.why for one in rivals(recipe) if not any(left[name].yields for name in one.beside)}
+        found = {name: why for name, why in found.items() if left[name].yields}
+        if not found:
+            return idle
+        idle |= found
+        left = {name: source for name, source in left.items() if name not in found}
+
+
+def _put_together(sources: Mapping[str, Source]) -> Recipe:
+    """The recipe with these values, unchecked."""
     sections = {}
     for section in dataclasses.fields(Recipe):
         given = {key: sources[f'{section.name}.{key}'].value for key in TYPES[section.name]
                  if f'{section.name}.{key}' in sources}
         sections[section.name] = section.default_factory(**given)
-    recipe = Recipe(**sections)
-    check_recipe(recipe, {name: source.where for name, source in sources.items()})
-    return recipe
+    return Recipe(**sections)
 
 
 def write_recipe(recipe: Recipe) -> str:
@@ -147,10 +180,8 @@ def _at(node: yaml.Node | yaml.Event, name: str) -> str:
 # Files and overrides
 
 def _read_file(path: Path) -> dict[str, Source]:
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no recipe {str(path)!r}.')
     name = str(path)
-    tree = _tree(path.read_text(encoding='utf-8'), name)
+    tree = _tree(read_text(path), name)
     if tree is None or (isinstance(tree, yaml.ScalarNode) and not tree.value):
         return {}
     if not isinstance(tree, yaml.MappingNode):
@@ -285,7 +316,8 @@ def _words(kind: Any) -> str:
     if origin is Literal:
         return ', '.join(inner)
     if origin is tuple:
-        return 'a list of numbers' if inner[-1] is ... else f'a list of {len(inner)} numbers'
+        what = 'texts' if inner[0] is str else 'numbers'
+        return f'a list of {what}' if inner[-1] is ... else f'a list of {len(inner)} {what}'
     return {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}.get(kind, 'keys and values')
 
 

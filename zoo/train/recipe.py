@@ -61,10 +61,13 @@ class DataPart:
             sorted order, and takes the validation split's by these names.
         batch_size: images a step and process (of one forward pass: see `run.grad_accum_steps`).
         validation_batch_size: None takes `batch_size`.
-        workers: processes that read images.
+        workers: processes that read images; None takes as many as the machine has processors, at most 4.
         crop_pct, crop_mode, interpolation, mean, std: of evaluation, mean and std of training too; None takes the
             weights'.
         max_unreadable: how many images may be unreadable in one pass.
+        exif: turn images as their EXIF orientation says, in training and in evaluation.
+        scale_targets: targets that are numbers are learned with mean 0 and deviation 1 over the training images; outputs
+            and metrics are in their own units.
     """
 
     data: str = ''
@@ -75,13 +78,15 @@ class DataPart:
     class_map: str | None = None
     batch_size: int = 128
     validation_batch_size: int | None = None
-    workers: int = 4
+    workers: int | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
     interpolation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     max_unreadable: int = 0
+    exif: bool = False
+    scale_targets: bool = True
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,44 @@ class AugmentPart:
     mixup_switch_prob: float = 0.5
     mixup_mode: Literal['batch', 'pair', 'elem'] = 'batch'
     mixup_off_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class DensePart:
+    """Boxes, or a class for every pixel, in place of classes of whole images; see `zoo.dense`.
+
+    Attributes:
+        task: 'detect' for boxes, 'segment' for pixels; None for whole images.
+        head: of `zoo.dense.create_detector` or `create_segmenter`; None: 'fcos', 'unet'. head_kwargs: more arguments of
+            these, such as min_size, pyramid_channels or output_stride.
+        frozen_bn: batch normalisation of the backbone, which is the recipe's model, stays as it is; None: where a
+            detector begins with trained weights.
+        backbone_lr: learning rate of the backbone by that of the head.
+        classes: names of the classes; None takes those of the boxes. Masks need them, in the order of their indices.
+        ignore_index: of masks, the index of pixels without a class; null where every pixel has one.
+        on_bad_box: 'drop' leaves out boxes without area or outside of their image.
+        image_folder, annotation_folder, list_folder: where images, boxes or masks, and lists of splits are in the
+            data's folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}' stands
+            for the split.
+        crop: height and width of what is cut out of training images; None leaves them whole.
+        fit: height and width that an image just fits into at a scale of 1, before the crop; None takes `crop`.
+        jitter: the least and the most that it is resized to by `fit`.
+    """
+
+    task: Literal['detect', 'segment'] | None = None
+    head: str | None = None
+    head_kwargs: dict[str, Any] = field(default_factory=dict)
+    frozen_bn: bool | None = None
+    backbone_lr: float = 1.0
+    classes: tuple[str, ...] | None = None
+    ignore_index: int | None = 255
+    on_bad_box: Literal['error', 'drop'] = 'error'
+    image_folder: str | None = None
+    annotation_folder: str | None = None
+    list_folder: str | None = None
+    crop: tuple[int, int] | None = None
+    fit: tuple[int, int] | None = None
+    jitter: tuple[float, float] = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -284,8 +327,9 @@ class RunPart:
         log_interval: steps between lines of the log. recovery_interval: steps between checkpoints within an epoch; 0
             for none.
         checkpoint_hist: best checkpoints kept beside model_best.
-        eval_metric: what the best is judged by; None: top1, mAP or mae by the task.
+        eval_metric: what the best is judged by, val_loss for example; None: top1, mAP, mae, AP or mIoU by the task.
         val_interval: epochs between evaluations.
+        max_hours: the run ends after the last step that fits into so many hours, and can be resumed; None: no limit.
         tensorboard, log_wandb: also log there.
     """
 
@@ -302,6 +346,7 @@ class RunPart:
     checkpoint_hist: int = 3
     eval_metric: str | None = None
     val_interval: int = 1
+    max_hours: float | None = None
     tensorboard: bool = False
     log_wandb: bool = False
 
@@ -313,6 +358,7 @@ class Recipe:
     model: ModelPart = field(default_factory=ModelPart)
     data: DataPart = field(default_factory=DataPart)
     augment: AugmentPart = field(default_factory=AugmentPart)
+    dense: DensePart = field(default_factory=DensePart)
     loss: LossPart = field(default_factory=LossPart)
     distill: DistillPart = field(default_factory=DistillPart)
     optimizer: OptimizerPart = field(default_factory=OptimizerPart)

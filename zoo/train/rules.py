@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from .recipe import Recipe
 
@@ -11,19 +11,19 @@ from .recipe import Recipe
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     'at least 1': (lambda x: x >= 1, '''
         num_classes in_chans img_size batch_size validation_batch_size recount epochs patience_epochs lr_cycle_limit
-        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval'''),
+        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval crop fit'''),
     'at least 0': (lambda x: x >= 0, '''
         freeze workers max_unreadable color_jitter aug_repeats aug_splits mixup cutmix mixup_off_epoch weight_decay
         warmup_lr warmup_epochs cooldown_epochs min_lr decay_milestones jsd_alpha gamma_neg gamma_pos asymmetric_clip
         focal_gamma distill_loss_weight task_loss_weight recovery_interval seed'''),
     'above 0': (lambda x: x > 0, '''
         bn_eps std opt_eps lr lr_base decay_epochs clip_grad lr_cycle_mul lr_cycle_decay lr_k_decay poly_power
-        kd_temperature bce_pos_weight crop_pct ratio head_init_scale'''),
+        kd_temperature bce_pos_weight ratio head_init_scale max_hours backbone_lr jitter'''),
     'from 0 to 1': (lambda x: 0 <= x <= 1, '''
         bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
         cutmix_minmax bce_target_thresh focal_alpha'''),
     'from 0 to below 1': (lambda x: 0 <= x < 1, 'hold_out drop drop_path smoothing opt_betas momentum model_ema_decay'),
-    'above 0, to 1': (lambda x: 0 < x <= 1, 'scale layer_decay decay_rate'),
+    'above 0, to 1': (lambda x: 0 < x <= 1, 'crop_pct scale layer_decay decay_rate'),
 }
 
 # Keys that are read only where this holds; elsewhere they must keep their defaults.
@@ -59,7 +59,40 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
     ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
     ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
+    ('''head head_kwargs frozen_bn backbone_lr classes image_folder annotation_folder list_folder crop''',
+     'dense.task: detect or segment', lambda r: r.dense.task is not None),
+    ('on_bad_box', 'dense.task: detect', lambda r: r.dense.task == 'detect'),
+    ('ignore_index', 'dense.task: segment', lambda r: r.dense.task == 'segment'),
+    ('fit jitter', 'dense.crop', lambda r: r.dense.crop is not None),
+    ('''num_classes in_chans img_size gp drop head_init_scale head_init_bias grad_checkpointing sync_bn torchcompile
+     validation_batch_size class_map exif scale_targets crop_pct crop_mode interpolation no_aug train_crop_mode scale ratio
+     train_interpolation color_jitter_prob grayscale_prob gaussian_blur_prob aa aug_splits reprob mixup cutmix
+     cutmix_minmax loss smoothing bce_target_thresh bce_sum bce_pos_weight kd_model_name layer_decay''',
+     'a network for whole images, dense.task: null', lambda r: r.dense.task is None),
 ]
+
+# What cannot be on together: a key, and any of some others.
+_EITHER: list[tuple[str, str, str]] = [
+    ('hold_out', 'val_data val_split', ', and other images are named for validation: only one of them can be.'),
+    ('aug_splits', 'mixup cutmix cutmix_minmax', ', and mixup or cutmix would mix its parts: only one can be on.'),
+    ('initial_checkpoint', 'pretrained', ' and model.pretrained is true: only one of them can be the start.'),
+    ('no_aug', 'aa reprob mixup cutmix cutmix_minmax aug_repeats aug_splits',
+     ', but others of the section ask for augmentation.'),
+]
+
+
+class Idle(NamedTuple):
+    """A key whose value nothing reads beside the others.
+
+    Attributes:
+        name: 'section.key'.
+        why: how a sentence goes on after 'it': 'needs run.amp: true'.
+        beside: the keys that cannot be on together with it, and are.
+    """
+
+    name: str
+    why: str
+    beside: frozenset[str] = frozenset()
 
 
 def mixes(recipe: Recipe) -> bool:
@@ -90,17 +123,34 @@ def check_recipe(recipe: Recipe, where: Mapping[str, str] | None = None) -> None
             for number in value if isinstance(value, tuple) else () if value is None else (value,):
                 if not holds(number):
                     raise ValueError(f'{named(key)}; it has to be {asked}.')
-    for key in ('scale', 'ratio', 'cutmix_minmax', 'decay_milestones'):
+    for key in ('scale', 'ratio', 'cutmix_minmax', 'decay_milestones', 'jitter'):
         value = flat[key][1]
         if value and list(value) != sorted(value):
             raise ValueError(f'{named(key)}; it has to rise.')
     for key, problem in _together(recipe):
         raise ValueError(f'{named(key)}{problem}')
+    for left, right, problem in _EITHER:
+        if _is_on(recipe, left) and any(_is_on(recipe, key) for key in right.split()):
+            raise ValueError(f'{named(left)}{problem}')
+    for one in idle_keys(recipe):
+        raise ValueError(f'{named(one.name.partition(".")[2])}, which nothing reads: it {one.why}.')
+
+
+def idle_keys(recipe: Recipe) -> Iterator[Idle]:
+    """The keys that differ from their defaults and that nothing reads."""
     for keys, condition, holds in _ONLY_WITH:
         for key in keys.split():
-            section, value = flat[key]
-            if value != _default(section, key) and not holds(recipe):
-                raise ValueError(f'{named(key)}, which nothing reads: it needs {condition}.')
+            if _of(recipe, key) != _default(key) and not holds(recipe):
+                yield Idle(f'{_SECTION_OF[key]}.{key}', f'needs {condition}')
+
+
+def rivals(recipe: Recipe) -> Iterator[Idle]:
+    """The keys that are on and cannot be on together, each with those that it does not go with."""
+    for left, right, _ in _EITHER:
+        sides = [[f'{_SECTION_OF[key]}.{key}' for key in side.split() if _is_on(recipe, key)] for side in (left, right)]
+        for own, others in (sides, sides[::-1]):
+            for name in own if others else ():
+                yield Idle(name, f'does not go with {" and ".join(others)}', frozenset(others))
 
 
 def _together(r: Recipe) -> list[tuple[str, str]]:
@@ -112,20 +162,28 @@ def _together(r: Recipe) -> list[tuple[str, str]]:
                                 'included, which leaves none between them: see schedule.warmup_epochs.'))
     if r.optimizer.lr is not None and schedule.min_lr > r.optimizer.lr:
         found.append(('min_lr', f', above the learning rate {r.optimizer.lr:g}.'))
-    if r.data.hold_out and (r.data.val_data or r.data.val_split not in (None, 'val')):
-        found.append(('hold_out', ', and other images are named for validation: only one of them can be.'))
+    if r.dense.task == 'segment' and r.dense.classes is None:
+        found.append(('task', ', and masks hold indices alone: name the classes in dense.classes.'))
+    if r.dense.task is not None and r.run.distributed == 'fsdp':
+        found.append(('distributed', f", which does not go with dense.task: {r.dense.task}; use 'ddp'."))
     if augment.aug_splits == 1:
         found.append(('aug_splits', '; it has to be 0 or at least 2.'))
     if r.loss.loss == 'jsd' and augment.aug_splits < 2:
         found.append(('loss', ', which compares the parts of a batch: set augment.aug_splits to at least 2.'))
-    if augment.aug_splits and mixes(r):
-        found.append(('aug_splits', ', and mixup or cutmix would mix its parts: only one of them can be on.'))
-    if r.model.pretrained and r.model.initial_checkpoint:
-        found.append(('initial_checkpoint', ' and model.pretrained is true: only one of them can be the start.'))
-    if augment.no_aug and (augment.aa or augment.reprob or mixes(r) or augment.aug_repeats or augment.aug_splits):
-        found.append(('no_aug', ', but others of the section ask for augmentation.'))
     return found
 
 
-def _default(section: str, key: str) -> Any:
-    return getattr(getattr(Recipe(), section), key)
+_DEFAULTS = Recipe()
+_SECTION_OF = {key: section for section, part in vars(_DEFAULTS).items() for key in vars(part)}
+
+
+def _of(recipe: Recipe, key: str) -> Any:
+    return getattr(getattr(recipe, _SECTION_OF[key]), key)
+
+
+def _default(key: str) -> Any:
+    return _of(_DEFAULTS, key)
+
+
+def _is_on(recipe: Recipe, key: str) -> bool:
+    return bool(_of(recipe, key)) and _of(recipe, key) != _default(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..data import ImageSource, create_dataset
+from ..data.files import NoSplit
 from .holdout import hold_out
 from .recipe import DataPart
 
@@ -55,8 +56,12 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
         train, val = hold_out(train, part.hold_out)
     elif part.val_data or part.val_split:
         known = part.class_map if names is None or part.class_map is not None else list(names)
-        val = create_dataset(part.val_data or part.data, part.val_split, class_map=None if train.task == 'regression'
-                             else known)
+        try:
+            val = create_dataset(part.val_data or part.data, part.val_split,
+                                 class_map=None if train.task == 'regression' else known)
+        except NoSplit as error:
+            raise ValueError(f'{error.problem} To keep a share of the training images for validation: data.hold_out=0.2;'
+                             ' to train without any: data.val_split=none.') from error
         if val.task != train.task:
             raise ValueError(f'The training images are for the task {train.task!r}, the validation images for '
                              f'{val.task!r}.')
@@ -69,16 +74,15 @@ def _numbered(part: DataPart, class_names: list[str] | None) -> Any:
     Raises:
         ValueError: besides others, no such split, with how to do without.
     """
-    if part.class_map is not None or class_names:
-        given = part.class_map if part.class_map is not None else class_names
-        return create_dataset(part.data, part.train_split, class_map=given)
+    given = part.class_map if part.class_map is not None else class_names or 'sorted'
     try:
-        return create_dataset(part.data, part.train_split, class_map='sorted')
-    except ValueError as error:
-        if 'split' in str(error) and part.train_split == DataPart.train_split and not part.hold_out:
-            raise ValueError(f'{error} To train with images that are not split: data.train_split=none '
-                             'data.hold_out=0.2.') from error
-        raise
+        return create_dataset(part.data, part.train_split, class_map=given)
+    except NoSplit as error:
+        if part.train_split != DataPart.train_split:
+            raise
+        keep = '' if part.hold_out else ' data.hold_out=0.2'
+        raise ValueError(f'{error.problem} To train with images that are not split: data.train_split=none'
+                         f'{keep}.') from error
 
 
 def _outputs(train: ImageSource, num_classes: int | None) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .clip import clip_gradients
+from .exact_norm import exact_batch_norm
 from .inputs import Inputs
 from .loader import Batch
 from .parallel import without_exchange
@@ -39,6 +40,8 @@ class Step:
         self.second_order = getattr(optimizer, 'is_second_order', False)
         self.dtype = getattr(torch, recipe.run.amp_dtype) if recipe.run.amp else None
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+        self.exact_norm = (device.type == 'cpu' and recipe.model.channels_last and not recipe.model.torchcompile and
+                           not self.second_order)
 
     def __call__(self, batches: Sequence[Batch], epoch: int, update: int, last_good: Path | None) -> float:
         """The mean loss of the batches, after which the weights have moved.
@@ -49,7 +52,7 @@ class Step:
         losses = []
         for number, batch in enumerate(batches):
             images, targets = self.inputs(batch, epoch)
-            with without_exchange(self.network, last=number == len(batches) - 1):
+            with without_exchange(self.network, last=number == len(batches) - 1), self._norms():
                 with self._mixed():
                     loss = self.objective(self.network, images, targets)
                 value = _Later(loss.detach())
@@ -72,6 +75,9 @@ class Step:
 
     def _mixed(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
+
+    def _norms(self) -> contextlib.AbstractContextManager[Any]:
+        return exact_batch_norm(self.model) if self.exact_norm else contextlib.nullcontext()
 
 
 class _Later:

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
+
+from ..images import problem_of
 
 Target = int | float | list[float] | tuple[float, ...]
 
@@ -64,9 +67,25 @@ class ImageSource(_Described):
         """
         raise NotImplementedError
 
+    def opened(self, index: int) -> BinaryIO:
+        """The image file, open for whoever needs a part of it.
+
+        Raises:
+            OSError: it can no longer be read.
+        """
+        return io.BytesIO(self.encoded(index))
+
+    def problem(self, index: int) -> str:
+        """Why the image cannot be read, by a cheap look at its file; '' where it can. See `zoo.data.images.problem_of`."""
+        return problem_of(lambda: self.opened(index))
+
     def size(self, index: int) -> int:
         """The image file's length in bytes."""
         return len(self.encoded(index))
+
+    def known_size(self, index: int) -> int | None:
+        """`size` where it is known without reading the image, else None."""
+        return None
 
     def target(self, index: int) -> Target:
         """An int (single), a list of 0.0 and 1.0 (multi), a float or a tuple of floats (regression)."""
@@ -130,9 +149,15 @@ class FileSource(ImageSource):
         """The content of the file."""
         return (self.root / self._names[index]).read_bytes()
 
+    def opened(self, index: int) -> BinaryIO:
+        """The file."""
+        return open(self.root / self._names[index], 'rb')
+
     def size(self, index: int) -> int:
         """The file's length in bytes."""
         return (self.root / self._names[index]).stat().st_size
+
+    known_size = size
 
 
 def digest_of(entries: Iterable[tuple[str, int, Target]]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...spec import nearest
+from ...spec import nearest, read_text
 from ..files import shorten
 from ..labels import ImageNetInfo, infer_imagenet_subset, labels_for
 
@@ -262,7 +262,7 @@ def read_class_map(file: str | os.PathLike[str]) -> list[tuple[str, int]]:
                                 f'{NUMBERS!r} or {SORTED!r}.')
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f'{path}: a class map is a file that ends in {", ".join(SUFFIXES)}.')
-    text = path.read_text(encoding='utf-8-sig')
+    text = read_text(path)
     if path.suffix.lower() == '.txt':
         lines = [line.strip() for line in text.rstrip().splitlines()]
         if '' in lines:
@@ -274,7 +274,7 @@ def read_class_map(file: str | os.PathLike[str]) -> list[tuple[str, int]]:
 def _json_pairs(path: Path, text: str) -> list[tuple[str, int]]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f'{path} is no JSON: {error}.') from error
     if isinstance(content, dict) and content.get('label_names'):
         content = content['label_names']

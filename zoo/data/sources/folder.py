@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..files import VALIDATION, choose_split, is_image, shorten
+from ..files import VALIDATION, NoSplit, PassedOver, choose_split, is_image, shorten, walk_images
 from .base import FileSource, Labels
 from .classes import ClassMap
 
@@ -14,7 +14,7 @@ SPLITS = (*VALIDATION, 'dev', 'test', 'testing', 'train', 'training')
 def open_folder(place: str, split: str | None, classes: ClassMap, description: str) -> FileSource:
     """Images in folders that are named by their class; images deeper down are of the class of the uppermost folder.
 
-    Names that begin with a dot, and files that are no images by their suffix, are passed over.
+    Which files are images, `zoo.data.files.walk_images` says; a warning counts what was passed over.
 
     Args:
         place: the root.
@@ -34,13 +34,13 @@ def open_folder(place: str, split: str | None, classes: ClassMap, description: s
         inside = f' If {root} holds the class folders, leave the split out.' if split not in found else ''
         try:
             root = root / choose_split(split, found, root)
-        except ValueError as error:
-            raise ValueError(f'{error}{inside}') from None
+        except NoSplit as error:
+            raise NoSplit(str(error), inside) from None
         found = _folders(root)
     elif found and all(name.lower() in SPLITS for name in found):
         root = root / choose_split(None, found, root)
         found = _folders(root)
-    loose = [name for name in sorted(os.listdir(root)) if not name.startswith('.') and is_image(name)]
+    loose = [name for name in sorted(os.listdir(root)) if is_image(name)]
     if not found and not loose:
         others = sorted(os.listdir(root))
         raise FileNotFoundError(f'{root}: no folder and no image in it; there is {shorten(others) or "nothing"}.')
@@ -50,7 +50,11 @@ def open_folder(place: str, split: str | None, classes: ClassMap, description: s
     if loose:
         raise ValueError(f'{root}: {len(loose)} images ({shorten(loose, 2)}) lie beside the class folders '
                          f'({shorten(found)}), so their class is not known.')
-    images = {folder: _images(root / folder, folder) for folder in found}
+    passed = PassedOver()
+    images: dict[str, list[str]] = {folder: [] for folder in found}
+    for name in walk_images(root, passed):
+        images[name.partition('/')[0]].append(name)
+    passed.say(root)
     empty = [folder for folder, names in images.items() if not names]
     if empty:
         raise FileNotFoundError(f'{root}: no image in {len(empty)} of {len(found)} folders: {shorten(empty)}.')
@@ -70,17 +74,3 @@ def folder_labels(classes: ClassMap, indices: dict[str, int]) -> Labels:
 def _folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith('.'))
-
-
-def _images(folder: Path, prefix: str) -> list[str]:
-    """The images in a folder and below, relative to the folder above it, sorted."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            if entry.is_dir():
-                found += _images(Path(entry.path), f'{prefix}/{entry.name}')
-            elif is_image(entry.name):
-                found.append(f'{prefix}/{entry.name}')
-    return sorted(found)

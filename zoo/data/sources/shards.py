@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ...spec import nearest, refuse
+from ...spec import decode, nearest, refuse
 from ..files import choose_split, is_image, shorten
 from .base import ImageStream, Labels, Target
 from .classes import ClassMap
@@ -56,7 +56,7 @@ class ShardStream(ImageStream):
 
     def _sample(self, shard: str, key: str, members: Mapping[str, bytes]) -> tuple[str, bytes, Target]:
         where = f'{shard}: {key}'
-        images = [suffix for suffix in members if is_image(f'.{suffix}')]
+        images = [suffix for suffix in members if is_image(f'image.{suffix}')]
         if len(images) != 1:
             raise ValueError(f'{where} has {len(images) or "no"} images; its members are {shorten(members)}. A sample '
                              'has one.')
@@ -72,10 +72,10 @@ class ShardStream(ImageStream):
     def _cell(self, members: Mapping[str, bytes], where: str) -> Any:
         fields: Any = {}
         if self._target in members:
-            text = members[self._target].decode().strip()
+            text = decode(members[self._target], f'{where}.{self._target}').strip()
             return json.loads(text) if text.startswith('[') else text
         if 'json' in members:
-            fields = json.loads(members['json'])
+            fields = json.loads(decode(members['json'], f'{where}.json'))
             if self._target in fields:
                 return fields[self._target]
         inside = f', and in its .json {shorten(fields)}' if fields else ''

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...spec import refuse
-from ..files import choose_split, shorten
+from ...spec import read_text, refuse
+from ..files import NoSplit, choose_split, shorten
 from .base import FileSource, Labels, Target
 from .classes import ClassMap, is_number
 
@@ -41,7 +42,7 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
         ImportError: Parquet without pyarrow.
     """
     path = Path(place)
-    columns = _read(path)
+    columns = read_columns(path)
     count = len(next(iter(columns.values()), []))
     if task not in TASKS:
         raise ValueError(refuse('task', task, TASKS))
@@ -49,7 +50,7 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
     image_column = _column(image, IMAGE_COLUMNS, columns, path, 'image')
     chosen = [_column(name, (), columns, path, 'target') for name in chosen] or \
         [_column(None, TARGET_COLUMNS, columns, path, 'target')]
-    rows = _rows_of_split(columns, split, count, path)
+    rows = rows_of_split(columns, split, count, path)
     if not rows:
         raise ValueError(f'{path}: the table has no rows.')
     names = [str(columns[image_column][row] or '') for row in rows]
@@ -116,8 +117,13 @@ def numbers(value: Any, where: str) -> Target:
     return _numbers(list(value) if isinstance(value, (list, tuple)) else [value], where)
 
 
-def _read(path: Path) -> dict[str, list[Any]]:
-    """Column -> values."""
+def read_columns(path: Path) -> dict[str, list[Any]]:
+    """The columns of a .csv, .tsv or .parquet file: name -> values, in the order of the rows.
+
+    Raises:
+        FileNotFoundError: there is no such table. ImportError: Parquet without pyarrow.
+        ValueError: no names of columns in the first row, or a row with more or fewer fields.
+    """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such table.')
     if path.suffix.lower() == '.parquet':
@@ -128,8 +134,8 @@ def _read(path: Path) -> dict[str, list[Any]]:
         return pyarrow.parquet.read_table(path).to_pydict()
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
-    with open(path, newline='', encoding='utf-8-sig') as file:
-        rows = [row for row in csv.reader(file, delimiter=DELIMITERS[path.suffix.lower()]) if row]
+    text = io.StringIO(read_text(path), newline='')
+    rows = [row for row in csv.reader(text, delimiter=DELIMITERS[path.suffix.lower()]) if row]
     if not rows or len(set(rows[0])) < len(rows[0]):
         raise ValueError(f'{path}: the first row has the names of the columns, each once; got '
                          f'{shorten(rows[0]) if rows else "an empty file"}.')
@@ -151,10 +157,15 @@ def _column(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
     return name
 
 
-def _rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
+def rows_of_split(columns: Mapping[str, list[Any]], split: str | None, count: int, path: Path) -> list[int]:
+    """The numbers of a split's rows: those with its name in the column 'split'.
+
+    Raises:
+        NoSplit: there is no such split or no such column; or several splits, and none was chosen.
+    """
     if 'split' not in columns:
         if split is not None:
-            raise ValueError(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
+            raise NoSplit(f"{path}: there is no column 'split' to find {split!r} in. Columns: {', '.join(columns)}.")
         return list(range(count))
     wanted = choose_split(split, dict.fromkeys(columns['split']), path) if count else None
     return [row for row, value in enumerate(columns['split']) if value == wanted]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from ..files import choose_split, is_image, shorten
+from ..files import PassedOver, choose_split, is_image, shorten
 from .base import ImageSource, Labels, Target
 from .classes import ClassMap
 from .folder import SPLITS, folder_labels
@@ -49,6 +49,8 @@ class TarSource(ImageSource):
         """The member's length in bytes."""
         return self._pieces[index].size
 
+    known_size = size
+
 
 class CheckedMember(tarfile.TarInfo):
     """A header of a tar file; where the file stops before its end mark, an error and not the end."""
@@ -90,9 +92,11 @@ def open_tar(place: str, split: str | None, classes: ClassMap, description: str)
     if not files:
         raise FileNotFoundError(f'{root}: no tar file in it.')
     found: list[tuple[tuple[str, ...], Piece]] = []
+    passed = PassedOver()
     for number, path in enumerate(files):
         above = (path.stem,) if root.is_dir() else ()
-        found += [((*above, *parts), piece) for parts, piece in _listed(path, number)]
+        found += [((*above, *parts), piece) for parts, piece in _listed(path, number, passed)]
+    passed.say(root)
     if not found:
         raise FileNotFoundError(f'{root}: no image in it.')
     found = _below(found, None if root.is_dir() else split, root)
@@ -106,30 +110,32 @@ def open_tar(place: str, split: str | None, classes: ClassMap, description: str)
                      [indices[parts[0]] for parts, _ in found], folder_labels(classes, indices), description)
 
 
-def _listed(path: Path, number: int) -> Iterator[tuple[tuple[str, ...], Piece]]:
+def _listed(path: Path, number: int, passed: PassedOver) -> Iterator[tuple[tuple[str, ...], Piece]]:
     """The images in a tar file, and in tar files in it, as parts of their path."""
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such file.')
     with open(path, 'rb') as file:
-        yield from _members(file, path, number, ())
+        yield from _members(file, path, number, (), passed)
 
 
-def _members(file: BinaryIO, path: Path, number: int, above: tuple[str, ...],
+def _members(file: BinaryIO, path: Path, number: int, above: tuple[str, ...], passed: PassedOver,
              ) -> Iterator[tuple[tuple[str, ...], Piece]]:
     base = file.tell()
     try:
         with tarfile.open(fileobj=file, mode='r:', tarinfo=CheckedMember) as tar:
             for member in tar:
                 parts = tuple(part for part in member.name.split('/') if part not in ('', '.'))
-                if member.isdir() or any(part.startswith('.') for part in parts):
+                if member.isdir() or any(part.startswith('.') for part in parts[:-1]):
                     continue
-                if is_image(member.name) and not member.isfile():
+                if is_image(parts[-1]) and not member.isfile():
                     raise tarfile.TarError(f'{member.name} is a link or no ordinary file')
-                if is_image(member.name):
+                if is_image(parts[-1]):
                     yield (*above, *parts), Piece(number, member.offset_data, member.size)
                 elif member.name.endswith('.tar'):
                     file.seek(member.offset_data)
-                    yield from _members(file, path, number, (*above, *parts[:-1], parts[-1].removesuffix('.tar')))
+                    yield from _members(file, path, number, (*above, *parts[:-1], parts[-1].removesuffix('.tar')), passed)
+                else:
+                    passed.add(parts[-1])
     except tarfile.TarError as error:
         inside = f' (in it, {"/".join(above)}.tar at byte {base})' if above else ''
         raise ValueError(f'{path}{inside}: no tar file that can be used: {error}. It must be whole and '

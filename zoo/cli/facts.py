@@ -1,0 +1,62 @@
+"""What `zoo info` says of a network that only building it tells: read from results/networks.csv, which needs no torch."""
+from __future__ import annotations
+
+from typing import Any
+
+import zoo
+from zoo import tables
+
+TABLE = 'networks.csv'
+KEY = ('model', 'input_size', 'num_classes')                     # what the rest depends on
+COUNTED = ('parameters', 'gmacs', 'macts', 'num_classes', 'num_features')
+STAGE = {'module': str, 'num_chs': int, 'reduction': int}        # a column each, of as many words as there are stages
+Facts = dict[str, Any]
+
+
+def facts(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
+    """The record of a network's weights, and what is known of it; one that no table has is built.
+
+    Raises:
+        ValueError: the name is unknown; the message gives the nearest.
+    """
+    if ':' not in name:
+        cfg = zoo.get_pretrained_cfg(name)
+        for row in tables.read(tables.results_folder() / TABLE) if cfg else ():
+            if tuple(row[column] for column in KEY) == _key(cfg):
+                return cfg, _from_row(row)
+    return measured(name)
+
+
+def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
+    """As `facts`, by building the network without memory."""
+    import torch
+
+    with torch.device('meta'):
+        model = zoo.create_model(name)
+    cfg = zoo.PretrainedCfg(**model.pretrained_cfg)
+    cost = zoo.profile(model, cfg.input_size)
+    return cfg, {
+        'module': type(model).__module__,
+        'parameters': cost.params,
+        'gmacs': cost.gmacs,
+        'macts': cost.macts,
+        'num_classes': model.num_classes,
+        'num_features': model.num_features,
+        'features': [{key: stage[key] for key in STAGE} for stage in model.feature_info],
+    }
+
+
+def as_row(cfg: zoo.PretrainedCfg, known: Facts) -> dict[str, Any]:
+    """A line of the table."""
+    stages = {key: ' '.join(str(stage[key]) for stage in known['features']) for key in STAGE}
+    return dict(zip(KEY, _key(cfg))) | {column: known[column] for column in COUNTED} | {'code': known['module']} | stages
+
+
+def _from_row(row: dict[str, Any]) -> Facts:
+    stages = zip(*([kind(word) for word in str(row[key]).split()] for key, kind in STAGE.items()))
+    return {'module': row['code']} | {column: row[column] for column in COUNTED} | {
+        'features': [dict(zip(STAGE, stage)) for stage in stages]}
+
+
+def _key(cfg: zoo.PretrainedCfg) -> tuple[str, str, int]:
+    return cfg.architecture, 'x'.join(map(str, cfg.input_size)), cfg.num_classes
