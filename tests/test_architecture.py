@@ -24,6 +24,7 @@ MAY_IMPORT = {
     'outputs': {'contract', 'layers', 'spec'},
     'pretrained': {'spec'},
     'factory': {'blocks', 'contract', 'features', 'memory', 'models', 'pretrained', 'registry', 'data', 'spec'},
+    'own': {'blocks', 'factory', 'features', 'registry', 'spec'},
     'profiling': {'spec'},
     'memory': set(),
     'data': {'compat', 'spec'},

@@ -1,4 +1,4 @@
-"""From a name to a network: `create_model`, and networks from a user's own blocks."""
+"""From a name to a network: `create_model`."""
 from __future__ import annotations
 
 import importlib
@@ -12,17 +12,14 @@ from torch import nn
 
 from . import pretrained as weights
 from . import registry
-from .blocks import compound, round_channels
 from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
 from .memory import memory_size
-from .spec import PretrainedCfg, between, read_text, refuse, whole
+from .spec import PretrainedCfg, between, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
-COUNTS = {'num_classes': (0, 10 ** 8), 'in_chans': (1, 10 ** 8), 'stem_size': (1, 10 ** 8), 'head_size': (0, 10 ** 8),
-          'divisor': (1, 10 ** 8), 'stem_kernel_size': (1, 127)}                          # option -> its least and most
-FRACTIONS = ('drop_rate', 'drop_path_rate', 'proj_drop_rate', 'bn_eps')
+COUNTS = {'num_classes': 0, 'in_chans': 1}                                # option of every network -> its least value
 
 
 def create_model(model_name: str, pretrained: bool | Source = False,
@@ -88,77 +85,18 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     wrap, given = feature_wrapper(features_only, {
         **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
-    network_class = _network_class(family.model)
+    network_class = network_class_of(family.model)
     if wrap:                                         # a backbone takes images as they come, where nothing else is said
         known = inspect.signature(network_class).parameters
         defaults |= {name: True for name in ('dynamic_img_size', 'dynamic_img_pad') if name in known}
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
-    _check_options(network_class, architecture, arguments, create_model)
-    model = _build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
+    check_options(network_class, architecture, arguments, create_model)
+    model = build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
                    wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
                    check=':' not in model_name,                  # beside the weights in a folder stands what they imply
                    sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
     model.model_args = {**args, **given}                         # what publishing says that it is built with
     return model
-
-
-def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
-                device: torch.device | str | None = None, dtype: torch.dtype | None = None,
-                **options: Any) -> nn.Module:
-    """Builds a network of a user's own block strings, freshly initialised.
-
-    Args:
-        spec: a list of stages of block strings (see `zoo.blocks`); a mapping, or a YAML file of one, with the key
-            `blocks` and any other argument of the network's class. `model` in it names the class, by default
-            'efficientnet.EfficientNet', and `data` fields of the record that preprocessing is read from.
-        features_only: as in `create_model`, whose out_indices, feature_cls and feature_cfg go with it. device, dtype:
-            as there.
-        options: arguments of the class; they win over the mapping's.
-
-    Raises:
-        ValueError: block strings that cannot be read or built; a YAML file without `blocks`.
-        TypeError: an unknown key or option; the message names the nearest.
-        FileNotFoundError: no such YAML file.
-    """
-    if isinstance(spec, (str, Path)):
-        spec = _read_yaml(Path(spec))
-    arguments = dict(spec) if isinstance(spec, Mapping) else {'blocks': spec}
-    if 'blocks' not in arguments:
-        raise ValueError(f"A network's description needs the key 'blocks'; it has {', '.join(arguments) or 'none'}.")
-    network_class = _network_class(arguments.pop('model', 'efficientnet.EfficientNet'))
-    data = arguments.pop('data', {})
-    if not isinstance(data, Mapping):
-        raise ValueError(f"'data' of a network's description is a mapping, e.g. of input_size, not {data!r}.")
-    cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**data)
-    wrap, given = feature_wrapper(features_only, options)
-    arguments |= given
-    _check_options(network_class, network_class.__name__, arguments, build_model)
-    return _build(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None, device,
-                  dtype, wrap=wrap)
-
-
-def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15,
-                **options: Any) -> tuple[nn.Module, int]:
-    """A network scaled by the compound coefficient φ, and the resolution in pixels that goes with it.
-
-    Depth grows by alpha^φ, width by beta^φ and resolution by gamma^φ (EfficientNet, arXiv:1905.11946, equation 3),
-    from those of `model_name`; the last convolution grows with the width. See `zoo.blocks.compound` for how far
-    the published B1 to B7 are from the formula.
-
-    Args:
-        options: as in `create_model`; there are no trained weights for a network scaled this way.
-    """
-    between('phi', phi, -4, 16)
-    family, architecture, tag = registry.resolve(model_name)
-    row = family.model_args(architecture)
-    size = family.pretrained_cfg(f'{architecture}.{tag}').input_size[1]
-    width, depth, resolution = compound(phi, alpha, beta, gamma, size)
-    wide = row.get('width', 1.0) * width
-    head = max(1280, round_channels(1280 * wide)) if row.get('head_size', 1280) else 0
-    scaled = {'width': wide, 'depth': row.get('depth', 1.0) * depth, 'head_size': head}
-    overlay = {'input_size': (3, resolution, resolution), 'test_input_size': None, 'pool_size': None, 'file': None,
-               'wheel': None, 'hf_hub_id': None, 'url': None}
-    return create_model(architecture, pretrained_cfg_overlay=overlay, **{**scaled, **options}), resolution
 
 
 def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., nn.Module]:
@@ -193,7 +131,12 @@ def _record(cfg: PretrainedCfg, architecture: str, chosen: str | Mapping[str, An
     return cfg.replace(**overlay) if overlay else cfg
 
 
-def _network_class(path: str) -> type[ImageModel]:
+def network_class_of(path: str) -> type[ImageModel]:
+    """The class that 'module.Class' names, under zoo.models.
+
+    Raises:
+        ValueError: there is none.
+    """
     module, _, name = path.partition('.')
     if module not in registry.list_modules():
         raise ValueError(refuse('Network module', module, registry.list_modules()))
@@ -203,7 +146,7 @@ def _network_class(path: str) -> type[ImageModel]:
     return found
 
 
-def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
+def check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
                    caller: Callable[..., nn.Module]) -> None:
     """Refuses arguments that the network does not have, with what is near among its own, backbones' and the caller's."""
     known = inspect.signature(network_class).parameters
@@ -211,21 +154,26 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
         if option not in known:
             callers = inspect.signature(caller).parameters.keys() - {'options', 'model_name', 'spec'}
             raise TypeError(f'{name}: ' + refuse('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
-    for option, (least, most) in COUNTS.items():
-        if arguments.get(option) is not None and whole(option, arguments[option], least) > most:
-            raise ValueError(f'{option}={arguments[option]} is more than any network has, which is {most} at most.')
-    for option in FRACTIONS:
-        if arguments.get(option) is not None:
-            between(option, arguments[option], 0, 1)
+    for option, value in arguments.items():
+        if option in COUNTS and value is not None:
+            whole(option, value, COUNTS[option])
+        if option.endswith(('drop_rate', 'drop_path_rate')) or option == 'bn_eps':
+            between(option, 0.0 if value is None else value, 0, 1)
 
 
-def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
+def build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
            device: torch.device | str | None, dtype: torch.dtype | None, *, cache_dir: str | Path | None = None,
            wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
            new_head: bool = False, strict: bool = True) -> nn.Module:
-    """Steps 5 to 8: construct without storage, `wrap`, then load or initialise, describe. `check` refuses weights in
-    another library's layout that imply other arguments; `sized` puts the network's image size into the record;
-    `new_head` and `strict` are those of `load_into`."""
+    """Constructs a network without storage, wraps it, loads or draws its weights, and attaches the record of them.
+
+    Args:
+        source: weights to load, as in `create_model`; None or False to draw them.
+        wrap: makes a backbone of the network.
+        check: refuse weights in another library's layout that imply other arguments.
+        sized: put the network's image size into the record.
+        new_head, strict: as in `zoo.pretrained.load_into`.
+    """
     device = _device(device)
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f'dtype is a floating-point type of PyTorch, such as torch.bfloat16, not {dtype!r}.')
@@ -276,17 +224,3 @@ def _labels(model: ImageModel, cfg: PretrainedCfg) -> tuple[str, ...] | None:
     if model.num_classes != cfg.num_classes:
         return None
     return cfg.label_names or labels_for(cfg.num_classes)
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no file {path} with the description of a network.')
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path} is no YAML file: {" ".join(str(error).split())}') from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path}: the description of a network is a mapping with the key 'blocks', "
-                         f'not {type(content).__name__}.')
-    return content

@@ -68,14 +68,19 @@ def decode(content: bytes, name: str | os.PathLike[str]) -> str:
         raise ValueError(f'{name}:{line}: the bytes {wrong} are not {encoding}. Save the file as UTF-8.') from error
 
 
-def whole(what: str, got: Any, least: int) -> int:
-    """A whole number that is not less than `least`.
+MOST = 10 ** 8                                         # more channels, blocks or classes than any network has
+
+
+def whole(what: str, got: Any, least: int, most: int = MOST) -> int:
+    """A whole number that is not less than `least`, nor more than `most`.
 
     Raises:
         ValueError: `got` is anything else.
     """
     if isinstance(got, bool) or not hasattr(got, '__index__') or got < least:
         raise ValueError(f'{what} is a whole number, {least} or more, not {got!r}.')
+    if got > most:
+        raise ValueError(f'{what}={got} is more than any network has, which is {most} at most.')
     return got
 
 

@@ -9,7 +9,7 @@ from ..blocks import parse_stages, round_channels, scale
 from ..contract import ImageModel, Parts
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style, build_stages
-from ..spec import Feature
+from ..spec import Feature, whole
 
 
 class BlockNet(ImageModel):
@@ -27,6 +27,9 @@ class BlockNet(ImageModel):
         Raises:
             ValueError: blocks that cannot be read or built, or an `output_stride` other than 8, 16 or 32.
         """
+        whole('stem_size', stem_size, 1)
+        whole('divisor', divisor, 1)
+        whole('stem_kernel_size', stem_kernel_size, 1, 127)
         if output_stride not in (8, 16, 32):
             raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
         plan = scale(parse_stages(blocks), width, depth, divisor=divisor, round_limit=style.round_limit,

@@ -18,6 +18,7 @@ from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
 from ..layers.pool import AaLayer
+from ..spec import whole
 from .blocknet import BlockNet
 
 
@@ -67,7 +68,7 @@ class EfficientNet(BlockNet):
                                 stem_size=stem_size, stem_kernel_size=stem_kernel_size, fix_stem=fix_stem,
                                 output_stride=output_stride, drop_path_rate=drop_path_rate,
                                 symmetric_blocks=symmetric_blocks)
-        if head_size:
+        if whole('head_size', head_size, 0):
             self.conv_head = conv2d(last, head_size, 1)
             self.bn2, self.act2 = norm.with_act(head_size, act_layer)
         else:

@@ -19,6 +19,7 @@ from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
 from ..layers.pool import AaLayer
 from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
+from ..spec import whole
 from .blocknet import BlockNet
 
 
@@ -63,6 +64,7 @@ class MobileNetV3(BlockNet):
             blocks, style, in_chans=in_chans, width=width, depth=depth, divisor=divisor, depth_rounding=depth_rounding,
             fix_first_last=fix_first_last, stem_size=stem_size, stem_kernel_size=stem_kernel_size, fix_stem=fix_stem,
             output_stride=output_stride, drop_path_rate=drop_path_rate)
+        whole('head_size', head_size, 0)
         self.conv_head = conv2d(self.num_features * GlobalPool(global_pool).feat_mult, head_size, 1, bias=head_bias)
         self.norm_head, self.act2 = norm.with_act(head_size, act_layer)
         if not head_norm:
