@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
 import itertools
 import math
 import pickle
@@ -17,7 +15,7 @@ from torch.export import Dim
 
 import zoo
 from conftest import architectures, randomize, relative_error
-from beside_timm import on_meta
+from beside_timm import on_meta, options_of
 from structures import NAMES, STRUCTURES, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
@@ -27,13 +25,7 @@ V1, V2 = 'efficientformer_l1', 'efficientformerv2_s0'
 ARCHITECTURES = architectures()
 
 
-def _takes(name: str, option: str) -> bool:
-    """Whether the network's constructor has the option."""
-    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
-    return option in inspect.signature(getattr(importlib.import_module(f'zoo.models.{module}'), network)).parameters
-
-
-STRIDED = [name for name in STRUCTURES if _takes(name, 'output_stride')]
+STRIDED = [name for name in STRUCTURES if options_of(name).get('output_stride') == 'int']
 
 
 @cache
@@ -269,7 +261,7 @@ def test_output_stride_of_every_network(name, output_stride):
 
 @pytest.mark.parametrize('name', sorted(set(STRUCTURES) - set(STRIDED)))
 def test_a_network_without_output_stride_says_so(name):
-    with pytest.raises(TypeError, match="option 'output_stride' is not known"):
+    with pytest.raises((TypeError, ValueError), match="option 'output_stride' is not known|output_stride is 32, .* 16"):
         on_meta(name, features_only=True, output_stride=16)
 
 
