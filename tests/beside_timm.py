@@ -1,6 +1,9 @@
 """Networks beside timm's of the same name: the same random weights and statistics in both, then the same numbers."""
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import timm
 import torch
 from conftest import randomize, relative_error
@@ -12,6 +15,13 @@ import zoo
 def on_meta(name: str, **options) -> nn.Module:
     with torch.device('meta'):
         return zoo.create_model(name, **options)
+
+
+def options_of(name: str) -> dict[str, str]:
+    """The options of a network's constructor, and their types as they are written."""
+    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
+    constructor = getattr(importlib.import_module(f'zoo.models.{module}'), network)
+    return {key: option.annotation for key, option in inspect.signature(constructor).parameters.items()}
 
 
 def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object] | None = None,
@@ -34,7 +44,9 @@ def compare_with_timm(name: str, **options) -> None:
     """Logits, maps, and the gradients of all parameters, with random weights and statistics."""
     size = sum(p.numel() for p in on_meta(name, **options).parameters())
     dtype = torch.float64 if size < 6e7 else torch.float32                                      # memory
-    ours, theirs = pair(name, dtype, num_classes=5, drop_path_rate=0.0, **options)
+    if 'drop_path_rate' in options_of(name):
+        options['drop_path_rate'] = 0.0
+    ours, theirs = pair(name, dtype, num_classes=5, **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
     if ours.img_size:                                       # its weights depend on it

@@ -76,7 +76,7 @@ class ImageModel(nn.Module):
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
-    parts: ClassVar[Parts]
+    parts: Parts
     draw: ClassVar[Callable[[nn.Module], None]] = staticmethod(init_tensorflow)
     feature_info: list[Feature]
     num_classes: int
@@ -424,8 +424,8 @@ class ImageModel(nn.Module):
         drops the final normalisation, `prune_head` all else after the stages; what follows the stages goes where the last
         stage goes, but for a normalisation that fits the maps left."""
         chosen = self.feature_indices(indices)
-        last = max(self.feature_info[i]['stage'] for i in chosen)
-        kept = [feature for feature in self.feature_info if feature['stage'] <= last]
+        kept = self.feature_info[:max(chosen) + 1]
+        last = kept[-1]['stage']
         cut = len(kept) < len(self.feature_info)
         fits = kept[-1]['num_chs'] == self.norm_channels
         self.drop_stages(last)
@@ -436,7 +436,13 @@ class ImageModel(nn.Module):
             self._drop(self.parts.pre_head)
             self.num_features = self.pooled_channels = kept[-1]['num_chs']
             self.drop_head()
+            self.keep_maps(range(len(kept)))
         return chosen
+
+    def keep_maps(self, chosen: Iterable[int]) -> list[int]:
+        """Of a network without its head, removes what none of the maps `chosen`, entries of `feature_info`, is made of
+        although their stages run; returns the entries that are left."""
+        return list(range(len(self.feature_info)))
 
     def drop_stages(self, last: int) -> None:
         """Removes the stages after step `last` of the walk."""

@@ -111,6 +111,7 @@ class FeatureNet(nn.Module):
             raise ValueError('out_map is a different name for each map of a dictionary (return_dict=True): there are '
                              f'{len(chosen)} maps, return_dict={return_dict} and the names {self.names}.')
         network.prune_intermediate_layers(chosen, prune_norm=not norm)
+        self.left = network.keep_maps(chosen)
         self.returned = self.feature_info.out_indices
         # The network stays out of the module tree, and the tree is the network's own: the same dictionaries, so that
         # neither ever holds a parameter that the other does not.
@@ -128,7 +129,7 @@ class FeatureNet(nn.Module):
     @property
     def return_layers(self) -> dict[str, str]:
         """Submodule -> index, as text, of each map that comes out. Another such dictionary chooses other maps until the
-        next one, in its order; maps of stages that `out_indices` made needless are not there, and are left out.
+        next one, in its order; maps that went with what `out_indices` made needless are left out.
 
         Raises:
             ValueError: a submodule that no map comes out of.
@@ -142,8 +143,7 @@ class FeatureNet(nn.Module):
         for module in layers:
             if module not in number:
                 raise ValueError(refuse('Submodule of a feature map', module, number))
-        kept = len(self.network.stage_names()) + 1
-        there = [m for m in layers if self.feature_info[number[m]]['stage'] < kept]
+        there = [m for m in layers if number[m] in self.left]
         self.returned, self.names = tuple(number[m] for m in there), [str(layers[m]) for m in there]
 
     def train(self, mode: bool = True) -> FeatureNet:

@@ -96,10 +96,10 @@ def share_out(model: nn.Module, processes: Processes, how: str) -> nn.Module:
 
 
 def sharded_parts(model: nn.Module) -> list[nn.Module]:
-    """The modules whose parameters FSDP gathers at once: those that make the network's feature maps."""
+    """The modules whose parameters FSDP gathers at once: those of the network's stages."""
     inner = model if hasattr(model, 'feature_info') else model.model
-    parts = [inner.get_submodule(feature['module']) for feature in inner.feature_info]
-    return [part for part in dict.fromkeys(parts) if any(p.requires_grad for p in part.parameters())]
+    parts = [inner.get_submodule(name) for names in inner.stage_names() for name in names]
+    return [part for part in parts if any(p.requires_grad for p in part.parameters())]
 
 
 @contextlib.contextmanager
