@@ -185,6 +185,9 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
         model = network_class(**arguments)
         wrapped = wrap(model) if wrap else model
+    if device.type != 'meta' and weights.filled_by_constructors(model):
+        model = network_class(**arguments)
+        wrapped = wrap(model) if wrap else model
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
