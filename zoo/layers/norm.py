@@ -43,9 +43,7 @@ class LayerNorm2d(nn.LayerNorm):
     its channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class RmsNorm(nn.Module):
@@ -70,9 +68,7 @@ class RmsNorm2d(RmsNorm):
     channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class SimpleNorm(RmsNorm):
@@ -86,9 +82,7 @@ class SimpleNorm2d(SimpleNorm):
     """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W), or of a pooled map (B, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class GlobalResponseNorm(nn.Module):
