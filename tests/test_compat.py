@@ -17,8 +17,9 @@ import zoo
 from zoo.compat import manipulate, table, utils
 from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
-from zoo.compat.layers import Mlp, create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
+from zoo.compat.layers import create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
 from zoo.compat.sampler import OrderedDistributedSampler
+from zoo.layers import Mlp
 from zoo.train import groups, optim
 
 ROOT = Path(__file__).parent.parent

@@ -86,6 +86,30 @@ def test_rates_and_momentum_equal_timms():
     assert {m.momentum for m in ours.modules() if isinstance(m, nn.BatchNorm2d)} == {0.4}
 
 
+class Scaled(nn.Module):
+    """A caller's own layer, which only its constructor fills."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.full((channels,), 3.0))
+        self.register_buffer('shift', torch.full((channels,), 0.5), persistent=False)
+
+    def forward(self, x):
+        return x * self.factor.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize('name', ['efficientnet_b0', 'resnet18', 'resnet10t'])
+def test_layers_of_the_callers_own_keep_what_their_constructors_give_them(name, image):
+    model = zoo.create_model(name, norm_layer=Scaled, num_classes=3)
+    assert model.bn1.factor.eq(3).all() and model.bn1.shift.eq(0.5).all() and not model.bn1.factor.is_meta
+    state = {key: value + 1 for key, value in model.state_dict().items()}
+    again = zoo.create_model(name, norm_layer=Scaled, num_classes=3, pretrained=state)
+    assert again.bn1.factor.eq(4).all() and again.bn1.shift.eq(0.5).all()
+    backbone = zoo.create_model(name, norm_layer=Scaled, features_only=True, out_indices=(0, 1), pretrained=state)
+    assert backbone.bn1.factor.eq(4).all() and backbone.bn1.shift.eq(0.5).all() and len(backbone(image)) == 2
+    assert on_meta(name, norm_layer=Scaled).bn1.factor.is_meta
+
+
 def test_dropout_and_drop_path_act_in_training_only(image):
     model = zoo.create_model('test_efficientnet', drop_rate=0.5, drop_path_rate=0.5, bn_momentum=0.0)
     torch.manual_seed(0)

@@ -35,7 +35,7 @@ def module(where: str) -> ModuleType:
 
 
 def __getattr__(name: str) -> type[Absent]:
-    for where in ('layers', 'models'):
+    for where in ABSENT.keys() & {'layers', 'models'}:
         if name in ABSENT[where].split():
             return placeholder(where, name)
     raise AttributeError(name)

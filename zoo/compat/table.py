@@ -8,7 +8,6 @@ PLACES = {
     'layers.create_act': 'compat.layers',
     'layers.create_conv2d': 'compat.layers',
     'layers.helpers': 'compat.layers',
-    'layers.mlp': 'compat.layers',
     'layers.pool2d_same': 'compat.layers',
     'layers.weight_init': 'compat.layers',
     'models.layers': 'layers',
@@ -23,7 +22,6 @@ PLACES = {
     'models.hub': 'publishing',
     'models.registry': 'models',
     'models.fastvit': 'compat.absent',
-    'models.resnet': 'compat.absent',
     'models.sknet': 'compat.absent',
     'models.swin_transformer': 'compat.absent',
     'models.vision_transformer': 'compat.absent',
@@ -62,6 +60,8 @@ def _where(places: dict[str, str]) -> dict[str, str]:
 EXTRA = {
     '': {},
     'layers': _where({
+        'layers.channel_attention': 'CbamModule CecaModule EcaModule EffectiveSEModule SEModule create_attn',
+        'layers.drop': 'DropBlock2d',
         'layers.mlp': 'GlobalResponseNormMlp Mlp',
         'layers.patch_embed': 'PatchEmbed',
         'layers.positions': 'resample_abs_pos_embed resample_patch_embed',
@@ -83,6 +83,7 @@ EXTRA = {
         'train.groups': 'group_modules group_parameters',
         'compat.efficientnet': 'EfficientNet',
         'models.mobilenetv3': 'MobileNetV3',
+        'models.resnet': 'ResNet',
         'models.efficientformer': 'EfficientFormer',
         'models.efficientformer_v2': 'EfficientFormerV2',
         'compat.absent': 'VisionTransformer',
@@ -93,10 +94,8 @@ EXTRA = {
 
 # Classes and functions of networks that zoo does not have: programs that import them can be imported.
 ABSENT = {
-    'layers': 'resample_abs_pos_embed resample_patch_embed',
     'models': 'VisionTransformer',
     'models.fastvit': 'checkpoint_filter_fn',
-    'models.resnet': 'ResNet',
     'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
     'models.swin_transformer': 'WindowAttention',
     'models.vision_transformer': 'Attention Block VisionTransformer',

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 
 from ..spec import PretrainedCfg
-from .adapt import load_into, materialise, without_storage
+from .adapt import filled_by_constructors, load_into, materialise, without_storage
 from .convert import Conversion, convert
 from .locate import Located, Weights, fetch, locate
 from .read import own, read_state_dict, unwrap
 from .source import Source, model_config, parse
 from .write import read_record, write_tensors
 
-__all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'load_into', 'load_weights', 'locate', 'materialise',
-           'model_config', 'parse', 'read_record', 'read_state_dict', 'without_storage', 'write_tensors']
+__all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'filled_by_constructors', 'load_into', 'load_weights',
+           'locate', 'materialise', 'model_config', 'parse', 'read_record', 'read_state_dict', 'without_storage', 'write_tensors']
 
 
 def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,

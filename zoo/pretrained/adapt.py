@@ -61,6 +61,12 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
             module.reset_constants()
 
 
+def filled_by_constructors(model: nn.Module) -> bool:
+    """Whether modules of a caller's own hold tensors, which nothing but their constructors may be able to fill."""
+    return any(type(module).__module__.partition('.')[0] not in ('torch', 'zoo')
+               for module in model.modules() if module._parameters or module._buffers)
+
+
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
               device: torch.device | str = 'cpu', origin: str = 'the state dict',
