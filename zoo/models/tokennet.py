@@ -41,6 +41,7 @@ class TokenNet(ImageModel):
     pos_embed: nn.Parameter | None
     pooling: TokenPool
     attn_pool: nn.Module | None
+    pool_include_prefix: bool
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
                      pos_drop_rate: float, patch_drop_rate: float) -> None:
@@ -155,8 +156,7 @@ class TokenNet(ImageModel):
     def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
         """Tokens (B, N, C) -> (B, C), as the network does or, without parameters, as `pool_type` says."""
         if pool_type is not None and pool_type != self.global_pool:
-            first = self.pooling.first
-            return TokenPool(pool_type, first, first == 0)(x)
+            return TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
         x = self.pooling(x)
         return x if self.attn_pool is None else self.attn_pool(x)
 
