@@ -380,14 +380,14 @@ def test_a_network_that_has_learned_to_leave_a_rest_leaves_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['test_vit', 'test_vit3', 'vit_dpwee_patch16_reg1_gap_256', 'deit_tiny_distilled_patch16_224'])
+@pytest.mark.parametrize('name', ['test_vit', 'test_vit3', 'vit_so400m_patch14_siglip_384', 'vit_dpwee_patch16_reg1_gap_256', 'deit_tiny_distilled_patch16_224'])
 def test_compiles_and_exports_for_any_size(name):
     model = randomize(zoo.create_model(name, **short(name) | dict(dynamic_img_size=True, dynamic_img_pad=True))).eval()
     x, other = torch.rand(2, 3, 70, 55), torch.rand(3, 3, 33, 90)
     compiled = torch.compile(model, backend='eager', fullgraph=True)
     assert relative_error(compiled(x), model(x)) < 1e-4
-    exported = torch.export.export(model, (x,), dynamic_shapes={
-        'x': {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}}).module()
+    sizes = {0: Dim('batch', max=64), 2: Dim('height', min=32, max=512), 3: Dim('width', min=32, max=512)}
+    exported = torch.export.export(model, (x,), dynamic_shapes={'x': sizes}).module()
     assert relative_error(exported(other), model(other)) < 1e-4
 
 

@@ -102,10 +102,7 @@ class TokenNet(ImageModel):
         """The positions of a grid of patches, resampled where they are of another."""
         if self.pos_embed is None or not self.dynamic_img_size:
             return self.pos_embed
-        fitted = self.patch_embed.grid_size
-        if not torch.compiler.is_compiling() and grid == fitted:     # a symbolic size is not compared
-            return self.pos_embed
-        return resample_abs_pos_embed(self.pos_embed, grid, fitted, self.embedded_prefix)
+        return resample_abs_pos_embed(self.pos_embed, grid, self.patch_embed.grid_size, self.embedded_prefix)
 
     def run_stage(self, number: int, state: Tokens) -> Tokens:
         block = self.get_submodule(self.stage_names()[number][0])
