@@ -332,7 +332,7 @@ def test_patches_of_another_size(published, patch):
     model = load(published)
     pair = (patch, patch) if isinstance(patch, int) else patch
     for network in (model, theirs):
-        network.set_input_size(img_size=(48, 48), patch_size=pair)
+        network.set_input_size((48, 48), pair)
     assert model.patch_embed.patch_size == pair and model.feature_info[0]['reduction'] == max(pair)
     x = images(48, 48).float()
     assert relative_error(model(x), theirs(x)) < 1e-4
