@@ -12,6 +12,7 @@ import zoo
 from conftest import randomize
 from beside_timm import on_meta
 from structures import STRUCTURES, short
+from zoo.layers.pool import POOLS
 
 
 WIDTH = {'NCHW': 1, 'NHWC': 3, 'NLC': 2}                             # where channels lie
@@ -46,8 +47,9 @@ def test_shapes_and_widths(name):
         assert model.forward_head(features).ndim == features.ndim
     with pytest.raises(ValueError, match='not -1'):
         model.reset_classifier(-1)
-    with pytest.raises(ValueError, match="global_pool 'average'"):
-        model.reset_classifier(3, 'average')
+    for kind in {*POOLS, 'average'} - {*model.pools}:
+        with pytest.raises(ValueError, match=f'{kind!r}'):
+            model.reset_classifier(0, kind)
 
 
 @pytest.mark.parametrize('name', STRUCTURES)

@@ -221,8 +221,8 @@ class ImageModel(nn.Module):
 
     # --- sizes
 
-    def set_input_size(self, img_size: ImageSize | None = None, dynamic_img_size: bool | None = None, *,
-                       patch_size: ImageSize | None = None, window_size: ImageSize | None = None) -> None:
+    def set_input_size(self, img_size: ImageSize | None = None, patch_size: ImageSize | None = None,
+                       window_size: ImageSize | None = None, *, dynamic_img_size: bool | None = None) -> None:
         """Fits the network to other sizes, with all that depends on them resampled; None leaves each as it is.
         `pretrained_cfg` has the image size then, for preprocessing to follow.
 
@@ -230,9 +230,9 @@ class ImageModel(nn.Module):
 
         Args:
             img_size: of the images, a side in pixels or (height, width).
-            dynamic_img_size: whether images of any other size are taken too.
             patch_size: of the patches that tokens are made of, in pixels. window_size: of the windows that attention
                 looks into, in tokens.
+            dynamic_img_size: whether images of any other size are taken too.
 
         Raises:
             ValueError: no such size, or the network has nothing that depends on it.

@@ -147,7 +147,7 @@ def network_class_of(path: str) -> type[ImageModel]:
 
 
 def check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
-                   caller: Callable[..., nn.Module]) -> None:
+                  caller: Callable[..., nn.Module]) -> None:
     """Refuses arguments that the network does not have, with what is near among its own, backbones' and the caller's."""
     known = inspect.signature(network_class).parameters
     for option in arguments:
@@ -161,11 +161,10 @@ def check_options(network_class: type[ImageModel], name: str, arguments: Mapping
             between(option, 0.0 if value is None else value, 0, 1)
 
 
-<<<<<<< HEAD
 def build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-           device: torch.device | str | None, dtype: torch.dtype | None, *, cache_dir: str | Path | None = None,
-           wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
-           new_head: bool = False, strict: bool = True) -> nn.Module:
+          device: torch.device | str | None, dtype: torch.dtype | None, *, cache_dir: str | Path | None = None,
+          wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
+          new_head: bool = False, strict: bool = True) -> nn.Module:
     """Constructs a network without storage, wraps it, loads or draws its weights, and attaches the record of them.
 
     Args:
@@ -182,29 +181,15 @@ def build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pretr
         with weights.without_storage():              # nothing is drawn or allocated that weights would overwrite
             model = network_class(**arguments).to(dtype=dtype)
             wrapped = wrap(model) if wrap else model
+        if device.type != 'meta' and weights.filled_by_constructors(model):
+            model = network_class(**arguments).to(dtype=dtype)
+            wrapped = wrap(model) if wrap else model
     except (RuntimeError, OverflowError) as error:
         problem = str(error).partition('\n')[0]
         raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
     if device.type == 'cpu':
         _check_memory(model)
     if source and device.type != 'meta':             # there, shapes are all that was asked for
-=======
-def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-           *, cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
-           check: bool = False, sized: bool = False) -> nn.Module:
-    """Steps 5 to 8: construct without storage, `wrap`, then load or initialise, describe. `check` refuses weights in
-    another library's layout that imply other arguments; `sized` puts the network's image size into the record."""
-    device = torch.get_default_device()
-    with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
-        model = network_class(**arguments)
-        wrapped = wrap(model) if wrap else model
-    if device.type != 'meta' and weights.filled_by_constructors(model):
-        model = network_class(**arguments)
-        wrapped = wrap(model) if wrap else model
-    if device.type == 'meta':
-        pass                                         # shapes are all that was asked for
-    elif source:
->>>>>>> h_resnet
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None, new_head=new_head, strict=strict)
     elif device.type != 'meta':

@@ -49,11 +49,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-=======
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
->>>>>>> h_resnet
 
 
 class RmsNorm(nn.RMSNorm):
@@ -67,11 +63,7 @@ class RmsNorm2d(RmsNorm):
     """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-=======
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
->>>>>>> h_resnet
 
 
 class SimpleNorm(RmsNorm):
@@ -85,11 +77,7 @@ class SimpleNorm2d(SimpleNorm):
     """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-<<<<<<< HEAD
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-=======
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
->>>>>>> h_resnet
 
 
 class GlobalResponseNorm(nn.Module):

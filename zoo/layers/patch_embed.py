@@ -113,8 +113,8 @@ class PatchEmbed(SizedLayer):
                 f'This network is fitted to images of {self.img_size[0]}x{self.img_size[1]} pixels (height x width); '
                 f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
                 'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
-        fitted = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
-        if fitted and size == self.img_size:                    # it has learned to do without the rest of such images
+        rest = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
+        if rest and isinstance(size[0], int) and size == self.img_size:         # it has learned to do without the rest
             return x
         if self.dynamic_img_pad:
             down, right = missing(size, self.patch_size)

@@ -28,7 +28,7 @@ def resample_abs_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Se
     if math.prod(old) != grid.shape[1]:
         raise ValueError(f'{grid.shape[1]} positions, beside {num_prefix_tokens} of prefix tokens, are of no grid of '
                          f'{old[0]}x{old[1]} patches: say which size they are of.')
-    if old == tuple(new_size):
+    if all(isinstance(side, int) for side in new_size) and old == tuple(new_size):      # a symbolic size is not compared
         return posemb
     if verbose:
         import logging

@@ -87,7 +87,7 @@ class EfficientFormer(DistilledNet):
             width = channels
         self.norm = token_norm(width)
         self.build_head(width, num_classes, global_pool, drop_rate)
-        self.set_input_size(img_size, dynamic_img_size)
+        self.set_input_size(img_size, dynamic_img_size=dynamic_img_size)
         self.init_fresh()
 
     def normalise(self, state: Tensor) -> Tensor:

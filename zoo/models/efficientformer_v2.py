@@ -90,7 +90,7 @@ class EfficientFormerV2(DistilledNet):
             width = channels
         self.norm = norm(width)
         self.build_head(width, num_classes, global_pool, drop_rate)
-        self.set_input_size(img_size, dynamic_img_size)
+        self.set_input_size(img_size, dynamic_img_size=dynamic_img_size)
         self.init_fresh()
 
     def hidden_modules(self) -> list[nn.Module]:

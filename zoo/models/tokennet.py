@@ -41,6 +41,7 @@ class TokenNet(ImageModel):
     pos_embed: nn.Parameter | None
     pooling: TokenPool
     attn_pool: nn.Module | None
+    pool_include_prefix: bool
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
                      pos_drop_rate: float, patch_drop_rate: float) -> None:
@@ -101,10 +102,7 @@ class TokenNet(ImageModel):
         """The positions of a grid of patches, resampled where they are of another."""
         if self.pos_embed is None or not self.dynamic_img_size:
             return self.pos_embed
-        fitted = self.patch_embed.grid_size
-        if not torch.compiler.is_compiling() and grid == fitted:     # a symbolic size is not compared
-            return self.pos_embed
-        return resample_abs_pos_embed(self.pos_embed, grid, fitted, self.embedded_prefix)
+        return resample_abs_pos_embed(self.pos_embed, grid, self.patch_embed.grid_size, self.embedded_prefix)
 
     def run_stage(self, number: int, state: Tokens) -> Tokens:
         block = self.get_submodule(self.stage_names()[number][0])
@@ -155,8 +153,7 @@ class TokenNet(ImageModel):
     def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
         """Tokens (B, N, C) -> (B, C), as the network does or, without parameters, as `pool_type` says."""
         if pool_type is not None and pool_type != self.global_pool:
-            first = self.pooling.first
-            return TokenPool(pool_type, first, first == 0)(x)
+            return TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
         x = self.pooling(x)
         return x if self.attn_pool is None else self.attn_pool(x)
 

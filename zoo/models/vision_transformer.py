@@ -107,14 +107,14 @@ class VisionTransformer(TokenNet):
             for number, rate in enumerate(drop_path_rates(drop_path_rate, depth))))
         self.feature_info = [Feature(num_chs=embed_dim, reduction=self.patch_embed.feat_ratio(),
                                      module=f'blocks.{number}', stage=number + 1) for number in range(depth)]
-        self.pool_prefix, self.norm_after_pool = pool_include_prefix, fc_norm
+        self.pool_include_prefix, self.norm_after_pool = pool_include_prefix, fc_norm
         self.norm = norm(embed_dim) if final_norm else nn.Identity()
         self.fc_norm = nn.Identity()
         self._attention_pools = {
             'map': partial(AttentionPoolLatent, embed_dim, num_heads=num_heads, mlp_ratio=mlp_ratio, norm_layer=norm,
                            act_layer=act),
             'prr': partial(AttentionPoolPrr, embed_dim, num_heads=num_heads, pool_type='token' if class_token else 'avg')}
-        self.attn_pool = None
+        self.register_module('attn_pool', None)
         self.head_drop = nn.Dropout(drop_rate)
         self.build_head(embed_dim, num_classes, global_pool, drop_rate)
         self.init_fresh()
@@ -135,7 +135,9 @@ class VisionTransformer(TokenNet):
 
     def reset_pool(self, global_pool: str) -> None:
         if global_pool not in self.pools:
-            raise ValueError(refuse(f'global_pool of {type(self).__name__}', global_pool, self.pools))
+            known = [repr(kind) for kind in self.pools]
+            raise ValueError(f'{type(self).__name__} has {" or ".join([", ".join(known[:-1]), known[-1]])} pooling, '
+                             f'not {global_pool!r}.')
         if global_pool == 'token' and not self.has_class_token:
             raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
                              "'avg' pools the patches.")
@@ -143,7 +145,8 @@ class VisionTransformer(TokenNet):
         after = global_pool in ('avg', 'max', 'avgmax') if after is None else after
         if after and global_pool == 'catavgmax':
             raise ValueError("global_pool='catavgmax' doubles the width, which fc_norm=True cannot normalise.")
-        self.pooling = TokenPool(global_pool, self.num_prefix_tokens, self.pool_prefix)
+        prefix = self.pool_include_prefix or global_pool == 'prr'               # 'prr' gives what the class token finds
+        self.pooling = TokenPool(global_pool, self.num_prefix_tokens, prefix)
         norm = self.fc_norm if isinstance(self.norm, nn.Identity) else self.norm
         self.norm, self.fc_norm = (nn.Identity(), norm) if after else (norm, nn.Identity())
         make = self._attention_pools.get(global_pool)
@@ -174,8 +177,8 @@ def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None
         nn.init.constant_(layer.bias, -math.log(num_classes) if mode == 'jax_nlhb' else 0.0)
         return
     if isinstance(layer, nn.Conv2d):
-        fan_in = layer.weight[0].numel()
-        nn.init.trunc_normal_(layer.weight, std=math.sqrt(1 / fan_in) / 0.87962566103423978)     # of what is left, 1 / fan-in
+        std = layer.weight[0].numel() ** -0.5 / 0.8796                  # 0.8796 of it is left between two deviations
+        nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     else:
         nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
