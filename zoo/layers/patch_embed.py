@@ -31,6 +31,7 @@ class PatchEmbed(SizedLayer):
     """
 
     follows = ('img_size', 'patch_size', 'dynamic')
+    pad_fitted = False                # whether images of `img_size`, too, are padded; positions have none for the rest
 
     def __init__(self, img_size: ImageSize | None = 224, patch_size: ImageSize = 16, in_chans: int = 3,
                  embed_dim: int = 768, norm_layer: Callable[[int], nn.Module] | None = None, flatten: bool = True,
@@ -114,7 +115,7 @@ class PatchEmbed(SizedLayer):
                 f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
                 'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
         rest = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
-        if rest and isinstance(size[0], int) and size == self.img_size:         # it has learned to do without the rest
+        if rest and not self.pad_fitted and isinstance(size[0], int) and size == self.img_size:
             return x
         if self.dynamic_img_pad:
             down, right = missing(size, self.patch_size)

@@ -82,6 +82,7 @@ class SwinTransformer(ImageModel):
         self.patch_embed = embed_layer(img_size=size, patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim,
                                        norm_layer=norm, output_fmt='NHWC', strict_img_size=not self.dynamic_img_size,
                                        dynamic_img_pad=True)
+        self.patch_embed.pad_fitted = True
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.layers, self.feature_info = nn.Sequential(), []
         for number, (depth, dim) in enumerate(zip(depths, dims)):
@@ -105,9 +106,9 @@ class SwinTransformer(ImageModel):
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
         return self.head(x, pre_logits)
 
-    def set_input_size(self, img_size: ImageSize | None = None, dynamic_img_size: bool | None = None, *,
-                       patch_size: ImageSize | None = None, window_size: Windows | None = None,
-                       window_ratio: int | Sequence[int] | None = None, always_partition: bool | None = None) -> None:
+    def set_input_size(self, img_size: ImageSize | None = None, patch_size: ImageSize | None = None,
+                       window_size: Windows | None = None, window_ratio: int | Sequence[int] | None = None,
+                       always_partition: bool | None = None, *, dynamic_img_size: bool | None = None) -> None:
         """Fits the network to other sizes, see `ImageModel.set_input_size`. Where no windows are given, they grow with the
         grid of patches.
 
@@ -132,7 +133,7 @@ class SwinTransformer(ImageModel):
                     block.target_window_size = window
         if patch_size is not None and len(set(pair_of(patch_size, 'patch_size'))) > 1:
             raise ValueError(f'patch_size of this network is the side of a square, not {patch_size!r}.')
-        super().set_input_size(img_size, dynamic_img_size, patch_size=patch_size)
+        super().set_input_size(img_size, patch_size, dynamic_img_size=dynamic_img_size)
         if patch_size is not None:
             factor = self.patch_embed.patch_size[0]
             self.feature_info = [feature | {'reduction': factor * 2 ** number}

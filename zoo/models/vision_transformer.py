@@ -18,10 +18,11 @@ from ..layers.glu import MlpLayer, get_mlp_layer
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
+from ..layers.pool import FAST
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import drop_path_rates
-from ..layers.tokens import TokenPool
+from ..layers.tokens import TOKEN_POOLS, TokenPool
 from ..spec import Feature, refuse
 from .tokennet import TokenNet
 
@@ -133,11 +134,14 @@ class VisionTransformer(TokenNet):
                     if isinstance(layer, nn.Linear) and name.endswith(('attn.proj', 'mlp.fc2', 'out_proj')):
                         layer.weight.data.div_(math.sqrt(2 * number))
 
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Those of `TOKEN_POOLS` that go with its class token and its normalisation."""
+        without = ('token' if not self.has_class_token else None, 'catavgmax' if self.norm_after_pool else None)
+        return tuple(kind for kind in TOKEN_POOLS if kind not in without)
+
     def reset_pool(self, global_pool: str) -> None:
-        if global_pool not in self.pools:
-            known = [repr(kind) for kind in self.pools]
-            raise ValueError(f'{type(self).__name__} has {" or ".join([", ".join(known[:-1]), known[-1]])} pooling, '
-                             f'not {global_pool!r}.')
+        global_pool = FAST.get(global_pool, global_pool)
         if global_pool == 'token' and not self.has_class_token:
             raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
                              "'avg' pools the patches.")
@@ -145,6 +149,10 @@ class VisionTransformer(TokenNet):
         after = global_pool in ('avg', 'max', 'avgmax') if after is None else after
         if after and global_pool == 'catavgmax':
             raise ValueError("global_pool='catavgmax' doubles the width, which fc_norm=True cannot normalise.")
+        if global_pool not in self.pools:
+            known = [repr(kind) for kind in self.pools]
+            raise ValueError(f'{type(self).__name__} has {" or ".join([", ".join(known[:-1]), known[-1]])} pooling, '
+                             f'not {global_pool!r}.')
         prefix = self.pool_include_prefix or global_pool == 'prr'               # 'prr' gives what the class token finds
         self.pooling = TokenPool(global_pool, self.num_prefix_tokens, prefix)
         norm = self.fc_norm if isinstance(self.norm, nn.Identity) else self.norm
