@@ -23,7 +23,7 @@ def architectures() -> dict[str, dict[str, str]]:
 
 
 def structures() -> list[str]:
-    """The cheapest of all models that differ in no more than widths, depths and other numbers: one of each structure."""
+    """The cheapest of all models that differ in no more than widths, depths and other numbers: one a structure."""
     found: dict[object, str] = {}
     cost = {name: float(row['gmacs']) for name, row in architectures().items()}
     for family in FAMILIES:

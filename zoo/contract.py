@@ -21,9 +21,9 @@ OUTPUT_FORMATS = ('NCHW', 'NHWC')
 LOCATIONS = ('bottleneck', 'expansion')
 
 
-NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, (images,)) '
-                'to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, or '
-                'torch.compile(model) for speed.')
+NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, '
+                '(images,)) to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, '
+                'or torch.compile(model) for speed.')
 
 
 class ImageModel(nn.Module):
@@ -59,8 +59,8 @@ class ImageModel(nn.Module):
     # --- what a subclass says of itself
 
     def steps(self) -> Sequence[Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]]:
-        """The stem and the stages, in the order in which they run. What one gives goes on and is its map; of a pair, the
-        first goes on and the second is the map."""
+        """The stem and the stages, in the order in which they run. What one gives goes on and is its map; of a pair,
+        the first goes on and the second is the map."""
         raise NotImplementedError
 
     def set_feature_location(self, location: str) -> None:
@@ -131,8 +131,8 @@ class ImageModel(nn.Module):
     def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[Tensor, dict[int, Tensor]]:
         """Runs the stages up to `last` (None: all) and keeps the outputs of those `wanted`."""
         if isinstance(x, Tensor) and any(isinstance(side, int) and not side for side in x.shape[1:]):
-            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and W '
-                             'above 0.')
+            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and '
+                             'W above 0.')
         kept = {}
         for number, stage in enumerate(self.steps()):
             if number and self.grad_checkpointing and self.training:

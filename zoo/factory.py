@@ -202,7 +202,7 @@ def _network_class(path: str) -> type[ImageModel]:
 
 def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
                    caller: Callable[..., nn.Module]) -> None:
-    """Refuses arguments that the network does not have, with what is near among its own, backbones' and the caller's."""
+    """Refuses arguments that the network lacks, with what is near among its own, backbones' and the caller's."""
     known = inspect.signature(network_class).parameters
     for option in arguments:
         if option not in known:

@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int) -> Iterator[tuple[Path, Outcome]]:
-    """Each path with its `topk` most probable classes, or the numbers of a network that estimates some, or with the error
-    that reading it raised.
+    """Each path with its `topk` most probable classes, or the numbers of a network that estimates some, or with the
+    error that reading it raised.
 
     A batch is decoded in parallel and then shown to the network on the device the model is on.
     """
@@ -101,7 +101,8 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
 
 
 def _build(args: argparse.Namespace) -> nn.Module:
-    given = [flag for flag, value in (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs)) if value]
+    options = (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs))
+    given = [flag for flag, value in options if value]
     if given and not args.checkpoint:
         raise ValueError(f'{given[0]} says something of the network of a --checkpoint; there is none.')
     device = choose_device(args.device)

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from ..spec import refuse
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
-FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute them
+FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute
 
 
 class GlobalPool(nn.Module):
-    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing. A word
-    with 'fast' before it means the same.
+    """(B, C, H, W) -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing. A
+    word with 'fast' before it means the same.
 
     Raises:
         ValueError: another kind.
