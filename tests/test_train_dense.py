@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -299,3 +301,16 @@ def test_validate_counts_what_it_cannot_read(done, tmp_path, capsys):
              str(folder / 'model_best.safetensors')]
     assert main(words) == 2 and '2.png' in capsys.readouterr().err
     assert main([*words, '--max-unreadable', '1']) == 0 and 'not counted: ' in capsys.readouterr().err
+
+
+def test_validate_ends_at_a_signal(done, squares, monkeypatch, capsys):
+    _, _, folder = done
+
+    def signalled(*given, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return dense.evaluate(*given, **options)
+
+    monkeypatch.setattr('zoo.cli.validate_dense.evaluate', signalled)
+    words = ['validate', str(squares), '--split', 'val', '--device', 'cpu', '-j', '0', '--checkpoint', str(folder)]
+    assert main(words) == 143
+    assert 'stopped, and not measured' in capsys.readouterr().err

@@ -285,7 +285,7 @@ def test_a_bad_validation_image_costs_nothing_of_the_epoch(images, whole_run, tm
     def failing(*_, **__):
         raise ValueError('1 images could not be read')
 
-    monkeypatch.setattr('zoo.train.trainer.evaluate', failing)
+    monkeypatch.setattr('zoo.train.task.evaluate', failing)
     recipe = tiny_recipe(images, run=dict(recovery_interval=0))
     with pytest.raises(ValueError, match='could not be read'):
         train(recipe, tmp_path / 'run', quiet=True)
