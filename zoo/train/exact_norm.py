@@ -19,12 +19,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+FEW = 2048                  # values of a channel that float32 adds up well enough
+
 
 @contextmanager
 def exact_batch_norm(model: nn.Module) -> Iterator[None]:
     """Within it, a step of training by `model` is exact: each BatchNorm2d whose float32 map lies in channels_last on
-    the CPU. The modules stay what they are, and all else runs as it would. Backwards belongs into it, too, since
-    checkpointed stages run forwards again there; it cannot be differentiated twice."""
+    the CPU and has more than `FEW` values of a channel. The modules stay what they are, and all else runs as it would.
+    Backwards belongs into it, too, since checkpointed stages run forwards again there; it cannot be differentiated
+    twice."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and type(m).forward is _BatchNorm.forward]
     for norm in norms:
         norm.forward = partial(_forward, norm)
@@ -47,9 +50,9 @@ def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def _is_inexact(x: Tensor) -> bool:
-    """Whether the kernel is the one that adds up in float32."""
+    """Whether the kernel is the one that adds up in float32, and so much that it matters."""
     return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.ndim == 4 and not x.is_contiguous() and
-            x.is_contiguous(memory_format=torch.channels_last))
+            x.is_contiguous(memory_format=torch.channels_last) and x.numel() > FEW * x.shape[1])
 
 
 class _Exact(torch.autograd.Function):
