@@ -61,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line (default: what the "
              'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
-    add('--checkpoint', metavar='PATH',
-        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing, and may be a '
-             'detector or a segmenter')
+    add('--checkpoint', metavar='FILE_OR_RUN',
+        help="a file of weights, or a run's folder for its best; what zoo train wrote knows network, classes and "
+             'preprocessing, and may be a detector or a segmenter')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')
