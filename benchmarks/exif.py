@@ -2,8 +2,8 @@
 
     python benchmarks/exif.py [--images 100] [--model tf_efficientnet_lite0.in1k]
 
-ZOO_DATA names the folder with imagenet-sample/, a folder for each synset. The photographs are turned by 90 degrees to one
-side or the other, with the tag that turns them back.
+ZOO_DATA names the folder with imagenet-sample/, a folder for each synset. The photographs are turned by 90 degrees to
+one side or the other, with the tag that turns them back.
 """
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import timm.data
 import timm.data.auto_augment as theirs
-import timm.data.mixup as their_mixing
 import torch
 from PIL import Image, ImageOps
 from timm.data.distributed_sampler import RepeatAugSampler as TheirSampler

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, others: float) -> P
         return now[0]
 
     monkeypatch.setattr(quiet, 'STAT', stat)
-    monkeypatch.setattr(quiet.os, 'sysconf', lambda name: 100)
+    sysconf = os.sysconf
+    monkeypatch.setattr(quiet.os, 'sysconf', lambda name: 100 if name == 'SC_CLK_TCK' else sysconf(name))
     monkeypatch.setattr(quiet.os, 'cpu_count', lambda: 4)
     monkeypatch.setattr(quiet.time, 'process_time', lambda: 0.0)
     monkeypatch.setattr(quiet.time, 'perf_counter', clock)
@@ -164,7 +166,8 @@ def test_what_makes_a_time_noise(seconds: tuple[float, ...], others: float | Non
     assert found in ''.join(reasons) and len(reasons) == bool(found)
 
 
-@pytest.mark.parametrize(('others', 'keep', 'status', 'kept'), [(0.0, False, 0, 1), (3.9, False, 1, 0), (3.9, True, 0, 1)])
+@pytest.mark.parametrize(('others', 'keep', 'status', 'kept'), [
+    (0.0, False, 0, 1), (3.9, False, 1, 0), (3.9, True, 0, 1)])
 def test_noise_stays_out_of_the_table(others: float, keep: bool, status: int, kept: int, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     machine(monkeypatch, tmp_path, others)

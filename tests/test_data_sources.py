@@ -286,12 +286,11 @@ def test_names_without_a_map_and_several_labels_of_unknown_number(tmp_path):
 
 
 def test_parquet(tmp_path):
-    pyarrow = pytest.importorskip('pyarrow')
-    import pyarrow.parquet
+    pyarrow, parquet = pytest.importorskip('pyarrow'), pytest.importorskip('pyarrow.parquet')
     write(tmp_path, 'a.png', 'b.png')
     columns = pyarrow.table({
         'path': ['a.png', 'b.png'], 'label': ['cat', 'dog'], 'tags': [[0, 1], []], 'age': [1.5, 2.0]})
-    pyarrow.parquet.write_table(columns, tmp_path / 'val.parquet')
+    parquet.write_table(columns, tmp_path / 'val.parquet')
     spec = str(tmp_path / 'val.parquet')
     assert targets(create_dataset(spec, model=PETS)) == {'a.png': 1, 'b.png': 0}
     tags = create_dataset(f'{spec}?target=tags&task=multi', model=UNNAMED)

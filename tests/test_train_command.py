@@ -301,12 +301,12 @@ def test_train_and_go_on(photos, tmp_path, capsys):
     assert 'optimizer.lr' in capsys.readouterr().err
 
 
-LISTS = {key: next((get_args(k) for k in (TYPES[section][key], *get_args(TYPES[section][key])) if get_origin(k) is tuple), ())
-         for key, section in SECTION_OF.items()}
+KINDS = {key: (TYPES[section][key], *get_args(TYPES[section][key])) for key, section in SECTION_OF.items()}
+LISTS = {key: next((get_args(kind) for kind in kinds if get_origin(kind) is tuple), ()) for key, kinds in KINDS.items()}
 NEEDS = {'opt_betas': ['--opt', 'adamw'], 'decay_milestones': ['--sched', 'multistep']}
 
 
-@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and SECTION_OF[key] != 'dense'])
 def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
     """Each list of a recipe, with from none to five numbers: it trains, or the error names the key."""
     option, done = f'--{key.replace("_", "-")}', []
@@ -322,6 +322,21 @@ def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
         assert status == 0 and not text or status == 2 and text.count('\n') == 1 and (
             option in text or key.removeprefix('opt_') in text or 'belongs to no option' in text), text
     assert done[0] == 2 and 0 in done
+
+
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and SECTION_OF[key] == 'dense'])
+def test_lists_of_another_length_are_refused_of_boxes_and_masks(key):
+    written = {str: 'abcde', int: range(8, 13), float: (0.5, 0.6, 0.7, 0.8, 0.9)}[LISTS[key][0]]
+    others, done = {'task': 'segment', 'classes': '[a, b]', 'crop': '[64, 64]'}, []
+    for count in range(6):
+        try:
+            chosen = others | {key: f'[{", ".join(map(str, written[:count]))}]'}
+            read_recipe(None, [f'dense.{name}={value}' for name, value in chosen.items()])
+            done.append(True)
+        except ValueError as error:
+            assert f'dense.{key} is ' in str(error)
+            done.append(False)
+    assert not done[0] and True in done
 
 
 @pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items])

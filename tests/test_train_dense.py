@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_train_parallel import in_two_processes
-from train_runs import assert_same_run, rows, same
+from train_runs import assert_same_run, rows, same, stop_in
 
 from zoo import dense
 from zoo.cli import main
@@ -118,15 +118,7 @@ def test_what_is_stopped_anywhere_goes_on_bit_for_bit(done, squares, tmp_path, p
     trainer = None
     for update in (1, 2, 3):                                # within an epoch, at or near its end, in the next
         trainer = Trainer(recipe, tmp_path / 'run', resume=trainer is not None, quiet=True)
-        step = trainer.step
-
-        class Stopped(type(step)):
-            def __call__(self, batches, epoch, number, last):
-                if number + 1 == update:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return super().__call__(batches, epoch, number, last)
-
-        step.__class__ = Stopped
+        stop_in(trainer, update)
         assert trainer.run().status == 143 and trainer.progress.updates == update
     train(recipe, tmp_path / 'run', resume=True, quiet=True)
     assert_same_run(tmp_path / 'run', tmp_path / 'whole')
@@ -309,3 +301,16 @@ def test_validate_counts_what_it_cannot_read(done, tmp_path, capsys):
              str(folder / 'model_best.safetensors')]
     assert main(words) == 2 and '2.png' in capsys.readouterr().err
     assert main([*words, '--max-unreadable', '1']) == 0 and 'not counted: ' in capsys.readouterr().err
+
+
+def test_validate_ends_at_a_signal(done, squares, monkeypatch, capsys):
+    _, _, folder = done
+
+    def signalled(*given, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return dense.evaluate(*given, **options)
+
+    monkeypatch.setattr('zoo.cli.validate_dense.evaluate', signalled)
+    words = ['validate', str(squares), '--split', 'val', '--device', 'cpu', '-j', '0', '--checkpoint', str(folder)]
+    assert main(words) == 143
+    assert 'stopped, and not measured' in capsys.readouterr().err

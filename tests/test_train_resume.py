@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_runs import assert_same_run, make_images, rows, same, state_of, tiny_recipe
+from train_runs import assert_same_run, make_images, rows, same, state_of, stop_in, tiny_recipe
 
 from zoo.pretrained import read_record, read_state_dict, write_tensors
 from zoo.train import checkpoint, folder as folders, lock
@@ -130,15 +130,7 @@ def test_what_is_stopped_anywhere_goes_on_bit_for_bit(images, tmp_path, parts):
     trainer, updates = None, 3 if recipe.run.grad_accum_steps > 1 else 5
     for update in (1, 2, updates, 2 * updates - 1):         # within an epoch, at its end, in the next
         trainer = Trainer(recipe, tmp_path / 'run', resume=trainer is not None, quiet=True)
-        step = trainer.step
-
-        class Stopped(type(step)):
-            def __call__(self, batches, epoch, number, last):
-                if number + 1 == update:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return super().__call__(batches, epoch, number, last)
-
-        step.__class__ = Stopped
+        stop_in(trainer, update)
         result = trainer.run()
         assert result.status == 143 and checkpoint.read_run(tmp_path / 'run' / 'last.safetensors')['progress'][
             'updates'] == update
@@ -293,7 +285,7 @@ def test_a_bad_validation_image_costs_nothing_of_the_epoch(images, whole_run, tm
     def failing(*_, **__):
         raise ValueError('1 images could not be read')
 
-    monkeypatch.setattr('zoo.train.trainer.evaluate', failing)
+    monkeypatch.setattr('zoo.train.task.evaluate', failing)
     recipe = tiny_recipe(images, run=dict(recovery_interval=0))
     with pytest.raises(ValueError, match='could not be read'):
         train(recipe, tmp_path / 'run', quiet=True)

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import random
+import signal
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from zoo.train.logs import TIMES
 from zoo.train.recipe import (
     AugmentPart, DataPart, DistillPart, EmaPart, LossPart, ModelPart, OptimizerPart, Recipe, RunPart, SchedulePart,
 )
+from zoo.train.trainer import Trainer
 
 TINY = {'blocks': ['ds_r1_k3_s2_e1_c8', 'ir_r1_k3_s2_e2_c8_se0.25'], 'stem_size': 8, 'head_size': 16}
 COLOURS = {'ants': (200, 60, 40), 'bees': (40, 90, 210)}
@@ -85,6 +88,19 @@ def state_of(folder: Path) -> dict:
     progress = {k: v for k, v in state['progress'].items() if k != 'seconds'}
     progress['rows'] = [{k: v for k, v in row.items() if k not in TIMES} for row in progress['rows']]
     return state | {'progress': progress}
+
+
+def stop_in(trainer: Trainer, update: int) -> None:
+    """Makes a run send SIGTERM to its process in this one of its steps, counted from 1."""
+    step = trainer.step
+
+    class Stopped(type(step)):
+        def __call__(self, batches, epoch, number, last):
+            if number + 1 == update:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(batches, epoch, number, last)
+
+    step.__class__ = Stopped
 
 
 def assert_same_run(folder: Path, other: Path) -> None:

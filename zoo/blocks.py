@@ -50,7 +50,7 @@ FIELDS: dict[str, tuple[str, str, int]] = {
     'p': ('last_kernel', 'kernels', 127), 'd': ('dim', 'count', 9999), 'h': ('heads', 'count', 999),
     'v': ('kv_stride', 'count', 99), 'fc': ('expand_from', 'count', 99_999),
 }
-MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9       # of a network, of a scaled block, of a mixed convolution
+MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9     # of a network, a scaled block, a mixed convolution
 
 # kind -> (fields it must have, fields it may have); '|' where one of two will do
 KINDS: dict[str, tuple[str, str]] = {
@@ -307,7 +307,8 @@ def _read(number: str, reader: str, most: float = math.inf) -> Any:
             raise ValueError(f'{number!r} is no list of kernel sizes such as 3 or 3.5.7')
         sizes = tuple(_within(size, int, most) for size in number.split('.'))
         if len(sizes) > MOST_KERNELS:
-            raise ValueError(f'{len(sizes)} kernel sizes are more than any network mixes, which is {MOST_KERNELS} at most')
+            raise ValueError(f'{len(sizes)} kernel sizes are more than any network mixes, which is {MOST_KERNELS} at '
+                             'most')
         if even := [size for size in sizes if size and size % 2 == 0]:
             raise ValueError(f'a kernel of {even[0]} has no pixel in its middle; sizes are odd')
         return sizes

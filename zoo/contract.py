@@ -26,9 +26,9 @@ OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
 LOCATIONS = ('bottleneck', 'expansion')
 State = Any                                  # what goes from stage to stage: a Tensor, or a network's own record
 
-NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, (images,)) '
-                'to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, or '
-                'torch.compile(model) for speed.')
+NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, '
+                '(images,)) to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, '
+                'or torch.compile(model) for speed.')
 
 
 @dataclass(frozen=True)
@@ -281,8 +281,8 @@ class ImageModel(nn.Module):
         """Runs the stem (step 0) and the stages (from 1) up to step `last` (None: all) and keeps the states after those
         `wanted`."""
         if isinstance(x, Tensor) and any(isinstance(side, int) and not side for side in x.shape[1:]):
-            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and W '
-                             'above 0.')
+            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and '
+                             'W above 0.')
         state, kept = self.run_stem(x), {}
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):

@@ -12,7 +12,7 @@ from .spec import Feature, map_side, refuse
 
 KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
 OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens', 'feature_location'}
-TAKEN_APART = {'flatten_sequential', 'no_rewrite'}      # how timm takes a network apart, which nothing here needs to know
+TAKEN_APART = {'flatten_sequential', 'no_rewrite'}      # how timm takes a network apart: no difference here
 
 
 class FeatureInfo:

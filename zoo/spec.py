@@ -106,7 +106,8 @@ class Misfit(ValueError):
     def __init__(self, problem: str, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
         self.problem, self.network, self.arguments = problem, network, dict(arguments or {})
         words = [*([repr(network)] if network else []), *(f'{key}={value!r}' for key, value in self.arguments.items())]
-        super().__init__(problem + (f' Use create_model({"" if network else "..., "}{", ".join(words)}).' if words else ''))
+        words = words if network else ['...', *words]
+        super().__init__(problem + (f' Use create_model({", ".join(words)}).' if network or self.arguments else ''))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `zoo info` says of a network that only building it tells: read from results/networks.csv, which needs no torch."""
+"""What `zoo info` says of a network that only building it tells: read from results/networks.csv, without torch."""
 from __future__ import annotations
 
 from typing import Any
@@ -49,7 +49,8 @@ def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
 def as_row(cfg: zoo.PretrainedCfg, known: Facts) -> dict[str, Any]:
     """A line of the table."""
     stages = {key: ' '.join(str(stage[key]) for stage in known['features']) for key in STAGE}
-    return dict(zip(KEY, _key(cfg))) | {column: known[column] for column in COUNTED} | {'code': known['module']} | stages
+    counted = {column: known[column] for column in COUNTED}
+    return dict(zip(KEY, _key(cfg))) | counted | {'code': known['module']} | stages
 
 
 def _from_row(row: dict[str, Any]) -> Facts:

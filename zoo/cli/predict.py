@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--model', metavar='NAME',
                         help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
-    parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
-                        'that zoo train wrote knows network, classes and preprocessing')
+    parser.add_argument('--checkpoint', metavar='FILE_OR_RUN',
+                        help="a file of weights to use in place of the model's own, or a run's folder for its best; what "
+                             'zoo train wrote knows network, classes and preprocessing')
     parser.add_argument('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     parser.add_argument('--model-kwargs', nargs='+', default=[], metavar='KEY=VALUE',
                         help='more arguments of the network, as its checkpoint needs them')
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int) -> Iterator[tuple[Path, Outcome]]:
-    """Each path with its `topk` most probable classes, or the numbers of a network that estimates some, or with the error
-    that reading it raised.
+    """Each path with its `topk` most probable classes, or the numbers of a network that estimates some, or with the
+    error that reading it raised.
 
     A batch is decoded in parallel and then shown to the network on the device the model is on.
     """
@@ -101,7 +102,8 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
 
 
 def _build(args: argparse.Namespace) -> nn.Module:
-    given = [flag for flag, value in (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs)) if value]
+    options = (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs))
+    given = [flag for flag, value in options if value]
     if given and not args.checkpoint:
         raise ValueError(f'{given[0]} says something of the network of a --checkpoint; there is none.')
     device = choose_device(args.device)

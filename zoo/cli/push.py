@@ -11,14 +11,14 @@ import zoo
 from zoo.train import load_trained, trained_record
 
 SAFE = {'safetensors': True, 'bin': False, 'both': 'both'}
-BEST, LAST = 'model_best.safetensors', 'last.safetensors'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo push` to its parser."""
     parser.add_argument('repository', nargs='?', metavar='USER/NAME', help='where to on the hub; made if there is none')
     parser.add_argument('--checkpoint', type=Path, metavar='FILE_OR_RUN',
-                        help="what `zoo train` wrote: a file, or a run's folder for its best; with --model any weights of it")
+                        help="what `zoo train` wrote: a file, or a run's folder for its best; with --model any weights "
+                             'of it')
     parser.add_argument('--model', metavar='NAME', help='the network; without --checkpoint with its published weights')
     parser.add_argument('--num-classes', type=int, metavar='N', help='classes of a --checkpoint that does not say them')
     parser.add_argument('--output', type=Path, metavar='FOLDER', help='write the files here, and send nothing')
@@ -61,17 +61,13 @@ def _network(args: argparse.Namespace) -> nn.Module:
     path = args.checkpoint
     if path is None:
         if not args.model or args.num_classes is not None:
-            raise ValueError('Say what to publish: --checkpoint FILE_OR_RUN, --model NAME with its published weights, or '
-                             'both; --num-classes is of a --checkpoint.')
+            raise ValueError('Say what to publish: --checkpoint FILE_OR_RUN, --model NAME with its published weights, '
+                             'or both; --num-classes is of a --checkpoint.')
         return zoo.create_model(args.model, pretrained=True)
-    if path.is_dir():
-        found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
-        if not found:
-            raise FileNotFoundError(f'The folder {path} is no run of `zoo train`: it has neither {BEST} nor {LAST}.')
-        path = found[0]
     if args.model is None or trained_record(path):
         if args.model or args.num_classes is not None:
-            raise ValueError(f'{path} says itself which network it is and its classes; leave --model and --num-classes out.')
+            raise ValueError(f'{path} says itself which network it is and its classes; leave --model and --num-classes '
+                             'out.')
         return load_trained(path)
     classes = {} if args.num_classes is None else {'num_classes': args.num_classes}
     return zoo.create_model(args.model, checkpoint_path=path, **classes)

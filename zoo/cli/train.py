@@ -29,9 +29,9 @@ HELP = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo train` to its parser: one for each key of a recipe, spelled as timm's."""
-    parser.description += (' WORDS are a recipe (a .yaml file, or the name of one that comes with zoo), the images, and '
-                           'changes such as schedule.epochs=5, in any order. Every key of a recipe is an option, too, '
-                           'spelled as in timm where timm has it.')
+    parser.description += (' WORDS are a recipe (a .yaml file, or the name of one that comes with zoo), the images, '
+                           'and changes such as schedule.epochs=5, in any order. Every key of a recipe is an option, '
+                           'too, spelled as in timm where timm has it.')
     parser.add_argument('words', nargs='*', metavar='WORDS', help='RECIPE, DATA, section.key=value')
     parser.add_argument('-c', '--config', metavar='RECIPE', help='the recipe')
     parser.add_argument('--list', action='store_true', help='list the recipes that come with zoo')

@@ -46,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('-j', '--workers', type=_whole, default=default_workers(), metavar='N',
         help='processes that read images (default: %(default)s)')
     add('--decoder', choices=DECODERS, default='pillow',
-        help="'fast' decodes JPEG and resizes without Pillow, which can change an answer that is nearly a tie; 'auto' is "
-             'fast where the settings allow it; scaled also decodes JPEG at up to half its size where that is enough, '
-             'which changes pixels more and needs simplejpeg; nvjpeg decodes and resizes on a CUDA device (default: '
+        help='fast decodes JPEG by simplejpeg and resizes without Pillow, which can change an answer that is nearly a '
+             'tie; auto is fast where simplejpeg is installed and the settings allow it; scaled also decodes JPEG at '
+             'up to half its size where that is enough, which changes pixels more; nvjpeg decodes and resizes on a CUDA '
+             "device. fast and scaled need pip install 'zoo-image-models[fast]', nvjpeg [nvjpeg] (default: "
              '%(default)s)')
     add('--exif', action='store_true',
         help='turn images as their EXIF orientation says; without, as in timm, photographs of phones lie on their side')
@@ -60,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line (default: what the "
              'checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
-    add('--checkpoint', metavar='PATH',
-        help='a file of weights; one that zoo train wrote knows network, classes and preprocessing, and may be a '
-             'detector or a segmenter')
+    add('--checkpoint', metavar='FILE_OR_RUN',
+        help="a file of weights, or a run's folder for its best; what zoo train wrote knows network, classes and "
+             'preprocessing, and may be a detector or a segmenter')
     add('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     add('--in-chans', type=positive, metavar='N', help='channels of the images, if not the usual')
     add('--model-kwargs', nargs='*', default=[], metavar='KEY=VALUE', help='more arguments of the network')

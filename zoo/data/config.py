@@ -88,8 +88,8 @@ def _fitted(config: Mapping[str, Any], channels: int, asked: bool) -> dict[str, 
 
 
 def check_settings(interpolation: str, crop_mode: str, crop_pct: float, std: Sequence[float], **_: Any) -> None:
-    """Raises ValueError for an unknown interpolation or crop mode, a crop_pct that is not above 0 and at most 1, or a std
-    that is not positive."""
+    """Raises ValueError for an unknown interpolation or crop mode, a crop_pct that is not above 0 and at most 1, or a
+    std that is not positive."""
     if interpolation not in (*INTERPOLATIONS, RANDOM):
         raise ValueError(refuse('interpolation', str(interpolation), (*INTERPOLATIONS, RANDOM)))
     if crop_mode not in CROP_MODES:

@@ -12,8 +12,8 @@ from ..spec import nearest
 
 # of pictures; which of them this Pillow opens, `image_suffixes` says
 PICTURES = ('.arw', '.avif', '.bmp', '.cr2', '.cr3', '.dng', '.gif', '.heic', '.heif', '.j2k', '.jfif', '.jp2', '.jpe',
-            '.jpeg', '.jpg', '.jxl', '.mpo', '.nef', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.psd', '.tga', '.tif', '.tiff',
-            '.webp')
+            '.jpeg', '.jpg', '.jxl', '.mpo', '.nef', '.pbm', '.pgm', '.png', '.pnm', '.ppm', '.psd', '.tga', '.tif',
+            '.tiff', '.webp')
 VALIDATION = ('val', 'validation', 'valid')                    # one split under three names
 HIDDEN, CYCLE = 'hidden', 'links to a folder that they lie in'
 
@@ -40,7 +40,7 @@ class PassedOver:
         self._found: dict[str, list[str]] = {}
 
     def add(self, name: str, why: str | None = None) -> None:
-        """Counts one, by the reason, which for a file is found from its name; a file that is no picture is not counted."""
+        """Counts one, by the reason, which for a file is found from its name; one that is no picture is not counted."""
         suffix = os.path.splitext(name)[1].lower()
         if why is None and suffix in PICTURES:
             why = HIDDEN if name.startswith('.') else f'{suffix}, which Pillow does not open here'

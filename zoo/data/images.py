@@ -95,7 +95,8 @@ def _decode(file: BinaryIO, name: object, exif: bool, mode: str) -> Image.Image:
         return convert_image(_upright(image) if exif else image, mode)
     except Exception as error:  # decoders raise errors of many types on broken bytes
         reason = str(error).replace(f' {file!r}', '')               # Pillow names what it was given
-        raise ValueError(f'{f"{name}: " if name is not None else ""}not an image that can be read ({reason}).') from error
+        named = '' if name is None else f'{name}: '
+        raise ValueError(f'{named}not an image that can be read ({reason}).') from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -108,8 +109,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def convert_image(image: Image.Image, mode: str) -> Image.Image:
     """`image` in mode 'L', 'LA', 'RGB' or 'RGBA', whatever mode it has; in most as Pillow's own `convert`.
 
-    - Where `mode` has no alpha, transparency (LA, RGBA, PA, a palette with it) is dropped, not laid over a background: a
-      pixel keeps its colour. Where it has, an image without is opaque.
+    - Where `mode` has no alpha, transparency (LA, RGBA, PA, a palette with it) is dropped, not laid over a background:
+      a pixel keeps its colour. Where it has, an image without is opaque.
     - I;16 and I, the modes of 16-bit grey files, are taken to be 16-bit levels if any is above 255, and scaled so that
       65535 is white. Pillow makes white of all levels above 255.
     - F is taken to have white at 1 if no level is above 1, at 255 (with fractions cut off, as Pillow has it) if none is

@@ -109,7 +109,7 @@ def evaluate(model: nn.Module, data: BoxDataset | MaskDataset, *, workers: int =
 
 
 def find_unreadable(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """(file, reason) of the images that are none, or are cut short, by a cheap look: see `zoo.data.images.problem_of`."""
+    """(file, reason) of the images that are none, or are cut short, by a look as `zoo.data.images.problem_of` has."""
     for file in files:
         if reason := problem_of(lambda: open(file, 'rb')):
             yield str(file), reason

@@ -11,8 +11,8 @@ SPLIT = '{split}'                    # in the name of a folder: it is another on
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:
-    """The image files directly in a folder, by name without suffix, sorted; see `zoo.data.files.is_image`. A warning counts
-    what was passed over.
+    """The image files directly in a folder, by name without suffix, sorted; see `zoo.data.files.is_image`. A warning
+    counts what was passed over.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..spec import one_line
 from .preprocess import Preprocess
 
 Decode = Callable[[list[Tensor]], list[Tensor]]
@@ -35,7 +36,7 @@ class Finish:
             try:
                 levels.append(self._levels(one, decoded.get(place)))
             except ValueError as error:
-                unreadable[place] = ' '.join(str(error).split())
+                unreadable[place] = one_line(error)
         return torch.stack(levels) if levels else None, unreadable
 
     def _levels(self, one: Tensor, decoded: Tensor | None) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ..spec import one_line
 from .preprocess import Preprocess
 
 NAMED = 5                   # images that a message names
@@ -94,7 +95,7 @@ class _Numbered(Dataset):
         try:
             return Sample(name, target, self.preprocess(self.source.encoded(number)))
         except (OSError, ValueError) as error:
-            return Sample(name, target, None, _reason(error))
+            return Sample(name, target, None, one_line(error))
 
 
 class _Streamed(IterableDataset):
@@ -108,11 +109,7 @@ class _Streamed(IterableDataset):
             try:
                 yield Sample(name, target, self.preprocess(encoded))
             except ValueError as error:
-                yield Sample(name, target, None, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+                yield Sample(name, target, None, one_line(error))
 
 
 def _collate(samples: list[Sample]) -> Batch:

@@ -18,7 +18,8 @@ class Metrics:
 
     Args:
         task: 'single' measures top1, top5 (of more than five classes), the mean of the classes' accuracies and the
-            expected calibration error, all in percent; 'multi' measures mAP in percent; 'regression' measures mae and r2.
+            expected calibration error, all in percent; 'multi' measures mAP in percent; 'regression' measures mae and
+            r2.
         num_classes: how many outputs a network for classes has.
         valid: indices of the outputs that count, sorted; the others are left out. All by default.
         loss: (outputs, targets) of a batch -> their mean loss (), to be measured as 'loss'.

@@ -52,8 +52,8 @@ def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
         How many were folded.
 
     Raises:
-        NotFoldable: the outputs for `image` changed by more than 1e-4 of their norm: an output of a convolution was used
-            in another place too, or the network makes much of rounding.
+        NotFoldable: the outputs for `image` changed by more than 1e-4 of their norm: an output of a convolution was
+            used in another place too, or the network makes much of rounding.
     """
     made_by: dict[int, tuple[nn.Conv2d, Tensor]] = {}           # the tensors are kept, so that no id comes up twice
     runs: dict[nn.Module, int] = {}

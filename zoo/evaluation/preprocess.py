@@ -1,9 +1,10 @@
 """From an image file in memory to the levels a network is shown, and from these to its input.
 
-The fast path decodes JPEG with simplejpeg's libjpeg-turbo, to the same pixels, and resizes 8-bit tensors. Whatever it does not serve - other
-formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of `zoo.data.create_transform`.
-The scaled path is the fast one for images that shrink by half or more: JPEG stores blocks of 8 x 8 pixels as
-frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size sooner than the whole one.
+The fast path decodes JPEG with simplejpeg's libjpeg-turbo, to the same pixels, and resizes 8-bit tensors. Whatever it
+does not serve - other formats, CMYK, interpolations and crops of Pillow's alone - takes Pillow's path, that of
+`zoo.data.create_transform`. The scaled path is the fast one for images that shrink by half or more: JPEG stores blocks
+of 8 x 8 pixels as frequencies, and from the lowest of them libjpeg makes an image of 1/8 to 4/8 of the size sooner than
+the whole one.
 """
 from __future__ import annotations
 
@@ -36,10 +37,10 @@ class Preprocess:
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.
         decoder: 'fast' decodes JPEG of 8 bits with simplejpeg and everything else with Pillow; 'pillow' uses Pillow
-            always; 'auto' is 'fast' where the settings have such a path and simplejpeg is installed, never 'scaled'. 'scaled' decodes JPEG with
-            it too, at the smallest of 1/8 to 4/8 of the size that is still no smaller than the resized image, and
-            resizes that to the same places: its levels differ from those of the others. Where no such size is left,
-            they are those of 'fast'. With 'nvjpeg' JPEG files come out as they are, (n,) bytes:
+            always; 'auto' is 'fast' where the settings have such a path and simplejpeg is installed, never 'scaled'.
+            'scaled' decodes JPEG with it too, at the smallest of 1/8 to 4/8 of the size that is still no smaller than
+            the resized image, and resizes that to the same places: its levels differ from those of the others. Where no
+            such size is left, they are those of 'fast'. With 'nvjpeg' JPEG files come out as they are, (n,) bytes:
             `zoo.evaluation.gpu.Finish` decodes and resizes a batch of them on the GPU.
         exif: turn images as their EXIF orientation says. Those that are to be turned take Pillow's path, whatever the
             decoder.

@@ -15,7 +15,7 @@ AaLayer = str | Callable[..., nn.Module]
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
 SINGLE_POOLS = ('', 'avg', 'max', 'avgmax')                      # those that keep the width
-FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute them
+FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute
 PIXELS = {'NCHW': (2, 3), 'NHWC': (1, 2), 'NLC': (1,)}          # the dimensions that are pooled
 
 

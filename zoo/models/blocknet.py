@@ -74,8 +74,8 @@ class BlockNet(ImageModel):
         stage = feature['stage'] - 1
         last = self.blocks[stage][-1]
         if not last.inner_channels:
-            raise ValueError(f"feature_location='expansion': the last block of stage {stage}, {type(last).__name__}, expands "
-                             "no channels; its map is what comes out of it, 'bottleneck'.")
+            raise ValueError(f"feature_location='expansion': the last block of stage {stage}, {type(last).__name__}, "
+                             "expands no channels; its map is what comes out of it, 'bottleneck'.")
         module = f'blocks.{stage}.{len(self.blocks[stage]) - 1}.{last.inner_module}'
         return Feature(num_chs=last.inner_channels, reduction=feature['reduction'], module=module,
                        stage=feature['stage'], hook_type=last.inner_hook)

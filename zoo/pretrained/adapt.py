@@ -82,7 +82,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         origin: where the weights come from, for messages.
         settings: what the network was built with, where weights in a foreign layout are to be checked against it.
         new_head: whether weights of another number of classes load, with a classifier that is drawn anew.
-        strict: False draws parameters that the weights lack and leaves out those that the network lacks, with a warning.
+        strict: False draws parameters that the weights lack and leaves out those that the network lacks, and warns.
 
     Raises:
         Misfit: weights are missing, unexpected or of another shape; the message names them. Or all fit, and `settings`

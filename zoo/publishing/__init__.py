@@ -1,4 +1,4 @@
-"""Networks published: weights, config.json and a model card in a folder or on the Hugging Face hub, in timm's layout."""
+"""Networks published in timm's layout: weights, config.json and a model card in a folder or on the Hugging Face hub."""
 from __future__ import annotations
 
 from .card import card_of, generate_readme

@@ -17,8 +17,8 @@ LEFT_OUT = ('architecture', 'file', 'wheel', 'hf_hub_id', 'hf_hub_filename', 'ur
             'label_descriptions', 'state_dict', 'source')
 SIZES = ('test_input_size', 'min_input_size')
 FOR_TRAINING = ('drop_rate', 'drop_path_rate', 'proj_drop_rate')
-DATA = ('input_size', 'img_size', 'in_chans', 'test_input_size', 'crop_pct', 'test_crop_pct', 'crop_mode', 'interpolation',
-        'mean', 'std')
+DATA = ('input_size', 'img_size', 'in_chans', 'test_input_size', 'crop_pct', 'test_crop_pct', 'crop_mode',
+        'interpolation', 'mean', 'std')
 
 
 def save_config_for_hf(model: nn.Module, config_path: str | Path, model_config: Mapping[str, Any] | None = None,
@@ -30,7 +30,8 @@ def save_config_for_hf(model: nn.Module, config_path: str | Path, model_config: 
 
 
 def describe(model: nn.Module, model_config: Mapping[str, Any] | None = None,
-             model_args: Mapping[str, Any] | None = None, data_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+             model_args: Mapping[str, Any] | None = None,
+             data_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What config.json says of a network as it is now, classifier and input size included.
 
     Args:
@@ -58,7 +59,8 @@ def describe(model: nn.Module, model_config: Mapping[str, Any] | None = None,
     now = {'num_classes': model.num_classes, 'in_chans': getattr(model, 'in_chans', None), 'global_pool': pool or None,
            'img_size': getattr(model, 'img_size', None)}
     args = {k: v for k, v in args.items() if k not in FOR_TRAINING} | {k: v for k, v in now.items() if v is not None}
-    config = {'architecture': known['architecture'], 'num_classes': model.num_classes, 'num_features': model.num_features}
+    config = {'architecture': known['architecture'], 'num_classes': model.num_classes,
+              'num_features': model.num_features}
     config |= {'global_pool': pool} if pool else {}
     config |= _labels(model, extra) | {'model_args': args, 'pretrained_cfg': record} | extra
     if config['num_classes'] != model.num_classes:

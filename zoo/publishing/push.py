@@ -14,7 +14,7 @@ from torch import nn
 from .. import __version__
 from ..pretrained.hub import LOG_IN, offline
 from ..pretrained.read import own, unwrap
-from ..spec import refuse
+from ..spec import one_line, refuse
 from .card import TASK, card_of, generate_readme
 from .config import describe, save_config_for_hf
 
@@ -115,5 +115,6 @@ def _reasons(repo_id: str, endpoint: str) -> Iterator[None]:
     except Exception as error:                    # of requests or of httpx, by the version of huggingface_hub
         status = getattr(getattr(error, 'response', None), 'status_code', None)
         why = {401: f'the token is not accepted; {LOG_IN}', 403: 'the token may not write there'}.get(
-            status, ' '.join(str(error).split()) or type(error).__name__)
-        raise OSError(f'{repo_id} is not published on {endpoint}, where a commit is whole or not there: {why}') from error
+            status, one_line(error))
+        raise OSError(f'{repo_id} is not published on {endpoint}, where a commit is whole or not there: {why}'
+                      ) from error

@@ -1,9 +1,10 @@
 """Batch normalisation in channels_last on the CPU, as exact as it is in the other memory format.
 
 PyTorch's kernel for channels_last adds up the values of a channel one after the other in float32, forwards and
-backwards; that for contiguous maps adds in float64. Of 32 images of 112 x 112 pixels that leaves an error of 7e-5 in the
-normalised map where the other has 5e-8, and it grows through the normalisations of a network to some per cent of its
-gradients. Here the same kernel adds up each column of pixels by itself, whose sums are short, and float64 adds up those.
+backwards; that for contiguous maps adds in float64. Of 32 images of 112 x 112 pixels that leaves an error of 7e-5 in
+the normalised map where the other has 5e-8, and it grows through the normalisations of a network to some per cent of
+its gradients. Here the same kernel adds up each column of pixels by itself, whose sums are short, and float64 adds up
+those.
 """
 from __future__ import annotations
 
@@ -18,12 +19,15 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+FEW = 2048                  # values of a channel that float32 adds up well enough
+
 
 @contextmanager
 def exact_batch_norm(model: nn.Module) -> Iterator[None]:
     """Within it, a step of training by `model` is exact: each BatchNorm2d whose float32 map lies in channels_last on
-    the CPU. The modules stay what they are, and all else runs as it would. Backwards belongs into it, too, since
-    checkpointed stages run forwards again there; it cannot be differentiated twice."""
+    the CPU and has more than `FEW` values of a channel. The modules stay what they are, and all else runs as it would.
+    Backwards belongs into it, too, since checkpointed stages run forwards again there; it cannot be differentiated
+    twice."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and type(m).forward is _BatchNorm.forward]
     for norm in norms:
         norm.forward = partial(_forward, norm)
@@ -46,9 +50,9 @@ def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
 
 
 def _is_inexact(x: Tensor) -> bool:
-    """Whether the kernel is the one that adds up in float32."""
+    """Whether the kernel is the one that adds up in float32, and so much that it matters."""
     return (x.device.type == 'cpu' and x.dtype == torch.float32 and x.ndim == 4 and not x.is_contiguous() and
-            x.is_contiguous(memory_format=torch.channels_last))
+            x.is_contiguous(memory_format=torch.channels_last) and x.numel() > FEW * x.shape[1])
 
 
 class _Exact(torch.autograd.Function):
@@ -76,8 +80,8 @@ class _Exact(torch.autograd.Function):
         columns, count = x.shape[3], x.numel() // x.shape[1]
         x_rows, grad_rows = _rows(x), _rows(grad.contiguous(memory_format=torch.channels_last))
         sums = torch.ops.aten.native_batch_norm_backward(
-            grad_rows, x_rows, None, None, None, mean.float().repeat(columns), inv_std.float().repeat(columns), True, 0.0,
-            [False, True, True])
+            grad_rows, x_rows, None, None, None, mean.float().repeat(columns), inv_std.float().repeat(columns), True,
+            0.0, [False, True, True])
         grad_weight, grad_bias = (each.double().view(columns, -1).sum(0) for each in sums[1:])
         # weight * inv_std * (grad - mean(grad) - normalised x * mean(grad * normalised x)), as factors of grad, x and 1
         of_grad = weight * inv_std

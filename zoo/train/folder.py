@@ -50,8 +50,8 @@ class RunFolder:
         return self.last if self.last.is_file() else None
 
     def begin(self, recipe: Recipe, images: Sequence[Entry]) -> None:
-        """Makes the folder and takes its lock, writes recipe and list of images into it, and throws away what a run that
-        was killed left half-written.
+        """Makes the folder and takes its lock, writes recipe and list of images into it, and throws away what a run
+        that was killed left half-written.
 
         Raises:
             FileExistsError: another run is in it.

@@ -40,8 +40,8 @@ def check_images(folder: Path, entries: Sequence[Entry]) -> None:
     changed = [words for split in ('train', 'val') for words in _changes(
         split, *([entry[1:] for entry in some if entry[0] == split] for some in (before, entries)))]
     if changed:
-        raise ValueError(f'The images are not those that the run began with: {"; ".join(changed)}. It cannot go on with '
-                         'others; begin a new run, with these weights as model.initial_checkpoint if you like.')
+        raise ValueError(f'The images are not those that the run began with: {"; ".join(changed)}. It cannot go on '
+                         'with others; begin a new run, with these weights as model.initial_checkpoint if you like.')
 
 
 def _changes(split: str, before: list[Entry], now: list[Entry]) -> list[str]:

@@ -13,8 +13,8 @@ PATIENCE = 1.0              # seconds that a lock may be empty: between its maki
 
 
 class RunLock:
-    """The lock of a run's folder. It is made by an operation that only one process can succeed with, also where the folder
-    lies on a network; what a process of this machine left that is no longer there is taken over.
+    """The lock of a run's folder. It is made by an operation that only one process can succeed with, also where the
+    folder lies on a network; what a process of this machine left that is no longer there is taken over.
 
     Args:
         folder: the run's.
@@ -31,8 +31,8 @@ class RunLock:
         holder = json.loads(text)
         raise FileExistsError(
             f'{self.path.parent} is in use: process {holder["pid"]} on {holder["host"]} has trained into it since '
-            f'{holder["since"]}. Wait for its end or choose another folder; if there is no such process any more, delete '
-            f'{self.path}.')
+            f'{holder["since"]}. Wait for its end or choose another folder; if there is no such process any more, '
+            f'delete {self.path}.')
 
     def take(self) -> None:
         """Takes the lock.
@@ -72,7 +72,7 @@ class RunLock:
             time.sleep(0.05)
 
     def _set_aside(self) -> None:
-        """Removes a lock that was left; of several that try, one succeeds, and none removes the lock of a living one."""
+        """Removes a lock that was left; of several that try, one succeeds, and none removes that of a living one."""
         aside = self.path.with_name(f'{LOCK}.{os.getpid()}')
         try:
             self.path.rename(aside)

@@ -66,8 +66,8 @@ class DataPart:
             weights'.
         max_unreadable: how many images may be unreadable in one pass.
         exif: turn images as their EXIF orientation says, in training and in evaluation.
-        scale_targets: targets that are numbers are learned with mean 0 and deviation 1 over the training images; outputs
-            and metrics are in their own units.
+        scale_targets: targets that are numbers are learned with mean 0 and deviation 1 over the training images;
+            outputs and metrics are in their own units.
     """
 
     data: str = ''
@@ -155,8 +155,8 @@ class DensePart:
         ignore_index: of masks, the index of pixels without a class; null where every pixel has one.
         on_bad_box: 'drop' leaves out boxes without area or outside of their image.
         image_folder, annotation_folder, list_folder: where images, boxes or masks, and lists of splits are in the
-            data's folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}' stands
-            for the split.
+            data's folder, if not as usual; see `zoo.dense.boxes.box_dataset` and `zoo.dense.masks.voc_masks`. '{split}'
+            stands for the split.
         crop: height and width of what is cut out of training images; None leaves them whole.
         fit: height and width that an image just fits into at a scale of 1, before the crop; None takes `crop`.
         jitter: the least and the most that it is resized to by `fit`.

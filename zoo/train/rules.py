@@ -65,8 +65,8 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('ignore_index', 'dense.task: segment', lambda r: r.dense.task == 'segment'),
     ('fit jitter', 'dense.crop', lambda r: r.dense.crop is not None),
     ('''num_classes in_chans img_size gp drop head_init_scale head_init_bias grad_checkpointing sync_bn torchcompile
-     validation_batch_size class_map exif scale_targets crop_pct crop_mode interpolation no_aug train_crop_mode scale ratio
-     train_interpolation color_jitter_prob grayscale_prob gaussian_blur_prob aa aug_splits reprob mixup cutmix
+     validation_batch_size class_map exif scale_targets crop_pct crop_mode interpolation no_aug train_crop_mode scale
+     ratio train_interpolation color_jitter_prob grayscale_prob gaussian_blur_prob aa aug_splits reprob mixup cutmix
      cutmix_minmax loss smoothing bce_target_thresh bce_sum bce_pos_weight kd_model_name layer_decay''',
      'a network for whole images, dense.task: null', lambda r: r.dense.task is None),
 ]

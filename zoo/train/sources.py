@@ -60,8 +60,8 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
             val = create_dataset(part.val_data or part.data, part.val_split,
                                  class_map=None if train.task == 'regression' else known)
         except NoSplit as error:
-            raise ValueError(f'{error.problem} To keep a share of the training images for validation: data.hold_out=0.2;'
-                             ' to train without any: data.val_split=none.') from error
+            raise ValueError(f'{error.problem} To keep a share of the training images for validation: '
+                             'data.hold_out=0.2; to train without any: data.val_split=none.') from error
         if val.task != train.task:
             raise ValueError(f'The training images are for the task {train.task!r}, the validation images for '
                              f'{val.task!r}.')

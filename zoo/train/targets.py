@@ -24,7 +24,8 @@ class TargetScale:
     @classmethod
     def of(cls, source: ImageSource) -> TargetScale:
         """That of a source's targets. A number that is the same in all images is only moved."""
-        targets = torch.tensor([source.target(i) for i in range(len(source))], dtype=torch.float64).view(len(source), -1)
+        numbers = [source.target(i) for i in range(len(source))]
+        targets = torch.tensor(numbers, dtype=torch.float64).view(len(source), -1)
         std = targets.std(0, correction=0)
         return cls(tuple(targets.mean(0).tolist()), tuple(torch.where(std > 0, std, 1.0).tolist()))
 

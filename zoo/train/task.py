@@ -60,7 +60,8 @@ class Task:
         """Fails now if the validation images cannot be measured with: a package is missing."""
         Metrics(sources.task, sources.num_outputs)
 
-    def evaluate(self, model: nn.Module, sources: Sources, config: dict[str, Any], objective: Any, **options: Any) -> Any:
+    def evaluate(self, model: nn.Module, sources: Sources, config: dict[str, Any], objective: Any,
+                 **options: Any) -> Any:
         """The network on the validation images: a record with `metrics`.
 
         Args:

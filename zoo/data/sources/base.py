@@ -76,7 +76,7 @@ class ImageSource(_Described):
         return io.BytesIO(self.encoded(index))
 
     def problem(self, index: int) -> str:
-        """Why the image cannot be read, by a cheap look at its file; '' where it can. See `zoo.data.images.problem_of`."""
+        """Why the image cannot be read, by a cheap look; '' where it can. See `zoo.data.images.problem_of`."""
         return problem_of(lambda: self.opened(index))
 
     def size(self, index: int) -> int:

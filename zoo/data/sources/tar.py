@@ -133,7 +133,8 @@ def _members(file: BinaryIO, path: Path, number: int, above: tuple[str, ...], pa
                     yield (*above, *parts), Piece(number, member.offset_data, member.size)
                 elif member.name.endswith('.tar'):
                     file.seek(member.offset_data)
-                    yield from _members(file, path, number, (*above, *parts[:-1], parts[-1].removesuffix('.tar')), passed)
+                    inner = (*above, *parts[:-1], parts[-1].removesuffix('.tar'))
+                    yield from _members(file, path, number, inner, passed)
                 else:
                     passed.add(parts[-1])
     except tarfile.TarError as error:
