@@ -64,6 +64,8 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
+        pools: the kinds of pooling that it has.
+        default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
@@ -74,6 +76,8 @@ class ImageModel(nn.Module):
     in_chans: int
     num_features: int
     num_prefix_tokens = 0
+    pools: ClassVar[tuple[str, ...]] = POOLS
+    default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
@@ -98,6 +102,10 @@ class ImageModel(nn.Module):
     def prefix_of(self, state: State) -> Tensor:
         """The prefix tokens (B, num_prefix_tokens, C) in a state."""
         raise ValueError(f'{type(self).__name__} has no tokens before those of the image.')
+
+    def hidden_of(self, state: State) -> Tensor:
+        """The first of the hidden states, of the state after the stem, see `zoo.forward_outputs`."""
+        return self.maps_of(state, 0)[0]
 
     def normalise(self, state: State) -> State:
         """The final normalisation, of a state that has its channels."""
@@ -253,12 +261,16 @@ class ImageModel(nn.Module):
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):
             if step:
-                run = partial(self.run_stage, step - 1)
-                recompute = self.grad_checkpointing and self.training
-                state = checkpoint(run, state, use_reentrant=False) if recompute else run(state)
+                state = self.advance(step - 1, state)
             if step in wanted:
                 kept[step] = state
         return state, kept
+
+    def advance(self, number: int, state: State) -> State:
+        """`run_stage`, with its activations recomputed in the backward pass where that is asked for."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(partial(self.run_stage, number), state, use_reentrant=False)
+        return self.run_stage(number, state)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or as `output_fmt` says (B, H /
@@ -281,6 +293,10 @@ class ImageModel(nn.Module):
         if self.drop_rate:
             x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.classify(x)
+
+    def embeddings(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of `forward_features` -> what each classifier takes in."""
+        return (self.forward_head(x, pre_logits=True),) * len(self.parts.classifier)
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""

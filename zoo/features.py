@@ -94,6 +94,8 @@ class FeatureNet(nn.Module):
         super().__init__()
         if output_fmt not in OUTPUT_FORMATS:
             raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
+        if out_indices is None and network.default_out_indices:
+            out_indices = min(network.default_out_indices, len(network.feature_info))
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
         if return_prefix_tokens and not network.num_prefix_tokens:

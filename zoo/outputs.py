@@ -60,10 +60,9 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
     last = features[0]
     if last.ndim == 3 and states[-1].ndim == 4:
         states[-1] = states[-1].flatten(2).transpose(1, 2)
-    embedding = model.forward_head(last, pre_logits=True)
-    heads = model.get_classifier()
-    several = tuple(head(embedding) for head in heads) if isinstance(heads, tuple) else ()
-    logits = sum(several) / len(several) if several else heads(embedding)
+    heads, embeddings = model.get_classifier(), model.embeddings(last)
+    several = tuple(head(embedding) for head, embedding in zip(heads, embeddings)) if isinstance(heads, tuple) else ()
+    logits = sum(several) / len(several) if several else heads(embeddings[0])
     return Outputs(
         logits=logits, last_hidden_state=last, pooler_output=model.pool_layer(last) if last.ndim == 4 else None,
         loss=None if labels is None else classification_loss(logits, labels),
@@ -83,7 +82,7 @@ def _run_and_keep(model: ImageModel, images: Tensor, states: list[Tensor]) -> Te
     finally:
         for handle in handles:
             handle.remove()
-    states.insert(0, model.maps_of(kept[0], 0)[0])
+    states.insert(0, model.hidden_of(kept[0]))
     return model.pre_head(state)
 
 
