@@ -12,7 +12,11 @@ from torch import nn
 
 import timm
 import zoo
-from zoo.pretrained.convert import LAYOUTS, OUTSIDE
+from zoo.pretrained.foreign import layouts
+from zoo.pretrained.foreign.layout import OUTSIDE, NamedLayout
+
+LAYOUTS = layouts()
+NAMED = [layout for layout in LAYOUTS if isinstance(layout, NamedLayout)]
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
@@ -84,7 +88,7 @@ def layout(name: str) -> Any:
     return next(each for each in LAYOUTS if each.name == name)
 
 
-@pytest.mark.parametrize('name', [each.name for each in LAYOUTS])
+@pytest.mark.parametrize('name', [each.name for each in NAMED])
 def test_the_sizes_of_known_networks_are_theirs(name: str) -> None:
     for size, (architecture, arguments) in layout(name).known.items():
         with torch.device('meta'):

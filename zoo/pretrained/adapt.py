@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..spec import PretrainedCfg, Sizes
-from .convert import check_settings, describe, recognise, to_ours
+from .convert import check_settings, recognise, to_ours
 
 FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
 Wanted = dict[str, tuple[torch.Size, torch.dtype]]
@@ -93,8 +93,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     needed = {key: shape for key, (shape, _) in wanted.items() if key not in {*anew, *counters}}
     misfits = list(_misfits(state, needed, cfg, partial))
     if misfits:
-        if layout:
-            known = describe(given, layout)[0]
+        if layout and not layout.same_names:
+            known = layout.describe(given)[0]
             misfits.insert(0, f'It is in the layout of {layout.name}{f", of {known}" if known else ""}.')
         raise ValueError('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]))
     if layout and settings is not None:
