@@ -87,5 +87,6 @@ def _rounded(channels: float, divisor: int) -> int:
 
 
 CONFIGS = {'efficientnet': ConfigReader(_efficientnet, dict(
-    size=dict(height=346, width=346), resample=0, crop_size=dict(height=289, width=289), image_mean=HALF, image_std=HALF,
+    size=dict(height=346, width=346), resample=0, crop_size=dict(height=289, width=289), image_mean=HALF,
+    image_std=HALF,
     include_top=True))}

@@ -1,4 +1,5 @@
-"""What a layout of checkpoints is: the names, and shapes, that one library gives the parameters of a kind of network."""
+"""What a layout of checkpoints is: the names, and shapes, that one library gives the parameters of a kind of
+network."""
 from __future__ import annotations
 
 import re
