@@ -19,9 +19,10 @@ class Outputs:
         logits: of a network with a distillation head, the mean of `cls_logits` and `distillation_logits`.
         last_hidden_state: what the head takes in: maps (B, num_features, h, w), or tokens (B, h w, num_features).
         pooler_output: the maps pooled (B, num_features), before dropout and classifier; None of tokens.
-        hidden_states: in EfficientNet the stem's output and then every block's, 17 maps for B0 to 56 for B7. In
-            EfficientFormer the stem's, the first stage's, and of each later stage the downsampling's and the stage's,
-            8 in all, in V1 the last as tokens.
+        hidden_states: in ResNet what goes into the first stage and then every stage's output, 5 maps. In EfficientNet
+            the stem's output and then every block's, 17 maps for B0 to 56 for B7. In EfficientFormer the stem's, the
+            first stage's, and of each later stage the downsampling's and the stage's, 8 in all, in V1 the last as
+            tokens.
         attentions: softmax weights (B, heads, queries, keys), one of each block with attention.
     """
 

@@ -71,9 +71,9 @@ EXTRA = {
         'layers.scale': 'LayerScale LayerScale2d',
     }),
     'models': _where({
-        'factory': 'create_model',
+        'factory': 'create_model model_entrypoint',
         'registry': 'get_arch_name get_pretrained_cfg get_pretrained_cfg_value is_model is_model_in_modules '
-                    'is_model_pretrained list_models list_modules list_pretrained model_entrypoint '
+                    'is_model_pretrained list_models list_modules list_pretrained '
                     'split_model_name_tag',
         'spec': 'PretrainedCfg',
         'compat.manipulate': 'adapt_input_conv checkpoint_seq load_checkpoint load_state_dict named_apply',

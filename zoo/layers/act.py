@@ -25,9 +25,9 @@ class GELUTanh(nn.GELU):
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     'relu': nn.ReLU, 'relu6': nn.ReLU6, 'leaky_relu': nn.LeakyReLU, 'prelu': nn.PReLU, 'elu': nn.ELU, 'celu': nn.CELU,
-    'selu': nn.SELU, 'silu': nn.SiLU, 'swish': nn.SiLU, 'mish': nn.Mish, 'gelu': nn.GELU, 'sigmoid': nn.Sigmoid,
-    'tanh': nn.Tanh, 'hard_swish': nn.Hardswish, 'hard_sigmoid': nn.Hardsigmoid, 'softplus': nn.Softplus,
-    'identity': nn.Identity, 'quick_gelu': QuickGELU, 'gelu_tanh': GELUTanh,
+    'selu': nn.SELU, 'silu': nn.SiLU, 'swish': nn.SiLU, 'mish': nn.Mish, 'gelu': nn.GELU, 'gelu_tanh': GELUTanh,
+    'quick_gelu': QuickGELU, 'sigmoid': nn.Sigmoid, 'tanh': nn.Tanh, 'hard_swish': nn.Hardswish,
+    'hard_sigmoid': nn.Hardsigmoid, 'softplus': nn.Softplus, 'identity': nn.Identity,
 }
 INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid)
 

@@ -19,10 +19,9 @@ class VisionTransformerDistilled(DistilledNet, VisionTransformer):
     pools = ('', 'token')
 
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The output of `forward_features` -> the class token and the distillation token, each (B, embed_dim)."""
+        """The output of `forward_features` -> the class token and the distillation token, each (B, embed_dim); all tokens
+        for both without pooling."""
+        if not self.global_pool:
+            return (self.fc_norm(x),) * 2
         return self.head_drop(self.fc_norm(x[:, 0])), self.head_drop(self.fc_norm(x[:, 1]))
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        if not self.global_pool:
-            return self.fc_norm(x)
-        return super().forward_head(x, pre_logits)
