@@ -107,11 +107,12 @@ def _resnet(config: Config) -> Read:
         if given[field]:
             raise ValueError(f'{field} is true; networks here have the stride in the second convolution, from the '
                              'second stage on.')
+    if given['embedding_size'] != 64:
+        raise ValueError(f'embedding_size is {given["embedding_size"]}; networks here have 64.')
     kind = one_of(given, 'layer_type', {name: name for name in _EXPANSION})
     widths, depths = tuple(given['hidden_sizes']), tuple(given['depths'])
     arguments = dict(block=kind, layers=depths, channels=tuple(width // _EXPANSION[kind] for width in widths),
-                     stem_width=given['embedding_size'], act_layer=one_of(given, 'hidden_act', ACTIVATIONS),
-                     size=given['image_size'])
+                     act_layer=one_of(given, 'hidden_act', ACTIVATIONS), size=given['image_size'])
     fields = dict(first_conv='conv1', classifier='fc', paper_ids='arXiv:1512.03385')
     return DEPTHS.get((kind, depths), 'resnet50'), arguments, fields
 
