@@ -26,7 +26,8 @@ class Outputs:
             first stage's, and of each later stage the downsampling's and the stage's, 8 in all, in V1 the last as
             tokens. In vision transformers the embedded tokens and then every block's; in Swin the patches, the output of
             every merging, and of the last stage.
-        attentions: softmax weights (B, heads, queries, keys), one of each block with attention.
+        attentions: softmax weights (B, heads, queries, keys), one of each block with attention; in Swin, where
+            transformers gives those of each stage's last block, (B windows, heads, queries, keys).
     """
 
     logits: Tensor

@@ -40,12 +40,14 @@ DISTILLED: Networks = {
 }
 DINOS: Networks = {
     (384, 12, 14): ('vit_small_patch14_dinov2', 518), (768, 12, 14): ('vit_base_patch14_dinov2', 518),
-    (1024, 24, 14): ('vit_large_patch14_dinov2', 518), (1536, 40, 14): ('vit_giant_patch14_dinov2', 518),
+    (1024, 24, 14): ('vit_large_patch14_dinov2', 518),
 }
-DINOS_WITH_REGISTERS: Networks = {
+REGISTERS: Networks = {
     (384, 12, 14): ('vit_small_patch14_reg4_dinov2', 518), (768, 12, 14): ('vit_base_patch14_reg4_dinov2', 518),
-    (1024, 24, 14): ('vit_large_patch14_reg4_dinov2', 518), (1536, 40, 14): ('vit_giant_patch14_reg4_dinov2', 518),
+    (1024, 24, 14): ('vit_large_patch14_reg4_dinov2', 518),
 }
+GIANT: Networks = {(1536, 40, 14): ('vit_giant_patch14_dinov2', 518)}
+GIANT_REGISTERS: Networks = {(1536, 40, 14): ('vit_giant_patch14_reg4_dinov2', 518)}
 
 
 class VitLayout(TemplateLayout):
@@ -91,6 +93,16 @@ class VitLayout(TemplateLayout):
         if 'head.weight' not in state:
             arguments['num_classes'] = 0
         return name, arguments
+
+
+class OriginalLayout(VitLayout):
+    """A layout of DINOv2's authors, whose checkpoints have a token for masks that only their training uses."""
+
+    def reduce(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Adds such a token, of zeros."""
+        if 'cls_token' in ours:
+            ours['mask_token'] = ours['cls_token'].new_zeros(1, ours['cls_token'].shape[-1])
+        return super().reduce(ours)
 
 
 def vit_shape(state: State) -> tuple[int, int, int] | None:
@@ -150,28 +162,36 @@ _NORMS = 'encoder.layer.0.layernorm_before.weight|layers.0.layernorm_before.weig
 _TINY_EPS = dict(norm_eps=1e-12)
 
 
-def _dino(name: str, marks: tuple[str, ...], absent: tuple[str, ...], mlp: tuple[Rule, ...],
-          registers: bool) -> VitLayout:
-    return VitLayout(f'transformers {name}', (*_DINO_MARKS, *marks), (*_DINO_RULES, *mlp),
-                     DINOS_WITH_REGISTERS if registers else DINOS, absent,
-                     'dinov2_with_registers.' if registers else 'dinov2.', ('classifier',), r'mask_token$',
-                     registers=registers)
+def _dino(gated: bool, registers: bool) -> VitLayout:
+    """DINOv2 of transformers."""
+    gates, token = tuple(_GATED.split('|')), 'embeddings.register_tokens'
+    return VitLayout(
+        f'transformers {_dino_name(gated, registers)}', (*_DINO_MARKS, *[_GATED] * gated, *[token] * registers),
+        (*_DINO_RULES, *(_GATED_MLP if gated else _PLAIN_MLP)), _DINO_NETWORKS[gated, registers],
+        (*gates * (not gated), *[token] * (not registers)), 'dinov2_with_registers.' if registers else 'dinov2.',
+        ('classifier',), r'mask_token$', registers=registers)
 
 
-def _original(name: str, gated: bool, registers: bool) -> VitLayout:
+def _original(gated: bool, registers: bool) -> VitLayout:
     """DINOv2 as its authors publish it: our names but for a few."""
     same = ('norm1', 'norm2', 'attn.qkv', 'attn.proj', 'ls1.gamma', 'ls2.gamma')
     mlp = (('mlp.w12', 'mlp.fc1'), ('mlp.w3', 'mlp.fc2')) if gated else (('mlp.fc1', 'mlp.fc1'), ('mlp.fc2', 'mlp.fc2'))
-    rules = [Rule(word, word) for word in ('cls_token', 'pos_embed', 'patch_embed.proj', 'norm', 'head')]
+    rules = [Rule(word, word) for word in ('cls_token', 'pos_embed', 'patch_embed.proj', 'norm', 'mask_token')]
     rules += [Rule('blocks.{i}.' + theirs, 'blocks.{i}.' + ours) for theirs, ours in (*zip(same, same), *mlp)]
     token, gate = 'register_tokens', 'blocks.0.mlp.w12.weight'
-    return VitLayout(
-        f'dinov2 {name}', ('mask_token', 'blocks.0.ls1.gamma', *[gate] * gated, *[token] * registers),
-        (Rule(token, 'reg_token'), *rules), DINOS_WITH_REGISTERS if registers else DINOS,
+    return OriginalLayout(
+        f'facebook {_dino_name(gated, registers)}', ('mask_token', 'blocks.0.ls1.gamma', *[gate] * gated,
+                                                     *[token] * registers),
+        (Rule(token, 'reg_token'), *rules), _DINO_NETWORKS[gated, registers],
         (*[gate] * (not gated), *[token] * (not registers)), dropped='^mask_token$', registers=registers)
 
 
-_REGISTERS = 'embeddings.register_tokens'
+def _dino_name(gated: bool, registers: bool) -> str:
+    return f'DINOv2{" giant" * gated}{" with registers" * registers}'
+
+
+_KINDS = tuple((gated, registers) for gated in (False, True) for registers in (False, True))
+_DINO_NETWORKS = dict(zip(_KINDS, (DINOS, REGISTERS, GIANT, GIANT_REGISTERS)))
 LAYOUTS = (
     VitLayout('transformers ViT', ('embeddings.cls_token', _NORMS), _VIT_RULES, VITS,
               ('embeddings.distillation_token',), 'vit.', ('classifier',), r'^pooler\.|mask_token$', _TINY_EPS),
@@ -182,12 +202,7 @@ LAYOUTS = (
               (Rule('embeddings.distillation_token', 'reg_token'), *_VIT_RULES), DEITS,
               ('distillation_classifier.weight',), 'deit.', ('classifier',), r'^pooler\.|mask_token$',
               _TINY_EPS | dict(reg_tokens=1)),
-    _dino('DINOv2', (), (_REGISTERS, *_GATED.split('|')), _PLAIN_MLP, False),
-    _dino('DINOv2 with registers', (_REGISTERS,), tuple(_GATED.split('|')), _PLAIN_MLP, True),
-    _dino('DINOv2 giant', (_GATED,), (_REGISTERS,), _GATED_MLP, False),
-    _dino('DINOv2 giant with registers', (_GATED, _REGISTERS), (), _GATED_MLP, True),
-    *(_original(f'{"giant" if gated else "ViT"}{" with registers" * registers}', gated, registers)
-      for gated in (False, True) for registers in (False, True)),
+    *(_dino(*kind) for kind in _KINDS), *(_original(*kind) for kind in _KINDS),
     VitLayout('torchvision ViT', ('class_token', 'conv_proj.weight', 'encoder.pos_embedding'), (
         Rule('class_token', 'cls_token'), Rule('encoder.pos_embedding', 'pos_embed'),
         Rule('conv_proj', 'patch_embed.proj'), Rule('encoder.ln', 'norm'), Rule('heads.head', 'head'),
@@ -267,7 +282,7 @@ def _dinov2(config: Config) -> Read:
         'init_values': given['layerscale_value'], 'drop_path_rate': given['drop_path_rate'],
         'mlp_layer': 'swiglu_packed' if gated else 'mlp',
         **(dict(reg_tokens=given['num_register_tokens'], no_embed_class=True) if registers else {})}
-    networks = DINOS_WITH_REGISTERS if registers else DINOS
+    networks = {**REGISTERS, **GIANT_REGISTERS} if registers else {**DINOS, **GIANT}
     return named(networks, given, (768, 12, 14)), arguments, record_fields('head', 'arXiv:2304.07193')
 
 
