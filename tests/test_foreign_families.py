@@ -217,6 +217,15 @@ def test_trunks_of_open_clip_are_networks_of_timm() -> None:
         assert torch.allclose(ours(images(2, 3, 64, 64)), peer(images(2, 3, 64, 64)), atol=1e-5)
 
 
+def test_a_library_alone_names_the_layout() -> None:
+    """Gated MLPs have the names of the others: shapes tell which layout they go into."""
+    for options, source in ((TINY, 'transformers DINOv2'), (TINY | dict(mlp_layer='swiglu_packed', mlp_ratio=4),
+                                                            'transformers DINOv2 giant')):
+        with torch.device('meta'):
+            model = zoo.create_model('vit_base_patch14_dinov2', **options)
+            assert zoo.convert(model.state_dict(), 'transformers').target == source
+
+
 def test_whole_models_of_text_and_images_give_their_tower() -> None:
     case = NETWORKS['clip']
     with torch.device('meta'):

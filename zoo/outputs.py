@@ -24,8 +24,8 @@ class Outputs:
         hidden_states: in ResNet what goes into the first stage and then every stage's output, 5 maps. In EfficientNet
             the stem's output and then every block's, 17 maps for B0 to 56 for B7. In EfficientFormer the stem's, the
             first stage's, and of each later stage the downsampling's and the stage's, 8 in all, in V1 the last as
-            tokens. In vision transformers the embedded tokens and then every block's; in Swin the patches, the output of
-            every merging, and of the last stage.
+            tokens. In vision transformers the embedded tokens and then every block's; in Swin the patches, what comes
+            of every merging, and the last stage's.
         attentions: softmax weights (B, heads, queries, keys), one of each block with attention; in Swin, where
             transformers gives those of each stage's last block, (B windows, heads, queries, keys).
     """

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from ...spec import CLIP_MEAN, CLIP_STD
+from ...spec import CLIP_MEAN, CLIP_STD, HALF
 from .configs import Config, ConfigReader, Read, given_fields
 from .layout import Described, Layout, State
 from .templates import IN_BATCH, TOKEN, TRANSPOSED, Rule
@@ -155,7 +155,7 @@ def _siglip(config: Config) -> Read:
 
 _CLIP_IMAGES = dict(size=dict(shortest_edge=224), do_center_crop=True, default_to_square=False, image_mean=CLIP_MEAN,
                     image_std=CLIP_STD)
-_SIGLIP_IMAGES = dict(image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
+_SIGLIP_IMAGES = dict(image_mean=HALF, image_std=HALF)
 CONFIGS = {
     'clip': ConfigReader(_clip, _CLIP_IMAGES), 'clip_vision_model': ConfigReader(_clip, _CLIP_IMAGES),
     'siglip': ConfigReader(_siglip, _SIGLIP_IMAGES), 'siglip_vision_model': ConfigReader(_siglip, _SIGLIP_IMAGES),

@@ -66,7 +66,7 @@ def read_config(config: Config, processor: Config | None, readers: Mapping[str, 
     architecture, arguments, fields = readers[kind].read(inner)
     labels = _labels(config)
     channels, size = inner.get('num_channels') or 3, arguments.pop('size')
-    headless = any(name.endswith('Model') for name in config.get('architectures') or ())
+    headless = any(name.endswith(('Model', 'Backbone')) for name in config.get('architectures') or ())
     count = arguments.pop('num_classes', 0 if headless else len(labels))
     cfg = PretrainedCfg(architecture, num_classes=count, label_names=labels if count == len(labels) else None,
                         **{'input_size': (channels, size, size), 'crop_pct': 1.0, **fields})
@@ -82,7 +82,8 @@ def vision_part(config: Config) -> Config:
     inner = config.get('vision_config')
     if inner is None:
         return config
-    return {'projection_dim': config.get('projection_dim'), 'architectures': config.get('architectures'), **inner}
+    outer = {key: config[key] for key in ('projection_dim', 'architectures') if key in config}
+    return {**inner, **outer}
 
 
 def given_fields(config: Config, defaults: Config) -> dict[str, Any]:

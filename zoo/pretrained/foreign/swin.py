@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...spec import HALF
 from .configs import Config, ConfigReader, Read, given_fields
 from .layout import Described, State
 from .templates import Rule, TemplateLayout
@@ -158,4 +159,4 @@ def _swin(config: Config) -> Read:
     return name, arguments, fields
 
 
-CONFIGS = {'swin': ConfigReader(_swin)}
+CONFIGS = {'swin': ConfigReader(_swin, dict(resample=2, image_mean=HALF, image_std=HALF))}

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...spec import HALF
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
 from .layout import Described, Settings, State
 from .templates import Rule, TemplateLayout
@@ -57,16 +58,25 @@ class VitLayout(TemplateLayout):
         networks: (width, depth, side of the patches) -> the architecture, and the image size of its positions.
         implied: arguments that the library implies.
         registers: prefix tokens have no positions of their own, but the class token.
+        gated: its MLPs are gated, the two halves of what is multiplied in one layer.
     """
 
     decisive = {'norm_eps': 1e-6, 'act_layer': 'gelu'}
 
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], networks: Networks,
                  absent: tuple[str, ...] = (), prefix: str = '', classifiers: tuple[str, ...] = (),
-                 dropped: str = r'(?!)', implied: Settings | None = None, registers: bool = False) -> None:
+                 dropped: str = r'(?!)', implied: Settings | None = None, registers: bool = False,
+                 gated: bool = False) -> None:
         self.name, self.marks, self.absent, self.rules = name, marks, absent, rules
         self.prefix, self.classifiers, self.dropped = prefix, classifiers, dropped
-        self.networks, self.implied, self.registers = networks, implied or {}, registers
+        self.networks, self.implied, self.registers, self.gated = networks, implied or {}, registers, gated
+
+    def to_theirs(self, state: State) -> dict[str, Tensor]:
+        """See `Layout.to_theirs`. Which MLPs are gated, shapes tell: the names are the same."""
+        wide, narrow = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
+        if wide is not None and narrow is not None and (wide.shape[0] != narrow.shape[1]) != self.gated:
+            raise ValueError(f'The layout {self.name!r} has no place for MLPs that are {"not " * self.gated}gated.')
+        return super().to_theirs(state)
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """The position of the class token goes into the token, where it alone has one."""
@@ -169,7 +179,7 @@ def _dino(gated: bool, registers: bool) -> VitLayout:
         f'transformers {_dino_name(gated, registers)}', (*_DINO_MARKS, *[_GATED] * gated, *[token] * registers),
         (*_DINO_RULES, *(_GATED_MLP if gated else _PLAIN_MLP)), _DINO_NETWORKS[gated, registers],
         (*gates * (not gated), *[token] * (not registers)), 'dinov2_with_registers.' if registers else 'dinov2.',
-        ('classifier',), r'mask_token$', registers=registers)
+        ('classifier',), r'mask_token$', registers=registers, gated=gated)
 
 
 def _original(gated: bool, registers: bool) -> VitLayout:
@@ -183,7 +193,8 @@ def _original(gated: bool, registers: bool) -> VitLayout:
         f'facebook {_dino_name(gated, registers)}', ('mask_token', 'blocks.0.ls1.gamma', *[gate] * gated,
                                                      *[token] * registers),
         (Rule(token, 'reg_token'), *rules), _DINO_NETWORKS[gated, registers],
-        (*[gate] * (not gated), *[token] * (not registers)), dropped='^mask_token$', registers=registers)
+        (*[gate] * (not gated), *[token] * (not registers)), dropped='^mask_token$', registers=registers,
+        gated=gated)
 
 
 def _dino_name(gated: bool, registers: bool) -> str:
@@ -286,10 +297,9 @@ def _dinov2(config: Config) -> Read:
     return named(networks, given, (768, 12, 14)), arguments, record_fields('head', 'arXiv:2304.07193')
 
 
-_HALVES = dict(image_mean=(0.5, 0.5, 0.5), image_std=(0.5, 0.5, 0.5))
 _CROPPED = dict(size=dict(shortest_edge=256), do_center_crop=True, default_to_square=False)
 CONFIGS = {
-    'vit': ConfigReader(_vit, dict(resample=2, **_HALVES)),
+    'vit': ConfigReader(_vit, dict(resample=2, image_mean=HALF, image_std=HALF)),
     'deit': ConfigReader(_deit, dict(size=dict(height=256, width=256), do_center_crop=True)),
     'dinov2': ConfigReader(_dinov2, _CROPPED),
     'dinov2_with_registers': ConfigReader(_dinov2, _CROPPED),
