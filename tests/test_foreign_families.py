@@ -320,6 +320,25 @@ def test_googles_files_give_what_timm_gives(names: tuple[str, ...], tmp_path: Pa
         zoo.convert(ours.state_dict(), 'google ViT')
 
 
+def test_googles_towers_pool_by_attention(tmp_path: Path) -> None:
+    """SigLIP as big_vision saves it, text and all."""
+    arrays = {name: value for name, value in jax_arrays('params/img/', *NAMES[1][1:]).items()
+              if not name.startswith(('params/img/cls', 'params/img/head', 'params/img/pre_logits'))}
+    arrays['params/img/pos_embedding'] = arrays['params/img/pos_embedding'][:, 1:]
+    block, pool = 'params/img/Transformer/encoderblock_1/', 'params/img/MAPHead_0/'
+    arrays |= {name.replace(block, pool).replace('LayerNorm_1', 'LayerNorm_0'): value[..., ::-1].copy()
+               for name, value in arrays.items() if name.startswith(block) and 'LayerNorm_0' not in name}
+    arrays |= {f'{pool}probe': np.ones((1, 1, 48), 'float32'), 'params/txt/head/bias': np.zeros(3, 'float32'),
+               'params/t': np.zeros(1, 'float32')}
+    np.savez(tmp_path / 'weights.npz', **arrays)
+    peer = timm.create_model('vit_base_patch16_siglip_224', num_classes=0, **TINY).eval()
+    peer.load_pretrained(str(tmp_path / 'weights.npz'), prefix='params/img/')
+    ours = zoo.create_model('vit_base_patch16_siglip_224', checkpoint_path=tmp_path / 'weights.npz', num_classes=0,
+                            **TINY).eval()
+    with torch.no_grad():
+        assert torch.allclose(ours(images(2, 3, 32, 32)), peer(images(2, 3, 32, 32)), atol=1e-5)
+
+
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / 'objects.npz', a=np.array([{'a': 1}], dtype=object))
     with pytest.raises(ValueError, match='could execute code'):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from .clip import SIGLIPS
-from .layout import Described, State
+from .layout import State
 from .templates import Reshape, Rule
-from .vit import VITS, VitLayout
+from .vit import VITS, Networks, VitLayout
 
 
 def _read_only(into: Callable[[Tensor], Tensor]) -> Reshape:
@@ -101,10 +101,9 @@ class BigVisionLayout(VitLayout):
         """
         raise ValueError(f'The layout {self.name!r} is read, not written.')
 
-    def identify(self, state: State) -> Described:
-        """See `Layout.identify`. Towers that pool by attention are SigLIP's."""
-        self.networks = SIGLIPS if 'attn_pool.latent' in state else VITS
-        return super().identify(state)
+    def candidates(self, state: State) -> Networks:
+        """Towers that pool by attention are SigLIP's."""
+        return SIGLIPS if 'attn_pool.latent' in state else self.networks
 
     def _plain(self, key: str) -> str:
         return re.sub(r'^(opt/target/)?(params/)?(img/)?', '', key).replace('/', '.')

@@ -91,9 +91,13 @@ class VitLayout(TemplateLayout):
             ours['pos_embed'] = torch.cat([torch.zeros_like(ours['cls_token']), ours['pos_embed']], 1)
         return ours
 
+    def candidates(self, state: State) -> Networks:
+        """The networks that a state dict of ours may be of."""
+        return self.networks
+
     def identify(self, state: State) -> Described:
         """See `Layout.identify`. The image size is stated where it is not that of the architecture."""
-        name, size = self.networks.get(vit_shape(state), (None, 0))
+        name, size = self.candidates(state).get(vit_shape(state), (None, 0))
         arguments: dict[str, Any] = dict(self.implied)
         side = image_side(state, embedded=not self.registers)
         if side and side != size:
