@@ -12,7 +12,8 @@ from torch import nn
 
 import timm
 import zoo
-from zoo.pretrained.convert import LAYOUTS, OUTSIDE
+from zoo.pretrained.foreign import layouts
+from zoo.pretrained.foreign.layout import OUTSIDE, NamedLayout
 
 
 def on_meta(name: str, **options: Any) -> nn.Module:
@@ -81,10 +82,10 @@ def test_other_widths_load_where_there_is_a_network_of_that_shape(name: str, opt
 
 
 def layout(name: str) -> Any:
-    return next(each for each in LAYOUTS if each.name == name)
+    return next(each for each in layouts() if each.name == name)
 
 
-@pytest.mark.parametrize('name', [each.name for each in LAYOUTS])
+@pytest.mark.parametrize('name', [each.name for each in layouts() if isinstance(each, NamedLayout)])
 def test_the_sizes_of_known_networks_are_theirs(name: str) -> None:
     for size, (architecture, arguments) in layout(name).known.items():
         with torch.device('meta'):

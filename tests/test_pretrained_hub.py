@@ -229,3 +229,19 @@ torch.save(outputs, sys.argv[2])
         torch.testing.assert_close(ours, theirs(image), rtol=1e-5, atol=1e-6)
 
 
+def test_a_repository_of_transformers_is_one_call(hub: Hub, tmp_path: Path) -> None:
+    """DINOv2 as it is published: positions of one size, and a processor that gives images of another."""
+    config = dict(model_type='dinov2', architectures=['Dinov2Model'], hidden_size=48, num_hidden_layers=2,
+                  num_attention_heads=3, image_size=56, patch_size=14)
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    state = zoo.convert(zoo.create_model(f'local-dir:{tmp_path}').state_dict(), 'transformers').state
+    processor = dict(size=dict(shortest_edge=48), crop_size=dict(height=42, width=42))
+    hub.repositories['facebook/dinov2-base'] = {
+        'config.json': json.dumps(config).encode(), 'preprocessor_config.json': json.dumps(processor).encode(),
+        'model.safetensors': save({'embeddings.mask_token': torch.zeros(1, 48), **state})}
+    script = ('import zoo, torch; model = zoo.create_model("hf-hub:facebook/dinov2-base", pretrained=True).eval(); '
+              'print(model.pretrained_cfg["input_size"], *model(torch.zeros(1, 3, 42, 42)).shape)')
+    done = subprocess.run([sys.executable, '-c', script], env=environment(hub, tmp_path), capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == '(3, 42, 42) 1 48'

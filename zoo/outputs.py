@@ -17,13 +17,17 @@ class Outputs:
 
     Attributes:
         logits: of a network with a distillation head, the mean of `cls_logits` and `distillation_logits`.
-        last_hidden_state: what the head takes in: maps (B, num_features, h, w), or tokens (B, h w, num_features).
-        pooler_output: the maps pooled (B, num_features), before dropout and classifier; None of tokens.
+        last_hidden_state: what the head takes in: maps (B, num_features, h, w), or tokens (B, N, num_features), which
+            maps with the channels last are as well. transformers' CLIP gives them before the final normalisation.
+        pooler_output: what the classifier, or the first of several, takes in (B, num_features), in training after
+            dropout. transformers' ViT and DeiT put a further layer there, whose weights no network here has.
         hidden_states: in ResNet what goes into the first stage and then every stage's output, 5 maps. In EfficientNet
             the stem's output and then every block's, 17 maps for B0 to 56 for B7. In EfficientFormer the stem's, the
             first stage's, and of each later stage the downsampling's and the stage's, 8 in all, in V1 the last as
-            tokens.
-        attentions: softmax weights (B, heads, queries, keys), one of each block with attention.
+            tokens. In vision transformers the embedded tokens and then every block's; in Swin the patches, what comes
+            of every merging, and the last stage's.
+        attentions: softmax weights (B, heads, queries, keys), one of each block with attention; in Swin, where
+            transformers gives those of each stage's last block, (B windows, heads, queries, keys).
     """
 
     logits: Tensor
@@ -61,11 +65,14 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
     last = features[0]
     if last.ndim == 3 and states[-1].ndim == 4:
         states[-1] = states[-1].flatten(2).transpose(1, 2)
+    if model.output_fmt == 'NHWC':
+        states = [state.flatten(1, 2) for state in states]
     heads, embeddings = model.get_classifier(), model.embeddings(last)
     several = tuple(head(embedding) for head, embedding in zip(heads, embeddings)) if isinstance(heads, tuple) else ()
     logits = sum(several) / len(several) if several else heads(embeddings[0])
     return Outputs(
-        logits=logits, last_hidden_state=last, pooler_output=model.pool_layer(last) if last.ndim == 4 else None,
+        logits=logits, last_hidden_state=last.flatten(1, 2) if model.output_fmt == 'NHWC' else last,
+        pooler_output=embeddings[0],
         loss=None if labels is None else classification_loss(logits, labels),
         cls_logits=several[0] if several else None, distillation_logits=several[1] if several else None,
         hidden_states=tuple(states) if output_hidden_states else None,

@@ -102,6 +102,14 @@ class SwinTransformer(ImageModel):
         if weight_init != 'skip':
             self.init_fresh()
 
+    def hidden_of(self, state: Tensor) -> Tensor:
+        """The embedded patches, with the channels last."""
+        return state
+
+    def hidden_modules(self) -> list[nn.Module]:
+        """What merges pixels for each stage but the first, and the last stage."""
+        return [*(stage.downsample for stage in self.layers[1:]), self.layers[-1]]
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
         return self.head(x, pre_logits)

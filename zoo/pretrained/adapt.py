@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..spec import Misfit, PretrainedCfg, Sizes
-from .convert import check_settings, describe, recognise, to_ours
+from .convert import check_settings, recognise, to_ours
 
 FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
 Wanted = dict[str, tuple[torch.Size, torch.dtype]]
@@ -108,8 +108,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     misfits = list(_misfits(state, needed, partial or not strict))
     classes = _other_classes(state, needed, cfg)
     if misfits:
-        if layout:
-            known = describe(given, layout)[0]
+        if layout and not layout.same_names:
+            known = layout.describe(given)[0]
             misfits.insert(0, f'It is in the layout of {layout.name}{f", of {known}" if known else ""}.')
         if classes:
             misfits.append(f'Its classifier has {classes[0]} classes, and the network {classes[1]}.')

@@ -1,4 +1,5 @@
-"""Reads weights from files that cannot execute anything: safetensors, or PyTorch's own with tensors only."""
+"""Reads weights from files that cannot execute anything: safetensors, PyTorch's own with tensors only, NumPy's of
+arrays only."""
 from __future__ import annotations
 
 import argparse
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -28,8 +30,8 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
     """The state dict in a file, whatever its name ends in; every tensor has memory of its own.
 
     Args:
-        path: safetensors, a list of safetensors shards (`….safetensors.index.json`), or what torch.save wrote; or a
-            folder with such a file, see `weights_file`.
+        path: safetensors, a list of safetensors shards (`….safetensors.index.json`), what torch.save wrote, or what
+            numpy.savez did (`.npz`); or a folder with such a file, see `weights_file`.
         use_ema: of a training checkpoint take the averaged weights, if it has them.
 
     Raises:
@@ -43,10 +45,12 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
         start = file.read(64)
     if start[8:9] == b'{':
         return unwrap(_read_safetensors(path), use_ema, path)
+    if start[:2] == b'PK' and _is_numpy(path):
+        return unwrap(_read_numpy(path), use_ema, path)
     if start[:2] == b'PK' or start[:1] == b'\x80':
         return own(unwrap(_read_torch(path), use_ema, path))
     what = 'is a pointer of Git LFS, whose file was not downloaded' if b'git-lfs' in start else f'starts {start[:16]!r}'
-    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file: it {what}.')
+    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file, nor one of NumPy: it {what}.')
 
 
 def own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,6 +116,29 @@ def _read_torch(path: Path) -> Any:
             f'{path} holds more than tensors and plain values: {what}. Reading that could execute code, so it is '
             'refused. If you trust its source, save its tensors alone once: '
             f'{way_to_tensors(path, AVERAGED + WRAPPERS)}') from error
+
+
+def _is_numpy(path: Path) -> bool:
+    """Whether a zip file is one of NumPy's arrays."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        names = file.namelist()
+    return bool(names) and all(name.endswith('.npy') for name in names)
+
+
+def _read_numpy(path: Path) -> dict[str, Tensor]:
+    """Arrays of numbers; what has no number type but two bytes is bfloat16, which NumPy does not know."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return {name: torch.from_numpy(array.view(np.int16)).view(torch.bfloat16) if array.dtype.str[1:] == 'V2'
+                else torch.from_numpy(array) for name, array in arrays.items()}
+    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        if 'allow_pickle' in str(error):
+            raise ValueError(f'{path} holds Python objects beside arrays. Reading them could execute code, so it is '
+                             'refused.') from error
+        raise ValueError(_damaged(path, str(error).partition('. ')[0])) from error
 
 
 def _damaged(path: Path, why: str) -> str:

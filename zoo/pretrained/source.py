@@ -11,7 +11,8 @@ from typing import Any
 
 from ..spec import PretrainedCfg, read_text, refuse
 from . import hub
-from .foreign import transformers
+from .foreign import config_readers
+from .foreign.configs import read_config
 
 PREFIXES = {'hf-hub': 'hub', 'hf_hub': 'hub', 'local-dir': 'folder'}
 PLACES = {'file', 'wheel', 'hf_hub_id', 'hf_hub_filename', 'url'}
@@ -47,7 +48,7 @@ def parse(name: str) -> Source:
 def model_config(name: str, cache_dir: str | Path | None = None) -> tuple[str, PretrainedCfg, dict[str, Any]]:
     """Reads the config.json of a hub repository or a folder: architecture, record of its weights, model arguments.
 
-    What transformers wrote is read with its preprocessor_config.json, see `zoo.pretrained.foreign.transformers`. The
+    What transformers wrote is read with its preprocessor_config.json, see `zoo.pretrained.foreign.configs`. The
     weights are those beside the config.json, whatever place the file itself names.
 
     Raises:
@@ -63,7 +64,7 @@ def model_config(name: str, cache_dir: str | Path | None = None) -> tuple[str, P
         arguments = {'in_chans': cfg.input_size[0], 'num_classes': cfg.num_classes, **config.get('model_args', {})}
     elif 'model_type' in config:
         try:
-            cfg, arguments = transformers.read_config(config, _processor(source, cache_dir))
+            cfg, arguments = read_config(config, _processor(source, cache_dir), config_readers())
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
     else:

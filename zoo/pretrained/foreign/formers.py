@@ -2,27 +2,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from .layout import NamedLayout, Place, Shapes
 
 Parts = tuple[tuple[str, str], ...]                      # (start of their name, start of ours)
 STAGES, BLOCKS = 4, 64                                   # stages, and more blocks than any stage has
 
 
 @dataclass(frozen=True)
-class FormerLayout:
+class FormerLayout(NamedLayout):
     """The names of one library.
 
     Attributes:
-        mark: a key that every checkpoint in this layout has, and none in a layout that is listed later.
         our_mark: a key that every network of ours that it suits has.
         places: number of convolutional blocks in the last stage -> (start of their names, of ours, what stands there).
             Of those that fit a name, the first counts.
         last: pattern of a key that every convolutional block of the last stage has once, under their names.
-        known, eps, pads, prefix, linear, version: as in `zoo.pretrained.foreign.layouts.BlockLayout`.
-        dropped: end of the names of tensors that ours have no need of.
-        scale_dims: dimensions of size 1 that their layer scales (C, 1, 1) have beyond ours (C,).
+        The others are those of `NamedLayout`.
     """
 
     name: str
@@ -41,27 +40,18 @@ class FormerLayout:
     pads: tuple[str, ...] = ('',)
     linear: frozenset[str] = frozenset()
 
-    @property
-    def library(self) -> str:
-        """Who wrote the checkpoints."""
-        return self.name.partition(' ')[0]
-
-    def implied(self, keys: Iterable[str]) -> dict[str, Any]:
+    def implied(self, keys: Collection[str]) -> dict[str, Any]:
         """Arguments that these names imply beside those of `known`: a lone classifier."""
         there = [any(f'{start}{name}.weight' in keys for start in ('', self.prefix)) for name in self.classifiers]
         return {'distillation': False} if there == [True, False] else {}
 
-    def recognises(self, keys: Iterable[str]) -> bool:
-        """Whether these are names of a checkpoint in this layout."""
-        return any(mark in keys for mark in (self.mark, self.prefix + self.mark))
-
-    def from_theirs(self, shapes: Mapping[str, tuple[int, ...]], places: object = None) -> dict[str, str]:
+    def our_names(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
         """Keys of theirs -> of ours."""
         count = sum(bool(re.search(self.last, key)) for key in shapes)
         rules = list(self.places(count))
         return dict(self._rename(key.removeprefix(self.prefix), rules) for key in shapes)
 
-    def to_theirs(self, keys: Iterable[str]) -> dict[str, str]:
+    def their_names(self, keys: Iterable[str]) -> dict[str, str]:
         """Keys of ours -> of theirs.
 
         Raises:
@@ -160,7 +150,7 @@ _V1 = {
     30_437_536: ('efficientformer_l3', {}),
     80_779_360: ('efficientformer_l7', {}),
 }
-FORMER_LAYOUTS: tuple[FormerLayout, ...] = (
+LAYOUTS = (
     FormerLayout(
         'transformers EfficientFormer', mark='patch_embed.convolution1.weight', our_mark='stem.conv1.weight',
         prefix='efficientformer.', places=_transformers,

@@ -6,13 +6,11 @@ last; what a step is called in a layout follows from its role and its place in t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Shapes = Mapping[str, tuple[int, ...]]
-Settings = Mapping[str, Any]
-Place = tuple[int, int]                                  # stage, block in the stage
+from .layout import NamedLayout, Place, Settings, Shapes
 
 # kind of block -> its steps: role, convolution and normalisation under our names
 STEPS = {
@@ -24,7 +22,7 @@ STEPS = {
 
 
 @dataclass(frozen=True)
-class BlockLayout:
+class BlockLayout(NamedLayout):
     """The names of one library for one kind of network.
 
     Attributes:
@@ -34,15 +32,8 @@ class BlockLayout:
         block: the start of a block's names, by {flat}, its number through all stages, or {stage} and {index}; the first
             of these numbers is `first`.
         step: (role, place in the row) -> the two modules of a step.
-        known: elements of all tensors but the first convolution and the classifier -> the architecture, and the
-            arguments beside its name that the library implies.
-        eps: of its batch normalisation; None where that depends on the network.
-        pads: values of `pad_type` that suit it; the first is exact at every size.
         kinds: of blocks that it has, see STEPS.
-        prefix: start of all names of a network with a classifier but the classifier's.
-        linear: modules of ours that are 1x1 convolutions, and there act on vectors.
-        version: of the layout, where the library counts them.
-        dropped, scale_dims: as in `zoo.pretrained.foreign.formers.FormerLayout`.
+        The others are those of `NamedLayout`.
     """
 
     name: str
@@ -71,20 +62,11 @@ class BlockLayout:
         """The classifier, under their name."""
         return tuple(theirs for theirs, ours in self.ends if ours == 'classifier')
 
-    @property
-    def library(self) -> str:
-        """Who wrote the checkpoints."""
-        return self.name.partition(' ')[0]
-
-    def implied(self, keys: Iterable[str]) -> dict[str, Any]:
+    def implied(self, keys: Collection[str]) -> dict[str, Any]:
         """Arguments that these names imply beside those of `known`."""
         return {}
 
-    def recognises(self, keys: Iterable[str]) -> bool:
-        """Whether these are names of a checkpoint in this layout."""
-        return any(mark in keys for mark in (self.mark, self.prefix + self.mark))
-
-    def from_theirs(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
+    def our_names(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
         """Modules of theirs -> of ours, for a checkpoint with tensors of these shapes.
 
         Args:
@@ -106,7 +88,7 @@ class BlockLayout:
         ends = dict(self._ends(len(blocks), last, last))
         return {theirs: ours for theirs, ours in (ends | names).items() if theirs in modules}
 
-    def to_theirs(self, keys: Iterable[str]) -> dict[str, str]:
+    def their_names(self, keys: Iterable[str]) -> dict[str, str]:
         """Modules of ours -> of theirs, for a network with these keys.
 
         Raises:
@@ -227,7 +209,7 @@ _STEM = (('features.0.0', 'conv_stem'), ('features.0.1', 'bn1'))
 _HEAD = (('features.{after}.0', 'conv_head'), ('features.{after}.1', 'bn2'), ('classifier.1', 'classifier'))
 _V3, _MNASNET = dict(bn_eps=1e-3, bn_momentum=0.01), dict(bn_momentum=3e-4)
 
-BLOCK_LAYOUTS = (
+LAYOUTS = (
     BlockLayout(
         'transformers EfficientNet', mark='embeddings.convolution.weight', prefix='efficientnet.',
         ends=(('embeddings.convolution', 'conv_stem'), ('embeddings.batchnorm', 'bn1'),
