@@ -1,6 +1,7 @@
 """From a name to a network: `create_model`, and networks from a user's own blocks."""
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -64,22 +65,29 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         family, architecture, _ = registry.resolve(architecture)
     else:
         family, architecture, tag = registry.resolve(model_name)
-        cfg = family.pretrained_cfg(f'{architecture}.{tag}') if tag else PretrainedCfg(architecture)
+        cfg = registry.get_pretrained_cfg(f'{architecture}.{tag}' if tag else architecture) or PretrainedCfg(architecture)
         args = {}
     cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
+    given = {**options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg}
+    if family.network and not isinstance(family.network, type):
+        asked = {'features_only': features_only or None, 'pretrained_cfg': pretrained_cfg or tag or None,
+                 'pretrained_cfg_overlay': pretrained_cfg_overlay, 'cache_dir': cache_dir}
+        return _called(family.network, pretrained, checkpoint_path, {**family.model_args(architecture), **given, **asked},
+                       cfg)
     if pretrained is True and not cfg.has_weights:
         tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
         raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
 
-    wrap, given = feature_wrapper(features_only, {
-        **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
+    wrap, given = feature_wrapper(features_only, given)
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
-    network_class = _network_class(family.model)
+    network_class = family.network or _network_class(family.model)
+    if family.network:
+        defaults = accepted(network_class, defaults)
     arguments = {**defaults, **family.model_args(architecture), **args, **given}
     _check_options(network_class, architecture, arguments)
-    return _build(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
-                  wrap=wrap, check=':' not in model_name,       # beside the weights in a folder stands what they imply
-                  sized='img_size' in given)
+    return assemble(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
+                    wrap=wrap, check=':' not in model_name,     # beside the weights in a folder stands what they imply
+                    sized='img_size' in given)
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
@@ -111,8 +119,8 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     wrap, given = feature_wrapper(features_only, options)
     arguments |= given
     _check_options(network_class, network_class.__name__, arguments)
-    return _build(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None,
-                  wrap=wrap)
+    return assemble(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None,
+                    wrap=wrap)
 
 
 def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15,
@@ -164,10 +172,10 @@ def _network_class(path: str) -> type[ImageModel]:
 
 
 def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any]) -> None:
-    known = [*inspect.signature(network_class).parameters]
+    known = accepted(network_class, arguments)
     for option in arguments:
         if option not in known:
-            raise TypeError(f'{name}: ' + refuse('option', option, known))
+            raise TypeError(f'{name}: ' + refuse('option', option, inspect.signature(network_class).parameters))
     for option, least in COUNTS.items():
         if arguments.get(option) is not None:
             whole(option, arguments[option], least)
@@ -176,27 +184,60 @@ def _check_options(network_class: type[ImageModel], name: str, arguments: Mappin
             between(option, arguments[option], 0, 1)
 
 
-def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-           *, cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
-           check: bool = False, sized: bool = False) -> nn.Module:
-    """Steps 5 to 8: construct without storage, `wrap`, then load or initialise, describe. `check` refuses weights in
-    another library's layout that imply other arguments; `sized` puts the network's image size into the record."""
+def accepted(network: Callable[..., nn.Module], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a class or function has a parameter for."""
+    parameters = inspect.signature(network).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(options)
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], cfg: PretrainedCfg,
+             source: bool | Source | None, *, cache_dir: str | Path | None = None,
+             wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
+             adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
+    """Constructs a network, wraps it, loads or initialises it, and attaches its record.
+
+    zoo's own networks are constructed without storage, so that nothing is drawn or allocated that weights would
+    overwrite; the constructor of a user's own initialises it itself.
+
+    Args:
+        source: the weights, as `create_model` takes `pretrained`.
+        wrap: makes a backbone of it, see `feature_wrapper`.
+        check: refuse weights in another library's layout that imply other arguments.
+        sized: put the network's image size into the record.
+        adapt: applied to the state dict before it is loaded.
+
+    Raises:
+        TypeError: a backbone is asked for of what is no `ImageModel`. ValueError, FileNotFoundError: of the weights.
+    """
+    own = not network_class.__module__.startswith(f'{__package__}.models.')
     device = torch.get_default_device()
-    with weights.without_storage():                  # nothing is drawn or allocated that weights would overwrite
+    with contextlib.nullcontext() if own else weights.without_storage():
         model = network_class(**arguments)
+        if wrap and not isinstance(model, ImageModel):
+            raise TypeError(f'features_only=True makes backbones of what zoo.contract.ImageModel is the base of, which it '
+                            f'is not of {type(model).__name__}.')
         wrapped = wrap(model) if wrap else model
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=arguments if check else None)
-    else:
+                             settings=arguments if check else None, adapt=adapt)
+    elif not own:
         weights.materialise(model, device)
         model.init_weights()
-    size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
-    cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
+    return _described(model, wrapped, cfg, sized)
+
+
+def _described(model: nn.Module, wrapped: nn.Module, cfg: PretrainedCfg, sized: bool = False) -> nn.Module:
+    """Attaches the record of its weights, and the names of its classes, to a network and what it is wrapped in."""
+    fitted = getattr(model, 'img_size', None) if sized else None
+    size = (getattr(model, 'in_chans', cfg.input_size[0]), *(fitted or cfg.input_size[1:]))
+    fixed = cfg.fixed_input_size and not getattr(model, 'dynamic_img_size', False)
+    cfg = cfg.replace(input_size=size, fixed_input_size=fixed)
     labels = _labels(model, cfg)
-    about_classes = ('num_classes', 'classifier') if wrap else ()
+    about_classes = ('num_classes', 'classifier') if wrapped is not model else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = record
@@ -204,10 +245,30 @@ def _build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: Pret
     return wrapped
 
 
-def _labels(model: ImageModel, cfg: PretrainedCfg) -> tuple[str, ...] | None:
+def _called(function: Callable[..., nn.Module], pretrained: bool | Source, checkpoint_path: str | Path | None,
+            options: Mapping[str, Any], cfg: PretrainedCfg) -> nn.Module:
+    """The network that a user's own function makes; a file is loaded into it here, and its record attached unless the
+    function did it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    source = checkpoint_path or (None if isinstance(pretrained, bool) else pretrained)
+    model = function(pretrained=pretrained is True, **given)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'{function.__name__} makes no torch.nn.Module, but {type(model).__name__}.')
+    if source:
+        weights.load_weights(model, cfg, source)
+    if not getattr(model, 'pretrained_cfg', None):
+        record = getattr(model, 'default_cfg', None)
+        if record:
+            model.pretrained_cfg = record
+        else:
+            _described(model, model, cfg)
+    return model
+
+
+def _labels(model: nn.Module, cfg: PretrainedCfg) -> tuple[str, ...] | None:
     """The names of the classes, where the head is the one that the record describes."""
     from .data.labels import labels_for
-    if model.num_classes != cfg.num_classes:
+    if getattr(model, 'num_classes', None) != cfg.num_classes:
         return None
     return cfg.label_names or labels_for(cfg.num_classes)
 

@@ -1,12 +1,12 @@
 """Trained weights: where they lie, reading them safely, and fitting them into a network."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..spec import PretrainedCfg
 from .adapt import load_into, materialise, without_storage
@@ -22,11 +22,13 @@ __all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'load_into', '
 
 def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
                  cache_dir: str | Path | None = None, partial: bool = False,
-                 device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None) -> list[str]:
+                 device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
+                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> list[str]:
     """Finds, reads and loads weights; returns what was adapted, in words.
 
     Args:
         source, cache_dir: as in `locate`. partial, device, settings: as in `load_into`.
+        adapt: applied to the state dict before.
 
     Raises:
         FileNotFoundError: no place has the weights.
@@ -34,5 +36,5 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin,
+    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
                      settings=settings)
