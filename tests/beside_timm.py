@@ -37,7 +37,7 @@ def compare_with_timm(name: str, **options) -> None:
     ours, theirs = pair(name, dtype, num_classes=5, drop_path_rate=0.0, **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
-    if not ours.dynamic_img_size:
+    if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1
     with torch.no_grad():

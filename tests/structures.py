@@ -6,6 +6,8 @@ alike.
 from __future__ import annotations
 
 import datetime
+import importlib
+import inspect
 import re
 import zlib
 from collections.abc import Hashable
@@ -13,6 +15,7 @@ from collections.abc import Hashable
 import zoo
 from conftest import architectures
 from zoo.catalog import FAMILIES
+from zoo.registry import resolve
 
 # arguments that change how wide, deep or large a network is, and nothing else
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
@@ -50,13 +53,16 @@ def structures() -> dict[str, list[str]]:
 
 
 def short(name: str) -> dict[str, object]:
-    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small."""
-    from zoo.registry import resolve
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, and few patches, of
+    few channels, of one whose tokens are an image's patches."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
+    if of_tokens(family.model):
+        patch = row.get('patch_size', 16)
+        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12))
+    cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:
         return {}
-    cut: dict[str, object] = {}
     for key in DEPTHS:
         if key in row:
             value = row[key]
@@ -64,8 +70,27 @@ def short(name: str) -> dict[str, object]:
     return cut
 
 
+def of_tokens(model: str) -> bool:
+    """Whether a network, 'module.Class', is one of tokens with positions."""
+    from zoo.models.tokennet import TokenNet
+    module, _, network = model.partition('.')
+    return issubclass(getattr(importlib.import_module(f'zoo.models.{module}'), network), TokenNet)
+
+
 STRUCTURES = structures()
 NAMES = zoo.list_models()
+
+
+def network_class(name: str) -> type:
+    """The class that builds the network of that name."""
+    module, _, network = resolve(name)[0].model.partition('.')
+    return getattr(importlib.import_module(f'zoo.models.{module}'), network)
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the network's constructor has the option."""
+    return option in inspect.signature(network_class(name)).parameters
+
 
 FORTNIGHT = 14
 

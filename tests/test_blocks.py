@@ -1,6 +1,9 @@
 """Block strings: strict reading, writing back, scaling; and networks of a user's own blocks."""
 from __future__ import annotations
 
+import random
+import re
+
 import pytest
 import timm.models._efficientnet_builder as peer_builder
 import torch
@@ -159,3 +162,62 @@ def test_build_model_refuses(tmp_path):
         zoo.build_model(tmp_path / 'list.yaml')
     with pytest.raises(ValueError, match="Network module 'efficientnett'"):
         zoo.build_model(dict(blocks=OWN, model='efficientnett.EfficientNet'))
+
+
+@pytest.mark.parametrize(('string', 'field'), [
+    ('ir_r99999999_k3_s1_e2_c16', "'r99999999'"),
+    ('ir_r1_k3_s1_e999999999_c16', "'e999999999'"), ('ir_r1_k3_s1_e2_c16_p99999999', "'p99999999'"),
+    ('ir_r1_k' + '9' * 100 + '_s1_e2_c16', 'characters'), ('ir_r1_k3_s1_e2_c' + '9' * 5000, 'characters'),
+    ('ir_r1_k3_s1_e' + '9' * 400 + '_c16', 'characters'), ('ir_r1_k3_s1_m99999999_c16', "'m99999999'"),
+    ('ir_r1_k3_s1_e2_c16_cc9999', "'cc9999'"), ('ir_r1_k3.3.3.3.3.3.3.3.3.3_s1_e2_c16', '10 kernel sizes'),
+    ('mqa_r1_h99999_d16_c16', "'h99999'"), ('mqa_r1_h4_d99999_c16', "'d99999'"), ('mqa_r1_h4_d9_c16_v999', "'v999'")])
+def test_numbers_that_no_network_has_are_refused_on_reading(string, field):
+    with pytest.raises(ValueError, match='at most') as caught:
+        parse(string)
+    assert field in str(caught.value) and string[:20] in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(('spec', 'options', 'words'), [
+    (['ir_r999_k3_s1_e2_c16'] * 9, {}, 'Stages 0 to 2 have 2997 blocks'),
+    (['ir_r9_k3_s1_e2_c16'], dict(depth=1e9), 'Stage 0: 9 blocks times 1e[+]09'),
+    (['ir_r9_k3_s1_e2_c16'], dict(depth=float('nan')), 'depth multiplier'),
+    (['ir_r9_k3_s1_e2_c16'], dict(width=1e9), 'Stage 0: 16 channels times 1e[+]09'),
+    (['ir_r9_k3_s1_e2_c16'], dict(width=float('inf')), '16 channels times inf'),
+    (['er_r9_k127_s1_e100_c99999'], {}, r'[.\d]+e[+]\d+ parameters takes [\d,]+.\d GB; the memory there is has'),
+    (['ir_r1_k3_s1_e2_c16'], dict(head_size=10 ** 8, num_classes=10 ** 8), 'parameters takes'),
+    (['ir_r1_k3_s1_e2_c16'], dict(head_size=10 ** 25), 'head_size=1(0)* is more than any network'),
+    (['ir_r1_k3_s1_e2_c16'], dict(stem_size=10 ** 8, in_chans=10 ** 8, width=5000, stem_kernel_size=127),
+     'cannot be built of these arguments')])
+def test_networks_that_no_memory_holds_are_refused_before_anything_is_drawn(spec, options, words, monkeypatch):
+    monkeypatch.setattr(EfficientNet, 'init_weights', None)
+    with pytest.raises(ValueError, match=words):
+        zoo.build_model(spec, **options)
+
+
+def mutated(stages: list[str], generator: random.Random) -> list[str]:
+    """A list of stages with one to three places of it changed, as typing and programs go wrong."""
+    stages = list(stages)
+    for _ in range(generator.randint(1, 3)):
+        number = generator.randrange(len(stages))
+        tokens = stages[number].split('_')
+        place = generator.randrange(len(tokens))
+        digits = generator.choice(['0', '1', '2', '7', '64', '9999', '99999999', '9' * 100, '0.5', '-1', '', '1e9', '3.5', 'x'])
+        tokens[place] = generator.choice([tokens[place].rstrip('0123456789.') + digits, '', tokens[place] * 2, digits,
+                                          generator.choice(['gs', 'cc', 'd', 'h', 'p', 'a', 'm', 'rd', 'se', 'fc', 'v']) + digits])
+        stages[number] = '_'.join(tokens)
+        if generator.random() < 0.1:
+            stages.insert(number, generator.choice(['', ' ', stages[-1]]))
+    return stages
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_mutated_lists_are_built_or_refused_with_the_stage(seed):
+    generator, built = random.Random(seed), 0
+    for _ in range(20):
+        spec = mutated(OWN, generator)
+        try:
+            zoo.build_model(spec, device='meta', num_classes=3)
+            built += 1
+        except ValueError as error:
+            assert re.match(r'Stages? \d', str(error)), (spec, error)
+    assert built < 20

@@ -4,15 +4,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 import zoo
 from zoo.cli import main
+from zoo.registry import names_of_timm
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / 'examples' / 'images'
@@ -242,3 +246,40 @@ def test_a_checkpoint_takes_the_place_of_the_weights(tmp_path: Path, capsys: pyt
     found = json.loads(line)['predictions']
     assert [one['index'] for one in found] == [1, 2, 0]
     assert [one['probability'] for one in found] == pytest.approx(torch.tensor([2.0, 1, 0]).softmax(0).tolist())
+
+
+@pytest.mark.parametrize('command', ['predict', 'validate'])
+def test_a_checkpoint_of_other_classes_is_an_error_in_the_words_of_the_command(
+        command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(zoo.create_model('mobilenetv2_035', num_classes=3).state_dict(), tmp_path / 't.pth')
+    arguments = [command, str(PHOTOS), '--model', 'mobilenetv2_035', '--checkpoint', str(tmp_path / 't.pth')]
+    for more, classes in (([], 1000), (['--num-classes', '5'], 5)):
+        assert main([*arguments, *more]) == 2
+        said = capsys.readouterr().err
+        assert f'has 3 classes, and the network {classes}. Use --num-classes 3.' in said and 'create_model' not in said
+
+
+def test_arguments_that_a_checkpoint_needs_are_advised_as_options(tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(torchvision.models.mobilenet_v3_small(num_classes=4).state_dict(), tmp_path / 't.pth')
+    arguments = ['predict', str(PHOTOS / 'cat.jpg'), '--checkpoint', str(tmp_path / 't.pth'), '--num-classes', '4']
+    assert main([*arguments, '--model', 'mobilenetv3_small_100']) == 2
+    advice = re.search(r'Use (--model .*)\.$', capsys.readouterr().err.strip())[1]
+    assert '--model-kwargs' in advice and main([*arguments, *shlex.split(advice)]) == 0
+    assert main([*arguments, '--model', 'mobilenetv3_small_100', '--model-kwargs', 'bn_ep=1']) == 2
+    assert "--model-kwargs: mobilenetv3_small_100: option 'bn_ep'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('pattern', 'first'), [
+    ('efficientnet_b0.ra_in1k', 'efficientnet_b0.ra_in1k'), ('timm/mixnet_s.ft_in1k', 'mixnet_s.ft_in1k'),
+    ('EfficientNet_B0', 'efficientnet_b0'), ('*_b1.ra4*', 'efficientnet_b1.ra4_e3600_r240_in1k')])
+def test_list_finds_names_as_they_are_written(pattern: str, first: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['list', pattern]) == 0
+    assert capsys.readouterr().out.splitlines() == [first]
+
+
+def test_list_says_what_timm_has_and_what_is_near(capsys: pytest.CaptureFixture[str]) -> None:
+    absent = min(names_of_timm() - set(zoo.list_models()))
+    assert main(['list', absent]) == 1 and f'timm has {absent}, and zoo has not yet' in capsys.readouterr().err
+    assert main(['list', 'efficientnet_b0.ra_in1']) == 1
+    assert 'efficientnet_b0.ra_in1k' in capsys.readouterr().err

@@ -32,14 +32,14 @@ def test_shapes_and_widths(name):
     several = classifiers if isinstance(classifiers, tuple) else (classifiers,)
     assert all(isinstance(c, (nn.Linear, nn.Conv2d)) for c in several)
     assert all(model.get_submodule(name) is c for name, c in zip(model.parts.classifier, several, strict=True))
-    for kind in model.pool_kinds():
+    for kind in model.pools:
         if kind:
             model.reset_classifier(3, kind)
             assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
             assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     model.reset_classifier(0)
     assert model.forward_head(features).shape == (2, model.embedding_size)
-    if '' in model.pool_kinds():
+    if '' in model.pools:
         with pytest.raises(ValueError, match="global_pool=''"):
             model.reset_classifier(4, '')
         model.reset_classifier(0, '')
@@ -52,7 +52,7 @@ def test_shapes_and_widths(name):
 
 @pytest.mark.parametrize('name', STRUCTURES)
 def test_groups_cover_every_parameter_from_input_to_output(name):
-    model = on_meta(name, **short(name))
+    model = on_meta(name, num_classes=3, **short(name))
     names = [key for key, _ in model.named_parameters()]
     for coarse in (False, True):
         matcher = model.group_matcher(coarse)

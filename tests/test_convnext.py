@@ -48,7 +48,8 @@ def test_maps_have_the_sizes_that_feature_info_says(stem_type):
 def test_pooling_that_doubles_the_width():
     model = randomize(zoo.create_model(SMALL, global_pool='catavgmax', num_classes=3)).eval()
     features = model.forward_features(torch.rand(2, 3, 64, 64))
-    both = torch.cat([model.head.norm(features.mean((2, 3))), model.head.norm(features.amax((2, 3)))], 1)
+    both = torch.cat([model.head.norm(features.mean((2, 3), keepdim=True)).flatten(1),
+                      model.head.norm(features.amax((2, 3), keepdim=True)).flatten(1)], 1)
     assert torch.allclose(model.forward_head(features, pre_logits=True), both, atol=1e-6)
     with pytest.raises(ValueError, match="built for other pooling than global_pool='catavgmax'"):
         on_meta(SMALL, head_hidden_size=20).reset_classifier(3, 'catavgmax')

@@ -124,6 +124,14 @@ def test_a_second_classifier_learns_the_teacher(hard):
     assert student.head.weight.grad.abs().sum() > 0 and student.head_dist.weight.grad.abs().sum() > 0
 
 
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    path = tmp_path / 'teacher.pth'
+    torch.save(zoo.create_model('mobilenetv3_small_075', num_classes=CLASSES + 2).state_dict(), path)
+    part = DistillPart(kd_model_name='mobilenetv3_small_075', kd_checkpoint=str(path))
+    with pytest.raises(ValueError, match=f'(?s)The teacher: .*teacher.pth.*has {CLASSES + 2} classes, and the network {CLASSES}'):
+        create_distillation(small(), part, HALF)
+
+
 def test_a_recipes_teacher(tmp_path):
     path = tmp_path / 'teacher.pth'
     torch.save(randomize(small('mobilenetv3_small_075')).state_dict(), path)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import itertools
 import math
@@ -18,7 +17,7 @@ from torch.export import Dim
 import zoo
 from conftest import architectures, randomize, relative_error
 from beside_timm import on_meta
-from structures import NAMES, STRUCTURES, share, short
+from structures import NAMES, STRUCTURES, network_class, share, short, takes
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
@@ -27,19 +26,13 @@ V1, V2 = 'efficientformer_l1', 'efficientformerv2_s0'
 ARCHITECTURES = architectures()
 
 
-def _takes(name: str, option: str) -> bool:
-    """Whether the network's constructor has the option."""
-    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
-    return option in inspect.signature(getattr(importlib.import_module(f'zoo.models.{module}'), network)).parameters
-
-
-STRIDED = [name for name in STRUCTURES if _takes(name, 'output_stride')]
+STRIDED = [name for name in STRUCTURES if takes(name, 'output_stride')]
 
 
 @cache
 @torch.inference_mode(False)                                        # whichever test asks first
 def _noise(power: int) -> torch.Tensor:
-    return torch.randn(24_000_000, generator=torch.Generator().manual_seed(power)) * 2.0 ** power
+    return torch.randn(32_000_000, generator=torch.Generator().manual_seed(power)) * 2.0 ** power
 
 
 def give_weights(model: nn.Module) -> nn.Module:
@@ -89,17 +82,25 @@ def activations(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[t
     maps = model.forward_intermediates(x, intermediates_only=True)
     for info, found in zip(model.feature_info, maps, strict=True):
         hooked = seen.get(info['module'])
-        if isinstance(hooked, torch.Tensor) and hooked.ndim == 4:
-            hooked = hooked.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else hooked
-            assert torch.equal(found, hooked)
+        if isinstance(hooked, torch.Tensor):
+            assert torch.equal(found, as_map(hooked, model, found))
     return logits, maps
 
 
+def as_map(output: torch.Tensor, model: nn.Module, found: torch.Tensor) -> torch.Tensor:
+    """What a submodule gives, as a map (B, C, H, W) of the size of the one `found`; tokens without the prefix."""
+    if output.ndim == 4:
+        return output.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else output
+    return output[:, model.num_prefix_tokens:].transpose(1, 2).unflatten(2, found.shape[2:])
+
+
 def selections(count: int) -> list[tuple[int, ...]]:
-    """Every subset of the indices, in an order and with signs that vary from one to the next, and some with repeats."""
+    """Every subset of the indices, or of some where they are many, in an order and with signs that vary from one to the
+    next, and some with repeats."""
     chosen = []
-    for size in range(1, count + 1):
-        for number, subset in enumerate(itertools.combinations(range(count), size)):
+    some = range(count) if count < 8 else (0, 1, count // 2, count - 2, count - 1)
+    for size in range(1, len(some) + 1):
+        for number, subset in enumerate(itertools.combinations(some, size)):
             turned = (subset[number % size:] + subset[:number % size])[::(-1) ** number]
             chosen.append(tuple(i - count if (i + number) % 3 == 0 else i for i in turned))
     return chosen + [(count - 1, 0, -1), (0, 0)]
@@ -148,7 +149,7 @@ def reached(maps: list[torch.Tensor]) -> set[int]:
 
 @pytest.mark.parametrize('name', STRUCTURES)
 def test_maps_are_the_classifiers_own(name):
-    model, x = give_weights(on_meta(name, **short(name))), images((65, 97))
+    model, x = give_weights(on_meta(name, num_classes=5, **short(name))), images((65, 97))
     with torch.inference_mode():
         logits, expected = activations(model, x)
         features, maps = model.forward_intermediates(x)
@@ -227,7 +228,7 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
 @pytest.mark.parametrize('name', share(NAMES))
 @torch.inference_mode()
 def test_maps_at_full_sizes(name):
-    fixed = not on_meta(name).dynamic_img_size
+    fitted = on_meta(name).img_size
     model = give_weights(on_meta(name))
     choices = selections(len(model.feature_info))
     for number, size in enumerate(SIZES):
@@ -235,7 +236,7 @@ def test_maps_at_full_sizes(name):
         expected = activations(model, x)[1]
         backbone = backbone_of(model, name, out_indices)
         check_maps(backbone(x), backbone.feature_info, model, out_indices, x, expected)
-    assert compare_with_timm(model, timms(name, model), images(SIZES[0] if fixed else SIZES[2])) >= 1
+    assert compare_with_timm(model, timms(name, model), images(fitted or SIZES[2])) >= 1
 
 
 # --- output_stride
@@ -271,6 +272,49 @@ def test_output_stride_of_every_network(name, output_stride):
 def test_a_network_without_output_stride_says_so(name):
     with pytest.raises(TypeError, match="option 'output_stride' is not known"):
         on_meta(name, features_only=True, output_stride=16)
+
+
+# --- feature_location
+
+
+@pytest.mark.parametrize('name', [name for name in STRUCTURES if hasattr(network_class(name), 'feature_location')])
+@torch.inference_mode()
+def test_inner_maps_are_what_the_modules_named_take_in(name):
+    model, x = give_weights(on_meta(name)), images((33, 48))
+    options = dict(features_only=True, feature_location='expansion')
+    backbone = take_weights(on_meta(name, **options), model.state_dict())
+    seen, handles = {}, []
+    for f in backbone.feature_info.info:
+        module = model.get_submodule(f['module'])
+        if f.get('hook_type') == 'forward_pre':
+            handles.append(module.register_forward_pre_hook(lambda m, i, n=f['module']: seen.__setitem__(n, i[0].clone())))
+        else:
+            handles.append(module.register_forward_hook(lambda m, i, o, n=f['module']: seen.__setitem__(n, o.clone())))
+    model.forward_features(x)
+    for f, inner in zip(backbone.feature_info.info, backbone(x), strict=True):
+        assert torch.equal(inner, seen[f['module']]) and inner.shape[1] == f['num_chs']
+        assert inner.shape[2:] == tuple(math.ceil(side / f['reduction']) for side in x.shape[2:])
+
+
+@pytest.mark.parametrize('name', ['mobilenetv2_035', 'tf_efficientnetv2_b0', 'lcnet_050', 'hardcorenas_a', 'mixnet_s',
+                                  'efficientnet_cc_b0_4e', 'tf_efficientnet_es'])
+@torch.inference_mode()
+def test_inner_maps_equal_timms(name):
+    options = dict(features_only=True, feature_location='expansion', out_indices=(0, 2, 4))
+    ours = give_weights(on_meta(name, **options))
+    theirs, x = timms(name, ours, **options), images((64, 48))
+    for a, b in zip(ours(x), theirs(x), strict=True):
+        assert relative_error(a, b) < 1e-5
+    for f, of_timm in zip(ours.feature_info.get_dicts(), theirs.feature_info.get_dicts(), strict=True):
+        assert {key: f[key] for key in of_timm} | {'module': f['module'].replace('act1', 'bn1')} == of_timm
+
+
+def test_networks_without_inner_maps_say_so():
+    with pytest.raises(ValueError, match='last block of stage 1, MobileAttention, expands no channels'):
+        zoo.build_model(['cn_r1_k3_s2_c16', 'ir_r1_k3_s2_e2_c32 mha_r1_h2_d16_c32'], features_only=True,
+                        feature_location='expansion')
+    with pytest.raises(ValueError, match="networks of block strings; the maps of EfficientFormer .*'bottleneck'"):
+        on_meta(V1, features_only=True, feature_location='expansion')
 
 
 # --- how the maps are returned
@@ -313,7 +357,6 @@ def test_timms_dictionaries_have_the_same_keys():
         for cfg in (dict(feature_cls='dict', flatten_sequential=True), dict(feature_cls='hook', return_dict=True),
                     dict(feature_cls='fx', return_dict=True)):
             theirs = timm.create_model(name, features_only=True, feature_cfg=dict(cfg), out_indices=(1, 3)).eval()
-            cfg.pop('flatten_sequential', None)
             ours = zoo.create_model(name, features_only=True, feature_cfg=cfg, out_indices=(1, 3)).eval()
             assert list(theirs(images((64, 64)))) == list(ours(images((64, 64))))
 
@@ -322,7 +365,8 @@ def test_timms_dictionaries_have_the_same_keys():
     (dict(feature_cls='dct'), ValueError, "feature_cls .*'dct'.*Did you mean 'dict'"),
     (dict(feature_cls='getr'), ValueError, "'getter'"),
     (dict(feature_cls=nn.Sequential), ValueError, 'subclass of zoo.features.FeatureNet.*Known: dict, fx'),
-    (dict(feature_cfg=dict(flatten_sequential=True)), TypeError, "'flatten_sequential'.*the network itself"),
+    (dict(feature_cfg=dict(flatten_sequential=1)), TypeError, 'flatten_sequential is True or False'),
+    (dict(feature_location='expansions'), ValueError, "Did you mean 'expansion'"),
     (dict(feature_cfg=dict(retrun_dict=True)), TypeError, "Did you mean 'return_dict'"),
     (dict(flatten_sequential=True), TypeError, "option 'flatten_sequential'"),
     (dict(feature_cls='dict', out_indices=(1, 1)), ValueError, r"different name for each map.*\['1', '1'\]"),

@@ -16,6 +16,7 @@ from torch import nn
 import timm
 import zoo
 from zoo.pretrained import convert, load_into, materialise, read_state_dict, without_storage
+from zoo.spec import Misfit
 
 NAME = 'mobilenetv2_035'
 
@@ -92,7 +93,7 @@ def test_no_classes(theirs: nn.Module, file: Path) -> None:
 def test_another_number_of_classes_makes_the_head_anew_and_says_so(theirs: nn.Module, file: Path,
                                                                    caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, 'zoo'):
-        ours = zoo.create_model(NAME, checkpoint_path=file, num_classes=10)
+        ours = zoo.create_model(NAME, pretrained=file, num_classes=10)
     assert 'classifier.weight' in caplog.text and '10 classes' in caplog.text
     state = theirs.state_dict()
     for key, value in ours.state_dict().items():
@@ -110,11 +111,24 @@ def test_a_head_of_the_right_width_is_kept(theirs: nn.Module) -> None:
 
 def test_a_head_that_nobody_asked_to_change_is_an_error() -> None:
     tuned = timm.create_model(NAME, num_classes=10)
-    with pytest.raises(ValueError, match=r'classifier.weight \(10, 1280\).*\n.*num_classes=10'):
+    with pytest.raises(ValueError, match=r'classifier.weight \(10, 1280\).*\n.*10 classes.*1000.*num_classes=10'):
         zoo.create_model(NAME, pretrained=tuned.state_dict())
-    ours = zoo.create_model(NAME, pretrained=tuned.state_dict(), pretrained_cfg_overlay=dict(num_classes=10),
-                            num_classes=1000)
+    ours = zoo.create_model(NAME, pretrained=tuned.state_dict(), num_classes=1000)
     assert torch.equal(ours.conv_stem.weight, tuned.conv_stem.weight) and ours.classifier.out_features == 1000
+
+
+@pytest.mark.parametrize('name', [NAME, 'mobilenetv3_small_050', 'efficientformer_l1'])
+@pytest.mark.parametrize('classes', [5, 1000, None])
+def test_a_checkpoint_of_other_classes_is_no_checkpoint_of_the_network(name: str, classes: int | None,
+                                                                       tmp_path: Path) -> None:
+    tuned = zoo.create_model(name, num_classes=3)
+    torch.save(tuned.state_dict(), tmp_path / 't.pth')
+    with pytest.raises(Misfit, match=f'has 3 classes, and the network {classes or 1000}') as caught:
+        zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', num_classes=classes)
+    assert caught.value.arguments == {'num_classes': 3} and caught.value.network is None
+    right = zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', **caught.value.arguments)
+    assert all(torch.equal(v, tuned.state_dict()[k]) for k, v in right.state_dict().items())
+    assert zoo.create_model(name, checkpoint_path=tmp_path / 't.pth', num_classes=0).num_classes == 0
 
 
 def test_outputs_before_the_first_class_are_dropped(theirs: nn.Module) -> None:
@@ -258,3 +272,63 @@ def test_installed_wheels_carry_lite_weights(number: int) -> None:
     torch.testing.assert_close(logits(ours), logits(peer))
     with pytest.raises(ValueError, match='_blocks|blocks'):
         zoo.create_model('efficientnet_b2', checkpoint_path=path)
+
+
+@pytest.mark.parametrize('options', [dict(dtype=torch.float64), dict(device='cpu', dtype=torch.bfloat16), dict(device='meta')])
+@pytest.mark.parametrize('name', [NAME, 'efficientformerv2_s0', next(n for n in zoo.list_models('*blur*'))])
+@pytest.mark.parametrize('weights', [True, False])
+def test_device_and_dtype_are_where_and_in_what_the_network_is_built(name: str, options: dict[str, Any],
+                                                                     weights: bool) -> None:
+    state = randomize(zoo.create_model(name)).state_dict()
+    ours = zoo.create_model(name, pretrained=state if weights else False, **options)
+    peer = timm.create_model(name, **options)
+
+    def kinds(model: nn.Module) -> set[tuple[torch.dtype, str]]:
+        return {(v.dtype, v.device.type) for v in [*model.parameters(), *model.buffers()]}
+
+    assert kinds(ours) == kinds(peer)
+    if weights and options.get('device') != 'meta':
+        assert all(torch.equal(v, state[k].to(v.dtype)) for k, v in ours.state_dict().items())
+    features = zoo.create_model(name, features_only=True, **options)
+    assert kinds(features) == kinds(ours)
+    built = zoo.build_model(['ir_r1_k3_s2_e2_c16'], **options)
+    assert {(p.dtype, p.device.type) for p in built.parameters()} <= kinds(ours)
+
+
+@pytest.mark.parametrize('options, error, words', [
+    (dict(device='cpuu'), ValueError, "device 'cpuu' cannot be used"), (dict(dtype='float16'), TypeError, 'torch.bfloat16'),
+    (dict(dtype=torch.int8), TypeError, 'floating-point'), (dict(pretrained_strict=0), TypeError, 'True or False'),
+    (dict(pretrain=True), TypeError, "'pretrained'"), (dict(feature_only=True), TypeError, "'features_only'"),
+    (dict(out_indicies=(1,)), TypeError, "'out_indices'"), (dict(checkpoint_pth='x'), TypeError, "'checkpoint_path'"),
+])
+def test_wrong_arguments_of_create_model_are_named(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        zoo.create_model(NAME, **options)
+
+
+def test_options_that_change_nothing_are_taken() -> None:
+    options = dict(scriptable=True, exportable=True, no_jit=False)
+    assert zoo.create_model(NAME, **options).state_dict().keys() == zoo.create_model(NAME).state_dict().keys()
+    for kind, fast in (('avg', 'fast'), ('avg', 'fastavg'), ('catavgmax', 'fastcatavgmax')):
+        ours, other = (zoo.create_model(NAME, num_classes=0, global_pool=pool) for pool in (kind, fast))
+        other.load_state_dict(ours.state_dict())
+        assert torch.equal(logits(ours), logits(other)) and ours.embedding_size == other.embedding_size
+
+
+@pytest.mark.parametrize('features', [{}, dict(features_only=True)])
+def test_weights_that_need_not_be_whole(features: dict[str, Any], theirs: nn.Module,
+                                        caplog: pytest.LogCaptureFixture) -> None:
+    state = theirs.state_dict()
+    del state['bn1.weight'], state['blocks.1.0.conv_pw.weight']
+    state['extra.weight'] = torch.zeros(1)
+    options = dict(pretrained=state, pretrained_strict=False, **features)
+    with caplog.at_level(logging.WARNING, 'zoo'):
+        ours = zoo.create_model(NAME, **options)
+    assert 'lacks bn1.weight, blocks.1.0.conv_pw.weight' in caplog.text
+    assert ('has extra.weight' in caplog.text) is not bool(features)
+    for key, value in ours.state_dict().items():
+        assert torch.equal(value, state[key]) if key in state else value.isfinite().all() and value.abs().max() > 0
+    with pytest.raises(ValueError, match='bn1.weight'):
+        zoo.create_model(NAME, **{**options, 'pretrained': {**state, 'bn1.weight': torch.zeros(5)}})
+    with pytest.raises(ValueError, match='another network'):
+        zoo.create_model(NAME, **{**options, 'pretrained': {'a.weight': torch.zeros(5)}})

@@ -131,6 +131,46 @@ def test_refuses_a_whole_module(tmp_path: Path) -> None:
         read_state_dict(tmp_path / 'module.pth')
 
 
+class Odd:
+    """Something that is no tensor."""
+
+
+def saved(kind: str) -> Any:
+    """What training programs write, whose tensors cannot be read without executing something."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    state = dict(network.state_dict())
+    return {'module': network, 'state_dict': {'state_dict': state, 'odd': Odd()}, 'whole': {'odd': Odd(), 'model': network},
+            'both': {'model': state, 'state_dict_ema': network.state_dict(), 'odd': Odd()},
+            'bare': {**state, 'odd': Odd()}}[kind]
+
+
+@pytest.mark.parametrize('layout', ['zip', 'legacy'])
+@pytest.mark.parametrize('kind', ['module', 'state_dict', 'whole', 'both', 'bare'])
+def test_what_is_advised_for_a_file_that_is_refused_works(kind: str, layout: str, tmp_path: Path) -> None:
+    content = saved(kind)
+    path = write(tmp_path / 'odd.pth', content, layout)
+    with pytest.raises(ValueError, match='If you trust its source, save its tensors alone once: ') as caught:
+        read_state_dict(path)
+    for share in (0.1, 0.4, 0.7):
+        (tmp_path / 'cut.pth').write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+        with pytest.raises(ValueError, match='damaged|could execute code'):
+            read_state_dict(tmp_path / 'cut.pth')
+    code = str(caught.value).partition('alone once: ')[2].rpartition(' run ')[2]
+    exec(code, {'torch': torch, 'FILE': path, 'NEW_FILE': tmp_path / 'tensors.pth'})
+    found = read_state_dict(tmp_path / 'tensors.pth')
+    assert {key.removeprefix('0.') for key in found} == {'weight', 'bias'}
+
+
+def test_a_torchscript_file_is_advised_to_be_read_as_one(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    torch.jit.save(torch.jit.trace(network, torch.zeros(1, 2)), tmp_path / 'script.pt')
+    with pytest.raises(ValueError, match='a TorchScript program') as caught:
+        read_state_dict(tmp_path / 'script.pt')
+    code = str(caught.value).partition('alone once: ')[2]
+    exec(code, {'torch': torch, 'FILE': tmp_path / 'script.pt', 'NEW_FILE': tmp_path / 'tensors.pth'})
+    assert same(read_state_dict(tmp_path / 'tensors.pth'), network.state_dict())
+
+
 @pytest.mark.parametrize('kind', ['safetensors', 'zip', 'legacy'])
 @pytest.mark.parametrize('share', [0.05, 0.5, 0.99])
 def test_a_truncated_file_is_named(kind: str, share: float, tmp_path: Path) -> None:

@@ -322,3 +322,12 @@ def test_two_processes(photos, tmp_path):
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('model_best.safetensors') == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_initial_checkpoint_of_other_classes_gets_a_new_head_and_a_teacher_is_refused(photos, tmp_path, capsys):
+    torch.save(zoo.create_model('mobilenetv2_035', num_classes=5).state_dict(), tmp_path / 't.pth')
+    once = ['--epochs', '1', '--output', str(tmp_path / 'runs')]
+    assert main(tiny(photos, '--initial-checkpoint', str(tmp_path / 't.pth'), '--dry-run', *once)) == 0
+    capsys.readouterr()
+    assert main(tiny(photos, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(tmp_path / 't.pth'), *once)) == 2
+    assert 'The teacher: ' in (said := capsys.readouterr().err) and 'has 5 classes, and the network 3' in said

@@ -12,8 +12,8 @@ __version__ = '0.1.0'
 _PUBLIC = {
     'registry': ('list_models', 'list_pretrained', 'list_modules', 'is_model', 'is_model_pretrained',
                  'is_model_in_modules', 'get_arch_name', 'get_pretrained_cfg', 'get_pretrained_cfg_value',
-                 'model_entrypoint', 'register_family', 'split_model_name_tag', 'unregister_family'),
-    'factory': ('create_model', 'build_model', 'scale_model'),
+                 'register_family', 'split_model_name_tag', 'unregister_family'),
+    'factory': ('create_model', 'build_model', 'scale_model', 'model_entrypoint'),
     'spec': ('Family', 'PretrainedCfg'),
     'profiling': ('profile',),
     'pretrained': ('convert',),

@@ -33,7 +33,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,14 +41,16 @@ from .spec import refuse
 
 ACTIVATIONS = {'re': 'relu', 'r6': 'relu6', 'hs': 'hard_swish', 'sw': 'swish', 'mi': 'mish'}
 
-# field -> (attribute of Block, how its value is read)
-FIELDS: dict[str, tuple[str, str]] = {
-    'r': ('repeats', 'count'), 'k': ('kernel', 'kernels'), 's': ('stride', 'stride'), 'e': ('expand', 'ratio'),
-    'm': ('mid_channels', 'count'), 'c': ('channels', 'count'), 'se': ('se_ratio', 'ratio'),
-    'rd': ('se_channels', 'count'), 'n': ('act', 'act'), 'cc': ('experts', 'count'), 'gs': ('group_size', 'count'),
-    'a': ('first_kernel', 'kernels'), 'p': ('last_kernel', 'kernels'), 'd': ('dim', 'count'), 'h': ('heads', 'count'),
-    'v': ('kv_stride', 'count'), 'fc': ('expand_from', 'count'),
+# field -> (attribute of Block, how its value is read, the most that it may be: more than any network has)
+FIELDS: dict[str, tuple[str, str, int]] = {
+    'r': ('repeats', 'count', 999), 'k': ('kernel', 'kernels', 127), 's': ('stride', 'stride', 2),
+    'e': ('expand', 'ratio', 100), 'm': ('mid_channels', 'count', 99_999), 'c': ('channels', 'count', 99_999),
+    'se': ('se_ratio', 'ratio', 100), 'rd': ('se_channels', 'count', 99_999), 'n': ('act', 'act', 0),
+    'cc': ('experts', 'count', 99), 'gs': ('group_size', 'count', 99_999), 'a': ('first_kernel', 'kernels', 127),
+    'p': ('last_kernel', 'kernels', 127), 'd': ('dim', 'count', 9999), 'h': ('heads', 'count', 999),
+    'v': ('kv_stride', 'count', 99), 'fc': ('expand_from', 'count', 99_999),
 }
+MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9       # of a network, of a scaled block, of a mixed convolution
 
 # kind -> (fields it must have, fields it may have); '|' where one of two will do
 KINDS: dict[str, tuple[str, str]] = {
@@ -107,7 +109,7 @@ def parse(text: str) -> Block:
             number; the message names the string and the field.
     """
     def fail(problem: str) -> ValueError:
-        return ValueError(f'Block string {text!r}: {problem}')
+        return ValueError(f'Block string {_short(text)!r}: {problem}')
 
     kind, *tokens = text.split('_')
     if kind not in KINDS:
@@ -122,13 +124,13 @@ def parse(text: str) -> Block:
             known = name in FIELDS or name in ('skip', 'noskip')
             raise fail(f"a '{kind}' block takes no field {name!r} (in {token!r}); it takes {' '.join(allowed)}" if known
                        else refuse('field', token, allowed))
-        attribute, reader = ('skip', name) if name in ('skip', 'noskip') else FIELDS[name]
+        attribute, reader, most = ('skip', name, 0) if name in ('skip', 'noskip') else FIELDS[name]
         if attribute in values:
             raise fail(f'field {token!r} sets {attribute.replace("_", " ")} a second time')
         try:
-            values[attribute] = _read(number, reader)
+            values[attribute] = _read(number, reader, most)
         except ValueError as error:
-            raise fail(f'field {token!r}: {error}') from None
+            raise fail(f'field {_short(token)!r}: {error}') from None
         written.append((attribute, token))
     for group in required:
         if not any(FIELDS[name][0] in values for name in group.split('|')):
@@ -145,7 +147,7 @@ def parse(text: str) -> Block:
 
 def text(block: Block) -> str:
     """Writes a block as a string: `text(parse(s)) == s`. Attributes changed since stand where they stood."""
-    letters = {attribute: (name, reader) for name, (attribute, reader) in FIELDS.items()}
+    letters = {attribute: (name, reader) for name, (attribute, reader, _) in FIELDS.items()}
     spelled = dict(block.written)
     unset = {f.name: f.default for f in dataclasses.fields(Block)}
     tokens = [block.kind]
@@ -198,6 +200,9 @@ def round_channels(channels: float, divisor: int = 8, limit: float = 0.9) -> int
 def scale_width(block: Block, width: float, divisor: int = 8, limit: float = 0.9) -> Block:
     """The block with its channels multiplied by `width` and rounded (EfficientNet, arXiv:1905.11946, section 3.3)."""
     def scaled(channels: int) -> int:
+        if not channels * width <= MOST_CHANNELS:
+            raise ValueError(f'{channels} channels times {width:g} are more than any network has, which is '
+                             f'{MOST_CHANNELS} at most.')
         return round_channels(channels * width, divisor, limit) if channels else 0
     return block.replace(channels=scaled(block.channels), expand_from=scaled(block.expand_from))
 
@@ -211,6 +216,9 @@ def scale_depth(stage: Sequence[Block], depth: float, rounding: str = 'ceil') ->
     if rounding not in ('ceil', 'round'):
         raise ValueError(refuse('Depth rounding', rounding, ('ceil', 'round')))
     left = sum(block.repeats for block in stage)
+    if not 0 < depth <= MOST_BLOCKS / left:
+        raise ValueError(f'{left} blocks times {depth:g} are more than any network has, which is {MOST_BLOCKS} at most.'
+                         if depth > 0 else f'A depth multiplier is positive, not {depth}.')
     total = max(1, round(left * depth)) if rounding == 'round' else math.ceil(left * depth)
     unrolled: list[Block] = []
     for block in reversed(stage):
@@ -233,8 +241,16 @@ def scale(stages: Sequence[Sequence[Block]], width: float = 1.0, depth: float | 
         raise ValueError(f'{len(depths)} depth multipliers for {len(stages)} stages; give one number or one a stage.')
     if fix_first_last:
         depths[0] = depths[-1] = 1.0
-    plan = [[scale_width(block, width, divisor, round_limit).replace(experts=block.experts * experts)
-             for block in scale_depth(stage, d, depth_rounding)] for stage, d in zip(stages, depths)]
+    plan, count = [], 0
+    for number, (stage, d) in enumerate(zip(stages, depths)):
+        try:
+            plan.append([scale_width(block, width, divisor, round_limit).replace(experts=block.experts * experts)
+                         for block in scale_depth(stage, d, depth_rounding)])
+        except ValueError as error:
+            raise ValueError(f'Stage {number}: {error}') from None
+        count += len(plan[-1])
+        if count > MOST_BLOCKS:
+            raise ValueError(f'Stages 0 to {number} have {count} blocks, more than any network: {MOST_BLOCKS} at most.')
     return _carry_space_to_depth(plan)
 
 
@@ -279,7 +295,7 @@ def _written_value(token: str) -> tuple[str, str]:
     return number, name if name in ('skip', 'noskip') else FIELDS[name][1]
 
 
-def _read(number: str, reader: str) -> Any:
+def _read(number: str, reader: str, most: float = math.inf) -> Any:
     if reader in ('skip', 'noskip'):
         return reader == 'skip'
     if reader == 'act':
@@ -289,7 +305,9 @@ def _read(number: str, reader: str) -> Any:
     if reader == 'kernels':
         if not re.fullmatch(r'\d+(\.\d+)*', number):
             raise ValueError(f'{number!r} is no list of kernel sizes such as 3 or 3.5.7')
-        sizes = tuple(map(int, number.split('.')))
+        sizes = tuple(_within(size, int, most) for size in number.split('.'))
+        if len(sizes) > MOST_KERNELS:
+            raise ValueError(f'{len(sizes)} kernel sizes are more than any network mixes, which is {MOST_KERNELS} at most')
         if even := [size for size in sizes if size and size % 2 == 0]:
             raise ValueError(f'a kernel of {even[0]} has no pixel in its middle; sizes are odd')
         return sizes
@@ -297,7 +315,17 @@ def _read(number: str, reader: str) -> Any:
         raise ValueError(f'{number!r} is no stride: 1 or 2')
     if not re.fullmatch(r'\d+(\.\d+)?' if reader == 'ratio' else r'\d+', number) or float(number) == 0:
         raise ValueError(f'{number!r} is no positive {"number" if reader == "ratio" else "whole number"}')
-    return float(number) if reader == 'ratio' else int(number)
+    return _within(number, float if reader == 'ratio' else int, most)
+
+
+def _within(number: str, kind: Callable[[str], float], most: float) -> Any:
+    if float(number) > most:
+        raise ValueError(f'{_short(number)} is more than any network has, which is {most} at most')
+    return kind(number)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f'{text[:30]}… ({len(text)} characters)'
 
 
 def _write(value: Any, reader: str) -> str:

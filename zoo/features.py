@@ -3,15 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from .contract import OUTPUT_FORMATS, ImageModel
+from .contract import NOT_SCRIPTED, OUTPUT_FORMATS, ImageModel
 from .spec import Feature, map_side, refuse
 
 KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
-OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens'}
+OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens', 'feature_location'}
+TAKEN_APART = {'flatten_sequential', 'no_rewrite'}      # how timm takes a network apart, which nothing here needs to know
 
 
 class FeatureInfo:
@@ -83,6 +84,7 @@ class FeatureNet(nn.Module):
             `ImageModel.forward_intermediates`.
         return_dict: return the maps as a dictionary, not as a list.
         out_map: its keys: a name for each map, or a key of `feature_info`: 'index' for '0', '1' ..., or 'module'.
+        feature_location: as in `ImageModel.set_feature_location`.
 
     Raises:
         ValueError: an index out of range, another `output_fmt`, or not one name for each map. KeyError: no such key.
@@ -90,10 +92,13 @@ class FeatureNet(nn.Module):
 
     def __init__(self, network: ImageModel, out_indices: int | Sequence[int] | None = None, output_fmt: str = 'NCHW',
                  norm: bool = False, return_dict: bool = False, out_map: str | Sequence[str] = 'index',
-                 return_prefix_tokens: bool = False) -> None:
+                 return_prefix_tokens: bool = False, feature_location: str = 'bottleneck') -> None:
         super().__init__()
         if output_fmt not in OUTPUT_FORMATS:
             raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
+        network.set_feature_location(feature_location)
+        if out_indices is None and network.default_out_indices:
+            out_indices = min(network.default_out_indices, len(network.feature_info))
         chosen = network.feature_indices(out_indices)
         self.feature_info = FeatureInfo(network.feature_info, chosen)
         if return_prefix_tokens and not network.num_prefix_tokens:
@@ -111,6 +116,9 @@ class FeatureNet(nn.Module):
         # neither ever holds a parameter that the other does not.
         object.__setattr__(self, 'network', network)
         self._modules, self._parameters, self._buffers = network._modules, network._parameters, network._buffers
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        raise NotImplementedError(NOT_SCRIPTED)
 
     def forward(self, x: Tensor) -> list[Tensor] | dict[str, Tensor]:
         maps = self.network.forward_intermediates(x, self.returned, self.with_prefix, self.normed,
@@ -157,7 +165,8 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any]
 
     `options` hold those of `FeatureNet`, which may stand in the mapping `feature_cfg` too, and `feature_cls`: a
     subclass of it, or a word of `KINDS`. All words name the same class; 'dict' sets `return_dict`, and with 'hook' the
-    keys of a dictionary are the modules' names. Options that are None are left out.
+    keys of a dictionary are the modules' names. Options that are None are left out. `flatten_sequential` and
+    `no_rewrite` in `feature_cfg` make no difference: a backbone is the network itself, under the classifier's names.
 
     Raises:
         ValueError: another `feature_cls`. TypeError: an option that is not known, or given without `features_only`.
@@ -168,9 +177,11 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any]
         raise TypeError(f'{", ".join(given)}: for backbones, which features_only=True makes.')
     given = {**given.pop('feature_cfg', {}), **given}
     kind = given.pop('feature_cls', 'list')
+    for option in given.keys() & TAKEN_APART:
+        if not isinstance(given.pop(option), bool):
+            raise TypeError(f'feature_cfg: {option} is True or False.')
     if surplus := given.keys() - OPTIONS:
-        raise TypeError(refuse('feature_cfg option', min(surplus), OPTIONS) + ' Nothing says how to take the network '
-                        "apart: a backbone is the network itself, under the classifier's names, as far as its maps.")
+        raise TypeError(refuse('feature_cfg option', min(surplus), OPTIONS))
     extra = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}.get(str(kind).lower(), {})
     own = isinstance(kind, type) and issubclass(kind, FeatureNet)
     if not own and str(kind).lower() not in KINDS:

@@ -1,8 +1,10 @@
-"""What a process does with memory that it has freed."""
+"""How much memory there is, and what a process does with memory that it has freed."""
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4           # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
 
@@ -21,3 +23,14 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)       # musl has none
     return bool(mallopt and mallopt(TRIM_THRESHOLD, -1) and mallopt(MMAP_MAX, 0))
+
+
+def memory_size() -> int | None:
+    """Bytes of memory that this process may have: the machine's, or less where its control group (Linux) says so; None
+    where the system does not say."""
+    if not hasattr(os, 'sysconf'):
+        return None
+    size = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    group = Path('/sys/fs/cgroup/memory.max')
+    limit = group.read_text().strip() if group.is_file() else 'max'
+    return size if limit == 'max' else min(size, int(limit))

@@ -19,9 +19,10 @@ class Outputs:
         logits: of a network with a distillation head, the mean of `cls_logits` and `distillation_logits`.
         last_hidden_state: what the head takes in: maps (B, num_features, h, w), or tokens (B, h w, num_features).
         pooler_output: the maps pooled (B, num_features), before dropout and classifier; None of tokens.
-        hidden_states: in EfficientNet the stem's output and then every block's, 17 maps for B0 to 56 for B7. In
-            EfficientFormer the stem's, the first stage's, and of each later stage the downsampling's and the stage's,
-            8 in all, in V1 the last as tokens.
+        hidden_states: in ResNet what goes into the first stage and then every stage's output, 5 maps. In EfficientNet
+            the stem's output and then every block's, 17 maps for B0 to 56 for B7. In EfficientFormer the stem's, the
+            first stage's, and of each later stage the downsampling's and the stage's, 8 in all, in V1 the last as
+            tokens.
         attentions: softmax weights (B, heads, queries, keys), one of each block with attention.
     """
 
@@ -60,12 +61,11 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
     last = features[0]
     if last.ndim == 3 and states[-1].ndim == 4:
         states[-1] = states[-1].flatten(2).transpose(1, 2)
-    embedding = model.forward_head(last, pre_logits=True)
-    heads = model.get_classifier()
-    several = tuple(head(embedding) for head in heads) if isinstance(heads, tuple) else ()
-    logits = sum(several) / len(several) if several else heads(embedding)
+    heads, embeddings = model.get_classifier(), model.embeddings(last)
+    several = tuple(head(embedding) for head, embedding in zip(heads, embeddings)) if isinstance(heads, tuple) else ()
+    logits = sum(several) / len(several) if several else heads(embeddings[0])
     return Outputs(
-        logits=logits, last_hidden_state=last, pooler_output=model.global_pool(last) if last.ndim == 4 else None,
+        logits=logits, last_hidden_state=last, pooler_output=model.pool_layer(last) if last.ndim == 4 else None,
         loss=None if labels is None else classification_loss(logits, labels),
         cls_logits=several[0] if several else None, distillation_logits=several[1] if several else None,
         hidden_states=tuple(states) if output_hidden_states else None,
@@ -83,7 +83,7 @@ def _run_and_keep(model: ImageModel, images: Tensor, states: list[Tensor]) -> Te
     finally:
         for handle in handles:
             handle.remove()
-    states.insert(0, model.maps_of(kept[0], 0)[0])
+    states.insert(0, model.hidden_of(kept[0]))
     return model.pre_head(state)
 
 

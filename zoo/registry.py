@@ -5,7 +5,8 @@ import fnmatch
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from .catalog import FAMILIES
@@ -89,25 +90,45 @@ def split_model_name_tag(model_name: str, no_tag: str = '') -> tuple[str, str]:
     return name, tag or no_tag
 
 
+@functools.cache
+def names_of_timm() -> frozenset[str]:
+    """The architectures of timm 1.0.31, those that zoo does not have included."""
+    return frozenset((Path(__file__).parent / 'catalog' / 'timm_names.txt').read_text(encoding='utf-8').split())
+
+
+def _split(model_name: str) -> tuple[str, str]:
+    """Architecture and tag, in small letters and without the hub's 'timm/'."""
+    name, tag = split_model_name_tag(model_name)
+    if name in _families():                        # a user's own may have capital letters
+        return name, tag
+    return split_model_name_tag(model_name.lower().removeprefix('timm/'))
+
+
 def resolve(model_name: str) -> tuple[Family, str, str]:
     """The family, architecture and tag that a name means; '' where the architecture has no tag at all.
 
-    A former name resolves to today's with a DeprecationWarning; a name without a tag takes the default tag.
+    A former name resolves to today's with a DeprecationWarning; a name without a tag takes the default tag. Capital
+    letters and the hub's 'timm/' in front make no difference.
 
     Raises:
-        ValueError: no such architecture (the nearest names are given), or no such tag (the tags there are).
+        ValueError: no such architecture (timm may have it, or else the nearest names are given), or no such tag (the
+            tags there are).
     """
-    name, tag = split_model_name_tag(model_name)
+    name, tag = _split(model_name)
     if name not in _families() and name in _former():
         today = _former()[name]
         warnings.warn(f'The model name {name!r} is a former one; it is {today!r} today.', DeprecationWarning,
                       stacklevel=3)
         name, today_tag = split_model_name_tag(today)
         tag = tag or today_tag
+    if name in names_of_timm() - _families().keys():
+        raise ValueError(f"zoo does not have the model {name!r} yet, which timm has. What it has is listed by "
+                         "zoo.list_models(), or by the command zoo list.")
     if name not in _families():
         close = nearest(name, [*_families(), *_former()])
-        hint = f' Did you mean {", ".join(map(repr, close))}?' if close else " zoo.list_models() lists every name."
-        raise ValueError(f'There is no model named {name!r}.{hint}')
+        hint = f'Did you mean {", ".join(map(repr, close))}?' if close else \
+            'zoo.list_models(), or the command zoo list, lists every name.'
+        raise ValueError(f'There is no model named {name!r}. {hint}')
     tags = _tags()[name]
     if tag and tag not in tags:
         raise ValueError(f'Model {name!r} has no weights tagged {tag!r}. Its tags: {", ".join(tags) or "none"}.')
@@ -140,7 +161,7 @@ def get_arch_name(model_name: str) -> str:
 
 def _today(model_name: str) -> tuple[str, str]:
     """Architecture and tag, a former name put in today's words without a warning."""
-    name, tag = split_model_name_tag(model_name)
+    name, tag = _split(model_name)
     today, today_tag = split_model_name_tag(_former().get(name, name))
     return today, tag or today_tag
 
@@ -197,25 +218,6 @@ def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = 
 def list_pretrained(filter: str | Iterable[str] = '', exclude_filters: str | Iterable[str] = '') -> list[str]:
     """Every 'name.tag' with weights, in natural order; filters as in `list_models`."""
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters, include_tags=True)
-
-
-def model_entrypoint(model_name: str, module_filter: str | None = None) -> Callable[..., Any]:
-    """A callable that builds the model: `model_entrypoint(name)(pretrained=False, **options)`.
-
-    Raises:
-        ValueError: as `resolve`, or the model is not in the module `module_filter`.
-    """
-    family, name, _ = resolve(model_name)
-    if module_filter and family.module != module_filter:
-        raise ValueError(f'Model {name!r} is in module {family.module!r}, not in {module_filter!r}.')
-
-    def build(pretrained: bool = False, **options: Any) -> Any:
-        from .factory import create_model
-        return create_model(model_name, pretrained=pretrained, **options)
-
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f'Builds the model {model_name!r}, see zoo.create_model.'
-    return build
 
 
 def _full_name(name: str, tag: str) -> str:

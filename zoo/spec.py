@@ -57,6 +57,20 @@ def between(what: str, got: Any, least: float, bound: float) -> float:
     return float(got)
 
 
+class Misfit(ValueError):
+    """Weights that a network cannot take, or would compute something else with.
+
+    Attributes:
+        problem: what is wrong, without advice.
+        network, arguments: the name, None for the same one, and the options that the weights would fit with.
+    """
+
+    def __init__(self, problem: str, network: str | None = None, arguments: Mapping[str, Any] | None = None) -> None:
+        self.problem, self.network, self.arguments = problem, network, dict(arguments or {})
+        words = [*([repr(network)] if network else []), *(f'{key}={value!r}' for key, value in self.arguments.items())]
+        super().__init__(problem + (f' Use create_model({"" if network else "..., "}{", ".join(words)}).' if words else ''))
+
+
 @dataclass(frozen=True)
 class PretrainedCfg:
     """One set of published weights: where it lies, how its images are prepared and what its outputs mean.
@@ -161,6 +175,8 @@ class Feature(_Feature, total=False):
     """One entry of `feature_info`: a feature map that a network offers."""
 
     part: int               # which of the maps of that step, where it has several; 0 if not given
+    hook_type: str          # of a map inside a block: 'forward_pre' where the submodule takes it in, 'forward' where it
+                            # comes out of it
     ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
 
 

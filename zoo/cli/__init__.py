@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import zoo
-from zoo.spec import refuse
+from zoo.spec import Misfit, refuse
 
 COMMANDS = {
     # subcommand: module, what it does
@@ -45,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if left_over and 'left_over' in args:                           # for a subcommand with words between its options
         args.left_over(args, left_over)
     elif left_over:
-        known = re.findall(r'--[\w-]+', subcommand.format_help())
-        subcommand.error(refuse('argument', left_over[0], known) if left_over[0].startswith('-')
+        subcommand.error(refuse('argument', left_over[0], _options(subcommand)) if left_over[0].startswith('-')
                          else f'unrecognized arguments: {" ".join(left_over)}')
     if 'command_line' in args:                                      # for rows that carry what made them
         args.command_line = shlex.join(['zoo', *arguments])
@@ -65,8 +64,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EXPECTED as error:
         if os.environ.get('ZOO_TRACEBACK'):
             raise
-        say(' '.join(str(error).split()) or type(error).__name__)
+        say(' '.join(_worded(error, subcommand).split()) or type(error).__name__)
         return 2
+
+
+def _options(subcommand: argparse.ArgumentParser) -> list[str]:
+    """The options that a subcommand has."""
+    return re.findall(r'--[\w-]+', subcommand.format_help())
+
+
+def _worded(error: Exception, subcommand: argparse.ArgumentParser) -> str:
+    """An error's text, with what it advises in the words of the subcommand."""
+    if not isinstance(error, Misfit):
+        return str(error)
+    known = _options(subcommand)
+    words = ['--model', error.network] if error.network else []
+    plain = {key: f'--{key.replace("_", "-")}' for key in error.arguments}
+    rest = {key: value for key, value in error.arguments.items() if plain[key] not in known}
+    for key in error.arguments.keys() - rest.keys():
+        words += [plain[key], str(error.arguments[key])]
+    if rest:
+        words += ['--model-kwargs', *(f'{key}={value}' for key, value in rest.items())]
+    usable = words and all(word in known for word in words if word.startswith('--'))
+    return f'{error.problem} Use {shlex.join(words)}.' if usable else error.problem
 
 
 def say(text: str) -> None:

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -63,3 +65,22 @@ def fraction(text: str) -> float:
 def one_line(error: Exception) -> str:
     """The error in one line; it names the file."""
     return ' '.join(str(error).split()) or type(error).__name__
+
+
+def model_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a network from texts KEY=VALUE; a value is a number, a boolean, a tuple or None if it reads as one,
+    else the text.
+
+    Raises:
+        ValueError: a text without '='.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, sign, value = text.partition('=')
+        if not sign:
+            raise ValueError(f'--model-kwargs takes KEY=VALUE; got {text!r}.')
+        try:
+            found[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[key] = value
+    return found

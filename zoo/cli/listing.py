@@ -6,13 +6,15 @@ import json
 
 import zoo
 from zoo.cli import say
+from zoo.registry import names_of_timm
 from zoo.spec import nearest, refuse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo list` to its parser."""
     parser.add_argument('patterns', nargs='*', metavar='PATTERN',
-                        help="wildcards, in quotes, of which a name must match one: 'efficientnet*' (default: all names)")
+                        help="wildcards, in quotes, of which a name must match one: 'efficientnet*', or of "
+                             "name.tag where a pattern has a dot: '*.ra_in1k' (default: all names)")
     parser.add_argument('--pretrained', action='store_true', help='only models with weights, with their tags')
     parser.add_argument('--tags', action='store_true', help='list every tag as name.tag')
     parser.add_argument('--module', action='append', default=[], help='only models of this module; may be repeated')
@@ -27,19 +29,24 @@ def run(args: argparse.Namespace) -> int:
     for module in args.module:
         if module not in modules:
             raise ValueError(refuse('Module', module, modules))
-    names = zoo.list_models(args.patterns, module=args.module, pretrained=args.pretrained,
-                            exclude_filters=args.exclude, include_tags=True if args.tags else None)
+    patterns = [pattern.lower().removeprefix('timm/') for pattern in args.patterns]
+    tags = args.tags or any('.' in pattern for pattern in patterns)
+    names = zoo.list_models(patterns, module=args.module, pretrained=args.pretrained,
+                            exclude_filters=args.exclude, include_tags=True if tags else None)
     if args.json:
         print(json.dumps(names))
     else:
         print(''.join(f'{name}\n' for name in names), end='')
     if not names:
-        say(_nothing(args.patterns))
+        say(_nothing(patterns))
     return 0 if names else 1
 
 
 def _nothing(patterns: list[str]) -> str:
-    known = zoo.list_models()
+    absent = [pattern for pattern in patterns if pattern.partition('.')[0] in names_of_timm()]
+    if absent and not any(map(zoo.is_model, absent)):
+        return f'no model matches: timm has {", ".join(absent)}, and zoo has not yet.'
+    known = zoo.list_models(include_tags=any('.' in pattern for pattern in patterns))
     close = [name for pattern in patterns for name in nearest(pattern.strip('*'), known)]
     hint = f' The nearest names: {", ".join(close)}.' if close else ''
     return f'no model matches.{hint}'

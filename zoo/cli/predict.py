@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import EXTENSIONS, choose_device, find_images, one_line, positive
+from zoo.cli.images import EXTENSIONS, choose_device, find_images, model_arguments, one_line, positive
 from zoo.train import load_trained, trained_record
 
 Outcome = list[dict[str, Any]] | Exception
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--checkpoint', metavar='PATH', help="a file of weights to use in place of the model's own; one "
                         'that zoo train wrote knows network, classes and preprocessing')
     parser.add_argument('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
+    parser.add_argument('--model-kwargs', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='more arguments of the network, as its checkpoint needs them')
     parser.add_argument('--topk', type=positive, default=5, metavar='K', help='classes per image (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=16, metavar='N', help='default: %(default)s')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
@@ -93,19 +95,23 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
 
 
 def _build(args: argparse.Namespace) -> nn.Module:
-    if args.num_classes and not args.checkpoint:
-        raise ValueError('--num-classes says how many classes a --checkpoint has; there is none.')
+    given = [flag for flag, value in (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs)) if value]
+    if given and not args.checkpoint:
+        raise ValueError(f'{given[0]} says something of the network of a --checkpoint; there is none.')
     device = choose_device(args.device)
     if args.checkpoint and not args.model and trained_record(args.checkpoint):
-        if args.num_classes:
-            raise ValueError(f'{args.checkpoint} says itself how many classes it has; leave --num-classes out.')
+        if given:
+            raise ValueError(f'{args.checkpoint} says itself what its network is; leave {", ".join(given)} out.')
         model = load_trained(args.checkpoint)
         if model.task == 'regression':
             raise ValueError(f'{args.checkpoint} holds a network that estimates numbers, not classes.')
         return model.to(device)
     name = args.model or DEFAULT_MODEL
-    model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
-                             num_classes=args.num_classes)
+    try:
+        model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
+                                 num_classes=args.num_classes, **model_arguments(args.model_kwargs))
+    except TypeError as error:
+        raise ValueError(f'--model-kwargs: {error}') from error
     if not model.num_classes:
         raise ValueError(f'{name} gives embeddings, not classes: it cannot name what an image shows.')
     return model.eval().to(device)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import os
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from torch import nn
 
 import zoo
 from zoo.cli import say
-from zoo.cli.images import choose_device, one_line, positive
+from zoo.cli.images import choose_device, model_arguments, one_line, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import DECODERS, Evaluation, RealLabels, decoder_effect, evaluate, read_valid_labels
@@ -186,10 +185,10 @@ def _data(args: argparse.Namespace) -> str:
 def _build(args: argparse.Namespace, name: str) -> nn.Module:
     if args.model is None:
         return load_trained(args.checkpoint)
-    options = {key: _literal(value) for key, value in map(_pair, args.model_kwargs)}
     try:
         model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
-                                 num_classes=args.num_classes, in_chans=args.in_chans, **options)
+                                 num_classes=args.num_classes, in_chans=args.in_chans,
+                                 **model_arguments(args.model_kwargs))
     except TypeError as error:
         raise ValueError(f'--model-kwargs: {error}') from error
     if not model.num_classes:
@@ -236,21 +235,6 @@ def _agreed(answer: bool) -> bool:
     answers = [answer]
     dist.broadcast_object_list(answers)
     return answers[0]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, sign, value = text.partition('=')
-    if not sign:
-        raise ValueError(f'--model-kwargs takes KEY=VALUE; got {text!r}.')
-    return key, value
-
-
-def _literal(text: str) -> Any:
-    """A number, a boolean, a tuple or None if the text is one, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _whole(text: str) -> int:

@@ -179,8 +179,9 @@ def build_model_with_cfg(model_cls: Callable[..., nn.Module], variant: str, pret
         made.append(model_cls(**options))
         return made[0]
 
-    return assemble(make, arguments, record, pretrained, cache_dir=cache_dir, wrap=wrap,
-                    adapt=lambda state: _adapted(state, made[0], pretrained_filter_fn, pretrained_strict))
+    return assemble(make, arguments, record, pretrained, cache_dir=cache_dir, wrap=wrap, strict=pretrained_strict,
+                    new_head='num_classes' in kwargs,
+                    adapt=lambda state: _filtered(state, made[0], pretrained_filter_fn))
 
 
 def load_pretrained(model: nn.Module, pretrained_cfg: Record | None = None, num_classes: int = 1000, in_chans: int = 3,
@@ -202,18 +203,17 @@ def load_pretrained(model: nn.Module, pretrained_cfg: Record | None = None, num_
     record = _record(pretrained_cfg or getattr(model, 'pretrained_cfg', {}))
     if not record.has_weights:
         raise ValueError('The record of the network names no place of weights: url, file, hf_hub_id or wheel.')
-    load_weights(model, record, cache_dir=cache_dir, adapt=lambda state: _adapted(state, model, filter_fn, strict))
+    load_weights(model, record, cache_dir=cache_dir, strict=strict,
+                 adapt=lambda state: _filtered(state, model, filter_fn))
 
 
-def _adapted(state: dict[str, Tensor], model: nn.Module, function: Callable[..., Mapping[str, Tensor]] | None,
-             strict: bool) -> Mapping[str, Tensor]:
-    """A state dict after a user's function; unless `strict`, with the network's own tensors where it has none, and
-    without what the network has not."""
-    if function:
-        both = len(inspect.signature(function).parameters) > 1
-        state = function(state, model) if both else function(state)
-    own = model.state_dict()
-    return state if strict else {**own, **{key: value for key, value in state.items() if key in own}}
+def _filtered(state: dict[str, Tensor], model: nn.Module,
+              function: Callable[..., Mapping[str, Tensor]] | None) -> Mapping[str, Tensor]:
+    """A state dict after a user's function of it, or of it and the network."""
+    if not function:
+        return state
+    both = len(inspect.signature(function).parameters) > 1
+    return function(state, model) if both else function(state)
 
 
 def _record(given: Record) -> PretrainedCfg:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..layers.act import create_act, get_act_layer
 from ..layers.conv import MixedConv2d, conv2d, pad_same, padding_for
+from ..layers.pool import SameAvgPool2d
 from ..spec import refuse
 
 __all__ = ['SameAvgPool2d', 'SameMaxPool2d', 'Swish', 'create_act_layer', 'create_conv2d', 'create_pool2d',
@@ -73,14 +74,6 @@ class SameMaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
         return F.max_pool2d(padded, self.kernel_size, self.stride)
-
-
-class SameAvgPool2d(nn.AvgPool2d):
-    """Average pooling with TensorFlow's SAME, whose zeros count: (B, C, H, W) -> (B, C, ceil(H / stride), …)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1))
-        return F.avg_pool2d(padded, self.kernel_size, self.stride)
 
 
 POOLS = {'max': (nn.MaxPool2d, SameMaxPool2d), 'avg': (nn.AvgPool2d, SameAvgPool2d)}

@@ -1,10 +1,10 @@
 """timm.models: what is about all networks."""
 from __future__ import annotations
 
-from ..factory import create_model
+from ..factory import create_model, model_entrypoint
 from ..registry import (
     get_arch_name, get_pretrained_cfg, get_pretrained_cfg_value, is_model, is_model_in_modules, is_model_pretrained,
-    list_models, list_modules, list_pretrained, model_entrypoint, split_model_name_tag,
+    list_models, list_modules, list_pretrained, split_model_name_tag,
 )
 from ..spec import PretrainedCfg
 from ..train.groups import group_modules, group_parameters

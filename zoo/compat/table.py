@@ -33,11 +33,7 @@ HELPERS = ('efficientnet_blocks', 'efficientnet_builder', 'factory', 'features',
 
 # Classes and functions of networks that zoo does not have: programs that import them can be imported.
 ABSENT = {
-    'models': 'VisionTransformer',
     'models.fastvit': 'checkpoint_filter_fn',
-    'models.resnet': 'ResNet',
     'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
-    'models.swin_transformer': 'WindowAttention',
-    'models.vision_transformer': 'Attention Block VisionTransformer',
     'models.vision_transformer_hybrid': 'checkpoint_filter_fn',
 }

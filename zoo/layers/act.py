@@ -3,23 +3,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..spec import refuse
 
 
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), GELU as CLIP (arXiv:2103.00020) approximates it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
 class GELUTanh(nn.GELU):
-    """GELU by its approximation with tanh, arXiv:1606.08415, section 2."""
+    """GELU in its approximation by tanh (arXiv:1606.08415, section 2)."""
 
     def __init__(self) -> None:
-        super().__init__('tanh')
+        super().__init__(approximate='tanh')
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     'relu': nn.ReLU, 'relu6': nn.ReLU6, 'leaky_relu': nn.LeakyReLU, 'prelu': nn.PReLU, 'elu': nn.ELU, 'celu': nn.CELU,
     'selu': nn.SELU, 'silu': nn.SiLU, 'swish': nn.SiLU, 'mish': nn.Mish, 'gelu': nn.GELU, 'gelu_tanh': GELUTanh,
-    'sigmoid': nn.Sigmoid, 'tanh': nn.Tanh, 'hard_swish': nn.Hardswish, 'hard_sigmoid': nn.Hardsigmoid,
-    'softplus': nn.Softplus, 'identity': nn.Identity,
+    'quick_gelu': QuickGELU, 'sigmoid': nn.Sigmoid, 'tanh': nn.Tanh, 'hard_swish': nn.Hardswish,
+    'hard_sigmoid': nn.Hardsigmoid, 'softplus': nn.Softplus, 'identity': nn.Identity,
 }
 INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Hardsigmoid)
 

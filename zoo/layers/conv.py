@@ -14,7 +14,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
     """Zeros, or `value`, around (B, C, H, W), more at the bottom and right, so that a convolution without padding of
     its own gives ceil(size / stride): TensorFlow's SAME."""
     pads: list[int] = []
-    for size, k, s, d in zip(x.shape[-2:], kernel, stride, dilation):
+    for size, k, s, d in zip((x.shape[-2], x.shape[-1]), kernel, stride, dilation):   # torch.fx iterates no shape
         # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
         # where `size` is symbolic (torch.export) it stays one short expression instead of growing with every layer.
         span = (k - 1) * d + 1
@@ -88,7 +88,8 @@ class MixedConv2d(nn.ModuleList):
             for i, o, k in zip(self.shares, _shares(out_chans, len(kernels)), kernels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([conv(part) for conv, part in zip(self, x.split(self.shares, dim=1))], dim=1)
+        parts = x.split(self.shares, dim=1)
+        return torch.cat([conv(parts[number]) for number, conv in enumerate(self)], dim=1)
 
 
 class CondConv2d(nn.Module):
@@ -114,12 +115,15 @@ class CondConv2d(nn.Module):
     def forward(self, x: Tensor, routing: Tensor) -> Tensor:
         if self.padding is None:
             x = pad_same(x, self.kernel, self.stride, self.dilation)
+        batch, shape = x.shape[0], (self.in_chans // self.groups, *self.kernel)
+        if isinstance(batch, int) and not batch:                  # of no image, any kernel gives the empty map
+            kernels = self.weight[0].view(self.out_chans, *shape)
+            return F.conv2d(x, kernels, None, self.stride, self.padding or 0, self.dilation, self.groups)
         # one grouped convolution over the whole batch: each image is a group with its own kernel
-        batch = x.shape[0]
-        kernels = (routing @ self.weight).view(batch * self.out_chans, self.in_chans // self.groups, *self.kernel)
-        out = F.conv2d(x.reshape(1, batch * self.in_chans, *x.shape[2:]), kernels, None, self.stride,
+        kernels = (routing @ self.weight).view(batch * self.out_chans, *shape)
+        out = F.conv2d(x.reshape(1, batch * self.in_chans, x.shape[2], x.shape[3]), kernels, None, self.stride,
                        self.padding or 0, self.dilation, self.groups * batch)
-        return out.view(batch, self.out_chans, *out.shape[2:])
+        return out.view(batch, self.out_chans, out.shape[2], out.shape[3])
 
 
 def _shares(channels: int, parts: int) -> list[int]:

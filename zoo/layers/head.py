@@ -1,6 +1,7 @@
 """Heads that published networks keep in a submodule `head`: pooling, normalisation, a hidden layer, a classifier."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from .act import ActLayer, create_act
@@ -34,13 +35,22 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.global_pool(x)
-        if x.ndim == 2 and self.global_pool.feat_mult > 1 and not isinstance(self.norm, nn.Identity):
-            x = self.norm(x.view(-1, self.in_features)).view(len(x), -1)
+        pooled = bool(self.global_pool.pool_type)
+        if pooled:
+            x = self._normalise(x)
         else:
             x = self.norm(x)
-        if x.ndim == 4 and self.hidden_size and self.layout == 'NCHW':
+        if not pooled and self.hidden_size and self.layout == 'NCHW':
             x = self.pre_logits(x.movedim(1, -1)).movedim(-1, 1)
         else:
             x = self.pre_logits(x)
         x = self.drop(x)
         return x if pre_logits else self.fc(x)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """A pooled vector (B, C), each part as wide as the map by itself, as a map of one pixel."""
+        if isinstance(self.norm, nn.Identity):
+            return x
+        width = self.in_features
+        parts = [x[:, start:start + width, None, None] for start in range(0, width * self.global_pool.feat_mult, width)]
+        return torch.cat([self.norm(part).flatten(1) for part in parts], dim=1)

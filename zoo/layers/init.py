@@ -1,4 +1,4 @@
-"""Initial weights of the networks made of block strings, as their TensorFlow originals drew them."""
+"""Initial weights of convolutional networks, as the papers' own code drew them."""
 from __future__ import annotations
 
 import math
@@ -7,7 +7,8 @@ from torch import nn
 
 
 def init_tensorflow(module: nn.Module) -> None:
-    """Draws every parameter, and resets every buffer, of a module anew.
+    """Draws every parameter, and resets every buffer, of a module anew, as the TensorFlow originals of the networks
+    made of block strings do.
 
     Convolutions: normal with variance 2 / fan-out of a group. Linear layers: uniform within 1 / sqrt(outputs), biases
     zero. Everything else as its own `reset_parameters` and `reset_constants` say.
@@ -23,5 +24,22 @@ def init_tensorflow(module: nn.Module) -> None:
             layer.reset_parameters()
         if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
+        if hasattr(layer, 'reset_constants'):
+            layer.reset_constants()
+
+
+def init_he(module: nn.Module) -> None:
+    """Draws every parameter, and resets every buffer, of a module anew.
+
+    Convolutions: normal with variance 2 / fan-out (arXiv:1502.01852, section 2.2), biases zero. Everything else as its
+    own `reset_parameters` and `reset_constants` say.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif hasattr(layer, 'reset_parameters'):
+            layer.reset_parameters()
         if hasattr(layer, 'reset_constants'):
             layer.reset_constants()

@@ -19,7 +19,7 @@ from .attention import MultiHeadAttention2d, MultiQueryAttention2d
 from .conv import CondConv2d, MixedConv2d, conv2d
 from .drop import DropPath
 from .norm import Norm
-from .pool import create_aa
+from .pool import AaLayer, create_aa
 from .scale import LayerScale2d
 from .squeeze import GATES
 
@@ -31,7 +31,7 @@ class Style:
     act_layer: ActLayer = 'relu'
     norm: Norm = field(default_factory=Norm)
     pad_type: str = ''
-    aa_layer: str | None = None
+    aa_layer: AaLayer | None = None
     se_layer: str | Callable[..., nn.Module] = 'se'
     se_from_expanded: bool = False              # squeeze ratios count from the inner width, not the input width
     se_act: ActLayer | None = None              # inside the gates; None: the block's
@@ -84,7 +84,16 @@ class Residual(nn.Module):
     """A branch with a shortcut around it where its input and output have one shape, and stochastic depth on it.
 
     (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)).
+
+    Attributes:
+        inner_channels: channels of the map that the branch's last convolution takes in, which is added to the list that
+            `forward` is given; 0 where a block has none.
+        inner_module, inner_hook: the submodule where that map is, and whether as its input ('forward_pre') or as what
+            comes out of it ('forward').
     """
+
+    inner_channels = 0
+    inner_module, inner_hook = '', 'forward_pre'
 
     def __init__(self, block: Block, in_chans: int, drop_path: float, default_skip: bool = True) -> None:
         super().__init__()
@@ -92,12 +101,13 @@ class Residual(nn.Module):
         self.has_skip = wanted and in_chans == block.channels and block.stride == 1
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         """The block without its shortcut."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.branch(x)) if self.has_skip else self.branch(x)
+    def forward(self, x: Tensor, inner: list[Tensor] | None = None) -> Tensor:
+        out = self.branch(x, [] if inner is None else inner)
+        return x + self.drop_path(out) if self.has_skip else out
 
 
 def _mid_channels(block: Block, in_chans: int) -> int:
@@ -127,14 +137,16 @@ class DepthwiseSeparable(Residual):
         self.bn1, self.act1 = style.norm.with_act(mid, act)
         self.aa = create_aa(style.aa_layer, mid, block.stride)
         self.se = style.squeeze(block, mid)
+        self.inner_channels, self.inner_module = mid, 'conv_pw'
         self.conv_pw = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn2, self.act2 = style.norm.with_act(block.channels, act if block.kind == 'dsa' else None)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         if self.has_s2d:
             x = self.act_s2d(self.bn_s2d(self.conv_s2d(x)))
-        x = self.aa(self.act1(self.bn1(self.conv_dw(x))))
-        return self.act2(self.bn2(self.conv_pw(self.se(x))))
+        x = self.se(self.aa(self.act1(self.bn1(self.conv_dw(x)))))
+        inner.append(x)
+        return self.act2(self.bn2(self.conv_pw(x)))
 
 
 class InvertedResidual(Residual):
@@ -150,13 +162,15 @@ class InvertedResidual(Residual):
         self.bn2, self.act2 = style.norm.with_act(mid, act)
         self.aa = create_aa(style.aa_layer, mid, block.stride)
         self.se = style.squeeze(block, mid)
+        self.inner_channels, self.inner_module = mid, 'conv_pwl'
         self.conv_pwl = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn3, _ = style.norm.with_act(block.channels, None)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         x = self.act1(self.bn1(self.conv_pw(x)))
-        x = self.aa(self.act2(self.bn2(self.conv_dw(x))))
-        return self.bn3(self.conv_pwl(self.se(x)))
+        x = self.se(self.aa(self.act2(self.bn2(self.conv_dw(x)))))
+        inner.append(x)
+        return self.bn3(self.conv_pwl(x))
 
 
 class CondConvResidual(Residual):
@@ -171,15 +185,17 @@ class CondConvResidual(Residual):
         self.conv_dw = conv(mid, mid, block.kernel[0], stride=block.stride, dilation=dilation, groups=mid)
         self.bn2, self.act2 = style.norm.with_act(mid, act)
         self.se = style.squeeze(block, mid)
+        self.inner_channels, self.inner_module = mid, 'conv_pwl'
         self.conv_pwl = conv(mid, block.channels, (block.last_kernel or (1,))[0])
         self.bn3, _ = style.norm.with_act(block.channels, None)
         self.routing_fn = nn.Linear(in_chans, block.experts)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         routing = torch.sigmoid(self.routing_fn(x.mean((2, 3))))
         x = self.act1(self.bn1(self.conv_pw(x, routing)))
-        x = self.act2(self.bn2(self.conv_dw(x, routing)))
-        return self.bn3(self.conv_pwl(self.se(x), routing))
+        x = self.se(self.act2(self.bn2(self.conv_dw(x, routing))))
+        inner.append(x)
+        return self.bn3(self.conv_pwl(x, routing))
 
 
 class EdgeResidual(Residual):
@@ -193,12 +209,14 @@ class EdgeResidual(Residual):
         self.bn1, self.act1 = style.norm.with_act(mid, act)
         self.aa = create_aa(style.aa_layer, mid, block.stride)
         self.se = style.squeeze(block, mid)
+        self.inner_channels, self.inner_module = mid, 'conv_pwl'
         self.conv_pwl = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn2, _ = style.norm.with_act(block.channels, None)
 
-    def branch(self, x: Tensor) -> Tensor:
-        x = self.aa(self.act1(self.bn1(self.conv_exp(x))))
-        return self.bn2(self.conv_pwl(self.se(x)))
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+        x = self.se(self.aa(self.act1(self.bn1(self.conv_exp(x)))))
+        inner.append(x)
+        return self.bn2(self.conv_pwl(x))
 
 
 class ConvNormAct(Residual):
@@ -210,9 +228,12 @@ class ConvNormAct(Residual):
                                block.group_size or style.group_size)
         self.bn1, self.act1 = style.norm.with_act(block.channels, style.act(block))
         self.aa = create_aa(style.aa_layer, block.channels, block.stride)
+        self.inner_channels, self.inner_module, self.inner_hook = block.channels, 'act1', 'forward'
 
-    def branch(self, x: Tensor) -> Tensor:
-        return self.aa(self.act1(self.bn1(self.conv(x))))
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+        x = self.aa(self.act1(self.bn1(self.conv(x))))
+        inner.append(x)
+        return x
 
 
 class UniversalInvertedResidual(Residual):
@@ -243,12 +264,14 @@ class UniversalInvertedResidual(Residual):
         self.pw_exp = step(-1, in_chans, mid, 1, act)
         self.dw_mid = step(1, mid, mid, kernels[1], act) if kernels[1] else nn.Identity()
         self.se = style.squeeze(block, mid)
+        self.inner_channels, self.inner_module = mid, 'pw_proj'
         self.pw_proj = step(-1, mid, block.channels, 1, None)
         self.dw_end = (step(2, block.channels, block.channels, kernels[2], None) if kernels[2] else nn.Identity())
         self.layer_scale = style.scale(block.channels)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         x = self.se(self.dw_mid(self.pw_exp(self.dw_start(x))))
+        inner.append(x)
         return self.layer_scale(self.dw_end(self.pw_proj(x)))
 
 
@@ -271,7 +294,7 @@ class MobileAttention(Residual):
             self.attn = MultiHeadAttention2d(in_chans, block.channels, block.heads)
         self.layer_scale = style.scale(block.channels)
 
-    def branch(self, x: Tensor) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
         return self.layer_scale(self.attn(self.norm(x)))
 
 

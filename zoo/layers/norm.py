@@ -31,40 +31,38 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(channels // group_size if group_size else num_groups, channels, eps=eps)
 
 
+class GroupNorm1(nn.GroupNorm):
+    """Group normalisation with all channels in one group: over the whole map."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(1, channels, eps=eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation, arXiv:1607.06450, over the last dimension, with the eps that vision transformers use."""
+
+    def __init__(self, num_channels: int, eps: float = 1e-6, affine: bool = True) -> None:
+        super().__init__(num_channels, eps, affine)
+
+
 class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over
-    its channels."""
+    """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class RmsNorm(nn.Module):
-    """Root mean square normalisation, arXiv:1910.07467, over the last dimension: (…, channels) -> (…, channels)."""
+class RmsNorm(nn.RMSNorm):
+    """Layer normalisation without a mean and without a bias, arXiv:1910.07467, over the last dimension."""
 
-    def __init__(self, channels: int, eps: float = 1e-6) -> None:
-        super().__init__()
-        self.normalized_shape, self.eps = (channels,), eps
-        self.weight = nn.Parameter(torch.empty(channels))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """No scaling."""
-        nn.init.ones_(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+    def __init__(self, channels: int, eps: float = 1e-6, affine: bool = True) -> None:
+        super().__init__(channels, eps, affine)
 
 
 class RmsNorm2d(RmsNorm):
-    """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W); of a pooled map (B, C) over its
-    channels."""
+    """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -76,11 +74,9 @@ class SimpleNorm(RmsNorm):
 
 
 class SimpleNorm2d(SimpleNorm):
-    """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W), or of a pooled map (B, C)."""
+    """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 2:
-            return super().forward(x)
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -145,8 +141,8 @@ class EvoNorm2dS0(nn.Module):
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
-    'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm,
-    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': nn.LayerNorm, 'rmsnorm': RmsNorm,
+    'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm, 'groupnorm1': GroupNorm1,
+    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': LayerNorm, 'rmsnorm': RmsNorm,
     'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d,
 }
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..spec import Pair, Sizes, refuse
 from .positions import resample_patch_embed
 from .sizes import ImageSize, SizedLayer, pair_of
+from .windows import missing
 
 FORMATS = ('NCHW', 'NHWC', 'NLC', 'NCL')
 
@@ -48,8 +49,10 @@ class PatchEmbed(SizedLayer):
 
     @property
     def grid_size(self) -> Pair | None:
-        """Rows and columns of patches of the images that it is fitted to."""
-        return None if self.img_size is None else self.dynamic_feat_size(self.img_size)
+        """Rows and columns of whole patches of the images that it is fitted to."""
+        if self.img_size is None:
+            return None
+        return self.img_size[0] // self.patch_size[0], self.img_size[1] // self.patch_size[1]
 
     @property
     def num_patches(self) -> int | None:
@@ -110,8 +113,11 @@ class PatchEmbed(SizedLayer):
                 f'This network is fitted to images of {self.img_size[0]}x{self.img_size[1]} pixels (height x width); '
                 f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
                 'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
+        fitted = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
+        if fitted and size == self.img_size:                    # it has learned to do without the rest of such images
+            return x
         if self.dynamic_img_pad:
-            down, right = ((patch - side % patch) % patch for side, patch in zip(size, self.patch_size))
+            down, right = missing(size, self.patch_size)
             return F.pad(x, (0, right, 0, down))
         if not self.strict_img_size and any(side % patch for side, patch in zip(size, self.patch_size)):
             raise ValueError(f'An image of {size[0]}x{size[1]} pixels is of no whole number of patches of '

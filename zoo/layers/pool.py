@@ -1,21 +1,27 @@
 """Pooling: to one vector an image, and low-pass filters before subsampling."""
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import refuse
+from .conv import pad_same
+
+AaLayer = str | Callable[..., nn.Module]
 
 POOLS = ('', 'avg', 'max', 'avgmax', 'catavgmax')
 SINGLE_POOLS = ('', 'avg', 'max', 'avgmax')                      # those that keep the width
-
-
+FAST = {'fast': 'avg', **{f'fast{kind}': kind for kind in POOLS[1:]}}       # timm's words for another way to compute them
 PIXELS = {'NCHW': (2, 3), 'NHWC': (1, 2), 'NLC': (1,)}          # the dimensions that are pooled
 
 
 class GlobalPool(nn.Module):
-    """Maps, or tokens -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing.
+    """Maps, or tokens -> (B, C) by 'avg', 'max', 'avgmax' (their mean); 'catavgmax' -> (B, 2 C); '' changes nothing. A
+    word with 'fast' before it means the same.
 
     Args:
         layout: 'NCHW' for maps (B, C, H, W), 'NHWC' for (B, H, W, C), 'NLC' for tokens (B, N, C).
@@ -26,6 +32,7 @@ class GlobalPool(nn.Module):
 
     def __init__(self, kind: str = 'avg', layout: str = 'NCHW') -> None:
         super().__init__()
+        kind = FAST.get(kind, kind)
         if kind not in POOLS:
             raise ValueError(refuse('global_pool', kind, POOLS))
         self.pool_type, self.pixels = kind, PIXELS[layout]
@@ -61,7 +68,8 @@ class CeilAvgPool2d(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        down, right = ((size + self.stride - 1) // self.stride * self.stride - size for size in x.shape[-2:])
+        down, right = ((size + self.stride - 1) // self.stride * self.stride - size
+                       for size in (x.shape[-2], x.shape[-1]))
         return F.avg_pool2d(F.pad(x, (0, right, 0, down), 'replicate'), self.stride)
 
     def extra_repr(self) -> str:
@@ -91,13 +99,32 @@ class BlurPool2d(nn.Module):
         return F.conv2d(F.pad(x, (1, 1, 1, 1), self.pad_mode), self.kernel, stride=self.stride, groups=x.shape[1])
 
 
-def create_aa(kind: str | None, channels: int, stride: int) -> nn.Module:
-    """The layer that subsamples by `stride` in place of a strided convolution: 'avg' pools, 'blur' blurs with
-    reflected borders, 'blurpc' with zeros; None or stride 1 does nothing."""
-    if not kind or stride == 1:
+class SameAvgPool2d(nn.AvgPool2d):
+    """Average pooling with TensorFlow's SAME, whose zeros count: (B, C, H, W) -> (B, C, ceil(H / stride), …)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1))
+        return F.avg_pool2d(padded, self.kernel_size, self.stride)
+
+
+def create_aa(kind: AaLayer | None, channels: int, stride: int, dilated: bool = False) -> nn.Module:
+    """The layer that subsamples by `stride` in place of a strided convolution.
+
+    Args:
+        kind: 'avg' pools, 'blur' blurs with reflected borders, 'blurpc' with zeros, None does nothing; a class is made
+            with `channels` and `stride`, or with the stride alone. nn.AvgPool2d is 'avg', which rounds sizes up.
+        dilated: the stride has become dilation, and there is a filter all the same; else there is none at stride 1.
+
+    Raises:
+        ValueError: another word.
+    """
+    if not kind or stride == 1 and not dilated:
         return nn.Identity()
-    if kind == 'avg':
+    if kind in ('avg', 'avgpool', nn.AvgPool2d):
         return CeilAvgPool2d(stride)
     if kind in ('blur', 'blurpc'):
         return BlurPool2d(channels, stride, 'reflect' if kind == 'blur' else 'constant')
-    raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
+    if isinstance(kind, str):
+        raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
+    given = {'channels': channels} if 'channels' in inspect.signature(kind).parameters else {}
+    return kind(**given, stride=stride) if given else kind(stride)

@@ -3,18 +3,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..blocks import parse_stages, round_channels, scale
 from ..contract import ImageModel, Parts
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style, build_stages
+from ..spec import Feature
 
 
 class BlockNet(ImageModel):
     """A network whose trunk is `conv_stem`, `bn1` and `blocks`; a subclass adds what follows them."""
 
     parts = Parts(stem=('conv_stem', 'bn1', 'act1'), stages=('blocks.*',))
+    feature_location = 'bottleneck'
 
     def build_trunk(self, blocks: Sequence[str | Sequence[str]], style: Style, *, in_chans: int, width: float,
                     depth: float | Sequence[float], divisor: int, depth_rounding: str, fix_first_last: bool,
@@ -41,3 +43,44 @@ class BlockNet(ImageModel):
     def hidden_modules(self) -> list[nn.Module]:
         """Every block."""
         return [block for stage in self.blocks for block in stage]
+
+    def set_feature_location(self, location: str) -> None:
+        """Chooses where in a stage's last block its map is taken, see `ImageModel.set_feature_location`. The stem's map
+        is what comes out of it, either way."""
+        if location == 'expansion':
+            self.feature_info = [self._inside(f) if f['stage'] else f for f in self.feature_info]
+            self.feature_location = location
+        else:
+            super().set_feature_location(location)
+
+    def run_stage(self, number: int, state: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:
+        """The map after stage `number`; where its map is taken inside its last block, both."""
+        x = state[0] if isinstance(state, tuple) else state
+        if self.feature_location == 'expansion' and number + 1 in {f['stage'] for f in self.feature_info}:
+            return _with_inner_map(self.blocks[number], x)
+        return super().run_stage(number, x)
+
+    def maps_of(self, state: Tensor | tuple[Tensor, Tensor], step: int) -> list[Tensor]:
+        return [state[1] if isinstance(state, tuple) else state]
+
+    def pre_head(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        return super().pre_head(state[0] if isinstance(state, tuple) else state)
+
+    def _inside(self, feature: Feature) -> Feature:
+        """The inner map of a stage's last block."""
+        stage = feature['stage'] - 1
+        last = self.blocks[stage][-1]
+        if not last.inner_channels:
+            raise ValueError(f"feature_location='expansion': the last block of stage {stage}, {type(last).__name__}, expands "
+                             "no channels; its map is what comes out of it, 'bottleneck'.")
+        module = f'blocks.{stage}.{len(self.blocks[stage]) - 1}.{last.inner_module}'
+        return Feature(num_chs=last.inner_channels, reduction=feature['reduction'], module=module,
+                       stage=feature['stage'], hook_type=last.inner_hook)
+
+
+def _with_inner_map(stage: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What comes out of a stage, and the inner map of its last block."""
+    inner: list[Tensor] = []
+    for block in stage[:-1]:
+        x = block(x)
+    return stage[-1](x, inner), inner[0]

@@ -97,7 +97,8 @@ class ConvNeXt(ImageModel):
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
-    def pool_kinds(self) -> tuple[str, ...]:
+    @property
+    def pools(self) -> tuple[str, ...]:
         """Every kind; those whose width the hidden layer takes in, where there is one."""
         hidden = getattr(self.head.pre_logits, 'fc', None)
         if hidden is None:

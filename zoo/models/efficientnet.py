@@ -17,6 +17,7 @@ from ..layers.act import ActLayer
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
+from ..layers.pool import AaLayer
 from .blocknet import BlockNet
 
 
@@ -53,7 +54,7 @@ class EfficientNet(BlockNet):
                  stem_kernel_size: int = 3, fix_stem: bool = False, head_size: int = 1280, act_layer: ActLayer = 'relu',
                  norm_layer: NormLayer = 'batchnorm2d', norm_kwargs: Mapping[str, Any] | None = None,
                  bn_eps: float | None = None, bn_momentum: float | None = None, pad_type: str = '',
-                 aa_layer: str | None = None, se_layer: str | Callable[..., nn.Module] = 'se', group_size: int = 0,
+                 aa_layer: AaLayer | None = None, se_layer: str | Callable[..., nn.Module] = 'se', group_size: int = 0,
                  symmetric_blocks: Collection[int] = (),
                  output_stride: int = 32, in_chans: int = 3, num_classes: int = 1000, global_pool: str = 'avg',
                  drop_rate: float = 0.0, drop_path_rate: float = 0.0) -> None:

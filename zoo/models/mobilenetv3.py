@@ -17,6 +17,7 @@ from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
+from ..layers.pool import AaLayer
 from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
 from .blocknet import BlockNet
 
@@ -47,7 +48,7 @@ class MobileNetV3(BlockNet):
                  stem_kernel_size: int = 3, fix_stem: bool = False, head_size: int = 1280, head_bias: bool = True,
                  head_norm: bool = False, act_layer: ActLayer = 'hard_swish', norm_layer: NormLayer = 'batchnorm2d',
                  norm_kwargs: Mapping[str, Any] | None = None, bn_eps: float | None = None,
-                 bn_momentum: float | None = None, pad_type: str = '', aa_layer: str | None = None,
+                 bn_momentum: float | None = None, pad_type: str = '', aa_layer: AaLayer | None = None,
                  se_layer: str | Callable[..., nn.Module] = 'se', se_from_expanded: bool = True,
                  se_act: ActLayer | None = None, se_gate: ActLayer = 'sigmoid', se_divisor: int = 0,
                  layer_scale: float | None = None, group_size: int = 0, output_stride: int = 32, in_chans: int = 3,
@@ -73,7 +74,8 @@ class MobileNetV3(BlockNet):
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifier takes in (B, head_size)."""
         x = self.global_pool(x)
-        pooled = x.ndim == 2
+        kind = getattr(self.global_pool, 'pool_type', None)       # a pooling of the user's own names none
+        pooled = x.ndim == 2 if kind is None else bool(kind)
         x = self.act2(self.norm_head(self.conv_head(x[:, :, None, None] if pooled else x)))
         x = F.dropout(x.flatten(1) if pooled else x, self.drop_rate, self.training)
         return x if pre_logits else self.classify(x)
@@ -84,7 +86,8 @@ class MobileNetV3(BlockNet):
         pruned = isinstance(self.conv_head, nn.Identity)
         return super().embedding_size if pruned else self.conv_head.out_channels
 
-    def pool_kinds(self) -> tuple[str, ...]:
+    @property
+    def pools(self) -> tuple[str, ...]:
         """Those whose width conv_head takes in."""
         pruned = isinstance(getattr(self, 'conv_head', None), nn.Identity)
         return POOLS if pruned else SINGLE_POOLS if self.conv_head.in_channels == self.num_features else ('', 'catavgmax')

@@ -23,18 +23,19 @@ __all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'load_into', '
 def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
                  cache_dir: str | Path | None = None, partial: bool = False,
                  device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
+                 new_head: bool = False, strict: bool = True,
                  adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> list[str]:
     """Finds, reads and loads weights; returns what was adapted, in words.
 
     Args:
-        source, cache_dir: as in `locate`. partial, device, settings: as in `load_into`.
+        source, cache_dir: as in `locate`. partial, device, settings, new_head, strict: as in `load_into`.
         adapt: applied to the state dict before.
 
     Raises:
         FileNotFoundError: no place has the weights.
-        ValueError: they cannot be read safely, or do not fit.
+        ValueError: they cannot be read safely, or do not fit (`zoo.spec.Misfit`).
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
     return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
-                     settings=settings)
+                     settings=settings, new_head=new_head, strict=strict)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..spec import PretrainedCfg, Sizes
+from ..spec import Misfit, PretrainedCfg, Sizes
 from .convert import check_settings, describe, recognise, to_ours
 
 FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
@@ -64,7 +64,7 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
               device: torch.device | str = 'cpu', origin: str = 'the state dict',
-              settings: Mapping[str, Any] | None = None) -> list[str]:
+              settings: Mapping[str, Any] | None = None, new_head: bool = False, strict: bool = True) -> list[str]:
     """Loads weights into a network; returns what was adapted, in words. Nothing is changed where it fails.
 
     Args:
@@ -75,10 +75,12 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         device: where a network without memory gets it.
         origin: where the weights come from, for messages.
         settings: what the network was built with, where weights in a foreign layout are to be checked against it.
+        new_head: whether weights of another number of classes load, with a classifier that is drawn anew.
+        strict: False draws parameters that the weights lack and leaves out those that the network lacks, with a warning.
 
     Raises:
-        ValueError: weights are missing, unexpected or of another shape; the message names them. Or all fit, and
-            `settings` are not those that their layout implies.
+        Misfit: weights are missing, unexpected or of another shape; the message names them. Or all fit, and `settings`
+            are not those that their layout implies.
     """
     own = model.state_dict()
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
@@ -90,20 +92,34 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     state = dict(state)
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
-    anew = list(_fit_classifier(state, wanted, cfg))
+    anew = list(_fit_classifier(state, wanted, cfg, new_head))
     # PyTorch 0.4 and earlier did not count batches
     counters = [key for key in wanted if key not in state and key.endswith('.num_batches_tracked')]
     needed = {key: shape for key, (shape, _) in wanted.items() if key not in {*anew, *counters}}
-    misfits = list(_misfits(state, needed, cfg, partial))
+    lacking = [] if strict else [key for key in needed if key not in state]
+    if lacking and len(lacking) < len(needed):                             # where nothing is the same, it is a mistake
+        needed = {key: shape for key, shape in needed.items() if key in state}
+        _log.warning('%s lacks %s, which are drawn', origin, ', '.join(lacking))
+    if not (strict or partial) and (surplus := state.keys() - wanted.keys()):
+        _log.warning('%s has %s, which are left out', origin, ', '.join(sorted(surplus)))
+    misfits = list(_misfits(state, needed, partial or not strict))
+    classes = _other_classes(state, needed, cfg)
     if misfits:
         if layout:
             known = describe(given, layout)[0]
             misfits.insert(0, f'It is in the layout of {layout.name}{f", of {known}" if known else ""}.')
-        raise ValueError('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]))
+        if classes:
+            misfits.append(f'Its classifier has {classes[0]} classes, and the network {classes[1]}.')
+        raise Misfit('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]),
+                     arguments={'num_classes': classes[0]} if classes else None)
     if layout and settings is not None:
         check_settings(given, layout, settings, cfg.architecture or 'the network')
 
     loaded = {key: state.pop(key) for key in needed} | {key: torch.zeros((), dtype=torch.int64) for key in counters}
+    if empty and lacking:
+        materialise(model, device)
+        model.init_weights()
+        empty = False
     if empty:
         materialise(model, device, {key: loaded.pop(key).to(device, wanted[key][1]) for key in list(loaded)})
         if anew:
@@ -138,9 +154,10 @@ def _fit_dimensions(state: dict[str, Tensor], wanted: Wanted) -> None:
             state[key] = state[key].reshape(want)
 
 
-def _fit_classifier(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:
-    """Drops the classifier's weights where the network has none, and, as keys to be drawn anew, where the caller
-    asked for another number of classes than `cfg` has; drops outputs before the first class (`label_offset`)."""
+def _fit_classifier(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg,
+                    new_head: bool) -> Iterator[str]:
+    """Drops the classifier's weights where the network has none, and, as keys to be drawn anew, where it has another
+    number of classes and may (`new_head`); drops outputs before the first class (`label_offset`)."""
     for key in (f'{name}.{kind}' for name in _names(cfg.classifier) for kind in ('weight', 'bias')):
         if key not in state:
             continue
@@ -150,13 +167,12 @@ def _fit_classifier(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg
         classes, want, offset = len(state[key]), wanted[key][0][0], cfg.label_offset or 0
         if offset and classes - offset == want:
             state[key] = state[key][offset:].clone()
-        elif classes != want != cfg.num_classes:
+        elif new_head and classes != want:
             del state[key]
             yield key
 
 
-def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], cfg: PretrainedCfg,
-             partial: bool) -> Iterator[str]:
+def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], partial: bool) -> Iterator[str]:
     """Lines that name the keys that are missing, unexpected or of another shape."""
     missing = [key for key in wanted if key not in state]
     unexpected = [] if partial else [key for key in state if key not in wanted]
@@ -167,10 +183,15 @@ def _misfits(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size], cfg:
     for what, lines in (('missing', missing), ('unexpected', unexpected), ('of another shape', shapes)):
         if lines:
             yield f'{len(lines)} {what}: {", ".join(lines[:5])}{", …" if len(lines) > 5 else ""}'
+
+
+def _other_classes(state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size],
+                   cfg: PretrainedCfg) -> tuple[int, int] | None:
+    """The classes of the weights and of the network, where both have a classifier and they differ."""
     for key in (f'{name}.weight' for name in _names(cfg.classifier)):
-        if key in other:
-            classes = f'num_classes={len(state[key])}'
-            yield f'Its classifier loads with {classes}; with pretrained_cfg_overlay=dict({classes}) it is made anew.'
+        if key in state and key in wanted and len(state[key]) != wanted[key][0]:
+            return len(state[key]), wanted[key][0]
+    return None
 
 
 def _names(layers: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..spec import refuse
+from ..spec import Misfit, refuse
 from .foreign.formers import FORMER_LAYOUTS, FormerLayout
 from .foreign.layouts import BLOCK_LAYOUTS, BlockLayout
 from .read import read_state_dict, unwrap
@@ -121,7 +121,7 @@ def describe(state: Mapping[str, Tensor], layout: Layout) -> tuple[str | None, d
 
 
 def check_settings(state: Mapping[str, Tensor], layout: Layout, settings: Mapping[str, Any], model: str) -> None:
-    """Raises ValueError where a checkpoint would load into a network that computes something else with it.
+    """Raises Misfit where a checkpoint would load into a network that computes something else with it.
 
     Args:
         settings: the arguments that the network was built with.
@@ -137,9 +137,8 @@ def check_settings(state: Mapping[str, Tensor], layout: Layout, settings: Mappin
         wrong.append(f'its padding is pad_type={layout.pads[0]!r}, and that of {model} {pad!r}')
     if wrong:
         of = f', of {name}' if name else ''
-        words = ', '.join([repr(name or model), *(f'{key}={value!r}' for key, value in arguments.items())])
-        raise ValueError(f'The checkpoint is in the layout of {layout.name}{of}. In {model} '
-                         f'it would load, and give other logits: {"; ".join(wrong)}. Use create_model({words}).')
+        raise Misfit(f'The checkpoint is in the layout of {layout.name}{of}. In {model} it would load, and give other '
+                     f'logits: {"; ".join(wrong)}.', name or model, arguments)
 
 
 def _target(to: str, ours: Mapping[str, Tensor]) -> Layout:

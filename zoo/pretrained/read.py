@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .foreign.pickles import way_to_tensors
 from .hub import INDEX, shards
 
 TENSORS_AT_ONCE = 80
@@ -108,7 +109,7 @@ def _read_torch(path: Path) -> Any:
         raise ValueError(
             f'{path} holds more than tensors and plain values: {what}. Reading that could execute code, so it is '
             'refused. If you trust its source, save its tensors alone once: '
-            "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)") from error
+            f'{way_to_tensors(path, AVERAGED + WRAPPERS)}') from error
 
 
 def _damaged(path: Path, why: str) -> str:

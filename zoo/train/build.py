@@ -72,7 +72,7 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
     if twice:
         raise ValueError(f'model.model_kwargs has {", ".join(twice)}, which other keys of the recipe say.')
     arguments = {name: value for name, value in named.items() if value is not None} | part.model_kwargs
-    model = create_model(part.model, pretrained=part.pretrained, checkpoint_path=part.initial_checkpoint, **arguments)
+    model = create_model(part.model, pretrained=part.initial_checkpoint or part.pretrained, **arguments)
     _init_head(model, part)
     asked = {name: getattr(recipe.data, name) for name in SETTINGS} | {'img_size': part.img_size,
                                                                        'in_chans': model.in_chans}

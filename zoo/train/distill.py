@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..spec import Misfit
 from .recipe import DistillPart
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -149,8 +150,11 @@ def create_distillation(model: nn.Module, part: DistillPart,
         raise ValueError('The recipe has no teacher: set distill.kd_model_name.')
     if part.kd_checkpoint:
         classes = 0 if part.kd_distill_type == 'feature' else model.num_classes         # of maps, any will do
-        teacher = create_model(part.kd_model_name, checkpoint_path=part.kd_checkpoint, in_chans=model.in_chans,
-                               num_classes=classes)
+        try:
+            teacher = create_model(part.kd_model_name, checkpoint_path=part.kd_checkpoint, in_chans=model.in_chans,
+                                   num_classes=classes)
+        except Misfit as error:
+            raise ValueError(f'The teacher: {error.problem}') from error
     else:
         teacher = create_model(part.kd_model_name, pretrained=True)
     config = resolve_model_data_config(teacher)

@@ -73,6 +73,6 @@ def load_trained(path: str | Path) -> nn.Module:
             state = chosen
             break
     cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in record['pretrained_cfg'].items()}
-    model = create_model(record['name'], pretrained=state, pretrained_cfg=cfg, **record['arguments'])
+    model = create_model(record['name'], checkpoint_path=state, pretrained_cfg=cfg, **record['arguments'])
     model.task = record['task']
     return model.eval()

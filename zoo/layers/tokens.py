@@ -1,0 +1,84 @@
+"""Tokens of an image: what goes through a vision transformer, how they are thinned and pooled."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..spec import Pair, between, refuse
+from .pool import POOLS, GlobalPool
+
+TOKEN_POOLS = (*POOLS, 'token', 'map', 'prr')
+ATTENTION_POOLS = ('map', 'prr')
+
+
+class Tokens(NamedTuple):
+    """The state between the blocks of a vision transformer.
+
+    Attributes:
+        x: tokens (B, prefix + rows * columns, C): first the prefix, such as the class token, then the patches row by row.
+        grid: rows and columns of the patches; None where some were dropped.
+        attn_mask, is_causal: what the caller allows to be looked at, see `zoo.layers.attention_tokens.attend`.
+    """
+
+    x: Tensor
+    grid: Pair | None
+    attn_mask: Tensor | None = None
+    is_causal: bool = False
+
+
+class PatchDropout(nn.Module):
+    """Keeps a random part of an image's patches in training, others for each image (arXiv:2208.07220):
+    (B, prefix + N, C) -> (B, prefix + N', C), all prefix tokens among them.
+
+    Args:
+        prob: the share that is dropped.
+        ordered: leave what is kept in its order.
+
+    Raises:
+        ValueError: `prob` outside [0, 1).
+    """
+
+    def __init__(self, prob: float = 0.5, num_prefix_tokens: int = 1, ordered: bool = False) -> None:
+        super().__init__()
+        self.prob = between('patch_drop_rate', prob, 0, 1)
+        self.num_prefix_tokens, self.ordered = num_prefix_tokens, ordered
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.prob:
+            return x
+        prefix, patches = x.tensor_split([self.num_prefix_tokens], dim=1)
+        count = patches.shape[1]
+        kept = torch.rand(x.shape[0], count, device=x.device).argsort(-1)[:, :max(1, int(count * (1 - self.prob)))]
+        kept = kept.sort(-1).values if self.ordered else kept
+        return torch.cat([prefix, patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))], dim=1)
+
+    def extra_repr(self) -> str:
+        return f'{self.prob:g}'
+
+
+class TokenPool(GlobalPool):
+    """Tokens (B, prefix + N, C) -> (B, C): 'token' takes the first, others pool those of patches as `GlobalPool` does.
+    For 'map' and 'prr', which attention pools, and '' the tokens to pool are returned.
+
+    Args:
+        include_prefix: pool the prefix tokens too.
+
+    Raises:
+        ValueError: another kind.
+    """
+
+    def __init__(self, kind: str, num_prefix_tokens: int, include_prefix: bool = False) -> None:
+        if kind not in TOKEN_POOLS:
+            raise ValueError(refuse('global_pool', kind, TOKEN_POOLS))
+        super().__init__(kind if kind in POOLS else '', 'NLC')
+        self.pool_type, self.first = kind, 0 if include_prefix else num_prefix_tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.pool_type:
+            return x
+        if self.pool_type == 'token':
+            return x[:, 0]
+        x = x[:, self.first:]
+        return x if self.pool_type in ATTENTION_POOLS else super().forward(x)

@@ -1,0 +1,46 @@
+"""Windows of a map: cut apart, put together, and what of a shifted window belongs together (Swin, arXiv:2103.14030)."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..spec import Pair
+
+
+def window_partition(x: Tensor, window_size: Pair) -> Tensor:
+    """A map (B, H, W, C) -> its windows (B * windows, rows, columns, C), row by row; they divide it."""
+    (rows, columns), (batch, height, width, channels) = window_size, x.shape
+    x = x.view(batch, height // rows, rows, width // columns, columns, channels)
+    return x.transpose(2, 3).clone(memory_format=torch.contiguous_format).flatten(0, 2)
+
+
+def window_reverse(windows: Tensor, window_size: Pair, H: int, W: int) -> Tensor:
+    """Windows (B * windows, rows, columns, C) -> the map (B, H, W, C) that `window_partition` cut them from."""
+    (rows, columns), channels = window_size, windows.shape[-1]
+    x = windows.view(-1, H // rows, W // columns, rows, columns, channels)
+    return x.transpose(2, 3).clone(memory_format=torch.contiguous_format).flatten(3, 4).flatten(1, 2)
+
+
+def pad_to_windows(x: Tensor, window_size: Pair) -> Tensor:
+    """A map (B, H, W, C) with zeros at its bottom and right, up to whole windows."""
+    down, right = missing(x.shape[1:3], window_size)
+    return F.pad(x, (0, 0, 0, right, 0, down))
+
+
+def missing(size: Pair, window_size: Pair) -> Pair:
+    """Rows and columns that a map lacks to be of whole windows."""
+    return tuple((side + window - 1) // window * window - side for side, window in zip(size, window_size))
+
+
+def shift_mask(size: Pair, window_size: Pair, shift_size: Pair, like: Tensor) -> Tensor:
+    """What to add to attention scores inside the windows of a map that was rolled by `shift_size`: -100 between pixels
+    that lay apart before, else 0 (section 3.2, Figure 4). (windows, pixels, pixels), in the type and on the device of
+    `like`; `size` are whole windows."""
+    regions = []
+    for side, window, shift in zip(size, window_size, shift_size):
+        place = torch.arange(side, device=like.device)
+        regions.append((place >= side - window).long() + (place >= side - shift).long() if shift else 0 * place)
+    region = 3 * regions[0][:, None] + regions[1]
+    inside = window_partition(region[None, :, :, None], window_size).flatten(1)
+    return (inside[:, None, :] != inside[:, :, None]).to(like.dtype) * -100.0

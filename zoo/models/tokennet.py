@@ -1,0 +1,244 @@
+"""What vision transformers share: an image's patches as tokens with positions, tokens before them, and pooling."""
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..contract import ImageModel, Parts
+from ..layers.init_transformer import init_transformer
+from ..layers.patch_embed import PatchEmbed
+from ..layers.positions import resample_abs_pos_embed
+from ..layers.tokens import TOKEN_POOLS, PatchDropout, Tokens, TokenPool
+from ..spec import Pair, Sizes, refuse
+
+PREFIX = ('cls_token', 'dist_token', 'reg_token')               # in the order in which they stand
+
+
+class TokenNet(ImageModel):
+    """Base of networks whose state is `Tokens`: patches, with learned positions, after prefix tokens of their own.
+
+    A subclass sets `patch_embed`, then calls `build_tokens`; its `blocks` take tokens, and the state's mask.
+
+    Attributes:
+        no_embed_class: prefix tokens have no positions.
+        pooling: pools tokens, as far as that has no parameters.
+        attn_pool: pools them where `global_pool` is 'map' or 'prr'; else None.
+    """
+
+    parts = Parts(stem=('patch_embed', *PREFIX, 'pos_embed', 'norm_pre'), stages=('blocks.*',), norm='norm',
+                  head=('pooling', 'attn_pool', 'fc_norm'), classifier=('head',))
+    draw = staticmethod(init_transformer)
+    pools = TOKEN_POOLS
+    default_out_indices = 3
+    output_fmt = 'NLC'
+    undecayed: ClassVar[tuple[str, ...]] = (*PREFIX, 'pos_embed')
+    patch_embed: PatchEmbed
+    pos_embed: nn.Parameter | None
+    pooling: TokenPool
+    attn_pool: nn.Module | None
+
+    def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
+                     pos_drop_rate: float, patch_drop_rate: float) -> None:
+        """Adds prefix tokens, so many of each of `PREFIX`, positions ('learn', or 'none' or '') and dropout.
+
+        Raises:
+            ValueError: another word for positions.
+        """
+        if pos_embed not in ('learn', 'none', ''):
+            raise ValueError(refuse('pos_embed', pos_embed, ('learn', 'none', '')))
+        for name in PREFIX:
+            count = counts.get(name, 0)
+            if count or name in counts:
+                setattr(self, name, nn.Parameter(torch.empty(1, count, width)) if count else None)
+        self.num_prefix_tokens = sum(counts.values())
+        self.no_embed_class = no_embed_class
+        positions = self.patch_embed.num_patches + self.embedded_prefix
+        self.pos_embed = nn.Parameter(torch.empty(1, positions, width)) if pos_embed == 'learn' else None
+        self.pos_drop = nn.Dropout(pos_drop_rate)
+        self.patch_drop = PatchDropout(patch_drop_rate, self.num_prefix_tokens) if patch_drop_rate else nn.Identity()
+
+    @property
+    def embedded_prefix(self) -> int:
+        """How many prefix tokens have positions."""
+        return 0 if self.no_embed_class else self.num_prefix_tokens
+
+    def reset_parameters(self) -> None:
+        """Draws prefix tokens and positions."""
+        for name, std in (*((name, 1e-6) for name in PREFIX), ('pos_embed', 0.02)):
+            parameter = self._parameters.get(name)
+            if parameter is not None:
+                nn.init.trunc_normal_(parameter, std=std)
+
+    # --- the walk
+
+    def run_stem(self, x: Tensor) -> Tokens:
+        patches, grid = self._patches(x)
+        prefix = [token.expand(x.shape[0], -1, -1) for name in PREFIX
+                  if (token := self._parameters.get(name)) is not None]
+        positions = self._positions(grid)
+        if positions is None:
+            tokens = torch.cat([*prefix, patches], dim=1) if prefix else patches
+        elif self.embedded_prefix:
+            tokens = torch.cat([*prefix, patches], dim=1) + positions
+        else:
+            tokens = torch.cat([*prefix, patches + positions], dim=1)
+        dropped = self.training and isinstance(self.patch_drop, PatchDropout)
+        return Tokens(self.norm_pre(self.patch_drop(self.pos_drop(tokens))), None if dropped else grid)
+
+    def _patches(self, x: Tensor) -> tuple[Tensor, Pair]:
+        """Tokens (B, rows * columns, C) of the image's patches, and rows and columns."""
+        patches = self.patch_embed(x)
+        if patches.ndim == 3:
+            return patches, self.patch_embed.grid_size
+        return patches.flatten(1, 2), (patches.shape[1], patches.shape[2])
+
+    def _positions(self, grid: Pair) -> Tensor | None:
+        """The positions of a grid of patches, resampled where they are of another."""
+        if self.pos_embed is None or not self.dynamic_img_size:
+            return self.pos_embed
+        fitted = self.patch_embed.grid_size
+        if not torch.compiler.is_compiling() and grid == fitted:     # a symbolic size is not compared
+            return self.pos_embed
+        return resample_abs_pos_embed(self.pos_embed, grid, fitted, self.embedded_prefix)
+
+    def run_stage(self, number: int, state: Tokens) -> Tokens:
+        block = self.get_submodule(self.stage_names()[number][0])
+        return state._replace(x=block(state.x, attn_mask=state.attn_mask, is_causal=state.is_causal))
+
+    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
+        if state.grid is None:
+            raise ValueError('Some patches were dropped (patch_drop_rate), and what is left makes no map: there are '
+                             'feature maps in evaluation.')
+        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
+
+    def prefix_of(self, state: Tokens) -> Tensor:
+        return state.x[:, :self.num_prefix_tokens]
+
+    def hidden_of(self, state: Tokens) -> Tensor:
+        """All tokens (B, N, C)."""
+        return state.x
+
+    def normalise(self, state: Tokens) -> Tokens:
+        return state._replace(x=self.norm(state.x))
+
+    def pre_head(self, state: Tokens) -> Tensor:
+        return self.norm(state.x)
+
+    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
+
+        Args:
+            attn_mask, is_causal: what attention may look at, see `zoo.layers.attention_tokens.attend`.
+        """
+        if attn_mask is None and not is_causal:
+            return self.pre_head(self.walk(x)[0])
+        state = self.run_stem(x)._replace(attn_mask=attn_mask, is_causal=is_causal)
+        for number in range(len(self.stage_names())):
+            state = self.advance(number, state)
+        return self.pre_head(state)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        return self.forward_head(self.forward_features(x, attn_mask, is_causal))
+
+    # --- the head
+
+    @property
+    def global_pool(self) -> str:
+        """How tokens are pooled."""
+        return self.pooling.pool_type
+
+    def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
+        """Tokens (B, N, C) -> (B, C), as the network does or, without parameters, as `pool_type` says."""
+        if pool_type is not None and pool_type != self.global_pool:
+            first = self.pooling.first
+            return TokenPool(pool_type, first, first == 0)(x)
+        x = self.pooling(x)
+        return x if self.attn_pool is None else self.attn_pool(x)
+
+    def drop_head(self) -> None:
+        """Removes pooling and all that follows it."""
+        self.fc_norm = nn.Identity()
+        super().drop_head()
+
+    # --- sizes
+
+    def fit_to(self, sizes: Sizes) -> None:
+        """What `set_input_size` changes in the network."""
+        old = self.patch_embed.grid_size
+        super().fit_to(sizes)
+        if sizes.dynamic is not None:
+            self.patch_embed.output_fmt = 'NHWC' if sizes.dynamic else 'NLC'
+        for feature in self.feature_info:
+            feature['reduction'] = self.patch_embed.feat_ratio()
+        new, positions = self.patch_embed.grid_size, self.pos_embed
+        if positions is not None and new != old:
+            with torch.no_grad():
+                fitted = positions.new_empty(1, self.embedded_prefix + math.prod(new), positions.shape[-1]) \
+                    if positions.is_meta else resample_abs_pos_embed(positions, new, old, self.embedded_prefix)
+            self.pos_embed = nn.Parameter(fitted, positions.requires_grad)
+
+    @torch.no_grad()
+    def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
+        """See `ImageModel.adapt_state`. Beyond sizes it fits what pooling and prefix tokens were chosen: the final
+        normalisation goes where this network has it, a token that it does not have is left out, registers that the
+        weights do not have are drawn, and positions are those of its own tokens."""
+        state = dict(state)
+        for name, other in (('norm', 'fc_norm'), ('fc_norm', 'norm')):
+            if any(True for _ in getattr(self, name).parameters()) and not any(
+                    True for _ in getattr(self, other).parameters()):
+                for key in [key for key in state if key.startswith(f'{other}.')]:
+                    state.setdefault(f'{name}.{key.removeprefix(f"{other}.")}', state.pop(key))
+        if self.attn_pool is None:
+            state = {key: value for key, value in state.items() if not key.startswith('attn_pool.')}
+        self._adapt_positions(state, source)
+        return super().adapt_state(state, source)
+
+    def _adapt_positions(self, state: dict[str, Tensor], source: Sizes) -> None:
+        """Fits positions and prefix tokens of a state dict, in place."""
+        tokens = {name: state[name] for name in PREFIX if name in state}
+        wanted = {name: token for name in PREFIX if (token := self._parameters.get(name)) is not None}
+        if 'pos_embed' in state and self.pos_embed is not None:
+            positions = state['pos_embed']
+            positions = positions if positions.ndim == 3 else positions.unsqueeze(0)
+            prefix, grid = self._grid_of(positions.shape[1], sum(t.shape[1] for t in tokens.values()), state, source)
+            own = dict(zip(tokens, positions[:, :prefix].split([t.shape[1] for t in tokens.values()], 1))) if prefix else {}
+            patches = resample_abs_pos_embed(positions[:, prefix:], self.patch_embed.grid_size, grid, 0)
+            if not self.embedded_prefix:                        # a token with its position is a token
+                state |= {name: tokens[name] + own[name] for name in own}
+                state['pos_embed'] = patches
+            else:
+                state['pos_embed'] = torch.cat([
+                    *(own.get(name, torch.zeros(token.shape, dtype=patches.dtype)) for name, token in wanted.items()),
+                    patches], dim=1)
+        for name in tokens:
+            if name not in wanted:
+                del state[name]
+        if 'reg_token' in wanted and 'reg_token' not in state and 'blocks.0.norm1.weight' in state:
+            logging.getLogger('zoo').info('reg_token: drawn, the weights have none')
+            state['reg_token'] = torch.randn(wanted['reg_token'].shape) * 1e-6
+
+    def _grid_of(self, count: int, tokens: int, state: Mapping[str, Tensor], source: Sizes) -> tuple[int, Pair]:
+        """Of so many positions, how many are of prefix tokens, and the grid of the others.
+
+        Raises:
+            ValueError: they are of no square, and not of the size that they are said to be of.
+        """
+        kernel = state.get('patch_embed.proj.weight')
+        patch = tuple(kernel.shape[2:]) if kernel is not None and kernel.ndim == 4 else self.patch_embed.patch_size
+        for size in (source.img_size, self.img_size):
+            for prefix in {tokens: 0, 0: 0}:
+                grid = (size[0] // patch[0], size[1] // patch[1]) if size else (0, 0)
+                if math.prod(grid) + prefix == count:
+                    return prefix, grid
+        for prefix in {tokens: 0, 0: 0}:
+            side = math.isqrt(count - prefix)
+            if side ** 2 + prefix == count:
+                return prefix, (side, side)
+        raise ValueError(f'pos_embed: {count} positions, with those of {tokens} prefix tokens or without, are of no '
+                         'square image, and which size it had cannot be told. Say it with pretrained_cfg_overlay='
+                         'dict(input_size=(channels, height, width)).')

@@ -1,0 +1,58 @@
+"""What a file that torch.save wrote holds, told from its opcodes, of which nothing is executed."""
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+BOOKKEEPING = {'PROTO', 'FRAME', 'MEMOIZE', 'BINPUT', 'LONG_BINPUT'}
+HEADERS = 3                                            # pickles before the content in PyTorch's format before 1.6
+DICTIONARIES = ('EMPTY_DICT', None), ('GLOBAL', 'collections OrderedDict')
+
+
+def way_to_tensors(path: Path, wrappers: Sequence[str]) -> str:
+    """Python code that reads a file which holds more than tensors, and writes its tensors alone.
+
+    Args:
+        wrappers: keys that state dicts, or whole networks, stand under in checkpoints, the best first.
+    """
+    if zipfile.is_zipfile(path) and any('/code/' in name for name in zipfile.ZipFile(path).namelist()):
+        return 'torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)'
+    opcodes = _opcodes(path)
+    if next(opcodes, None) not in DICTIONARIES:
+        return ('where the library that made it is installed, run model = torch.load(FILE, weights_only=False); '
+                'torch.save(model.state_dict(), NEW_FILE)')
+    found, key, before = {}, None, ''
+    for opcode, value in opcodes:
+        if key and (opcode == 'GLOBAL' or (opcode, None) in DICTIONARIES):
+            found.setdefault(key, '' if (opcode, value) in DICTIONARIES else '.state_dict()')
+            key = None
+        elif not (key and (opcode == 'MARK' or (before, value) == ('MARK', 'module'))):
+            # not within ('module', class, …), which a network is before PyTorch 1.6
+            key = value if value in wrappers else None
+        before = opcode
+    best = next((f'[{key!r}]{found[key]}' for key in wrappers if key in found), None)
+    if best:
+        return f'torch.save(torch.load(FILE, weights_only=False){best}, NEW_FILE)'
+    return ('torch.save({key: value for key, value in torch.load(FILE, weights_only=False).items() '
+            'if isinstance(value, torch.Tensor)}, NEW_FILE)')
+
+
+def _opcodes(path: Path) -> Iterator[tuple[str, Any]]:
+    """Names and text arguments of the opcodes that make the content, as far as the file is whole."""
+    zipped, headers = zipfile.is_zipfile(path), HEADERS
+    with zipfile.ZipFile(path) if zipped else open(path, 'rb') as file:
+        stream = file
+        if zipped:
+            stream, headers = file.open(next(name for name in file.namelist() if name.endswith('data.pkl'))), 0
+        try:
+            for _ in range(headers):
+                for _ in pickletools.genops(stream):
+                    pass
+            for opcode, value, _ in pickletools.genops(stream):
+                if opcode.name not in BOOKKEEPING:
+                    yield opcode.name, value if isinstance(value, str) else None
+        except ValueError:                                                 # the file ends here
+            return
