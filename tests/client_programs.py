@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 CNNS = ('tf_efficientnet_lite0', 'mobilenetv3_small_100', 'mobilenetv4_conv_small', 'hardcorenas_a')
 FORMERS = ('efficientformer_l1', 'efficientformerv2_s0')                # fitted to images of 224 pixels
+PYRAMIDS = ('resnet18', 'convnext_atto')
+SWIN, VIT = 'swin_tiny_patch4_window7_224', 'vit_tiny_patch16_224'
 Results = dict[str, Any]
 
 
@@ -58,14 +60,14 @@ def images(size: int, count: int = 1) -> Tensor:
 
 
 def size_of(name: str) -> int:
-    return 224 if name in FORMERS else 64
+    return 224 if name in (*FORMERS, SWIN, VIT) else 64
 
 
 def smp() -> Results:
     import segmentation_models_pytorch as smp
     results: Results = {'preprocessing': smp.encoders.get_preprocessing_params('tu-tf_efficientnet_lite0')}
     cases = [(arch, f'tu-{name}') for name in CNNS for arch in ('Unet', 'FPN', 'DeepLabV3Plus')]
-    cases += [('Unet', f'tu-{name}') for name in FORMERS]
+    cases += [('Unet', f'tu-{name}') for name in (*FORMERS, *PYRAMIDS)] + [('DPT', f'tu-{VIT}')]
     cases += [('Unet', 'timm-efficientnet-b0'), ('Unet', 'timm-efficientnet-b3'), ('FPN', 'timm-tf_efficientnet_lite0'),
               ('DeepLabV3Plus', 'timm-efficientnet-b0')]
     for arch, name in cases:
@@ -131,7 +133,7 @@ def transformers() -> Results:
         TimmWrapperImageProcessor, TimmWrapperModel,
     )
     results = {}
-    for name in (*CNNS, *FORMERS):
+    for name in (*CNNS, *FORMERS, 'resnet18', VIT):
         x = images(size_of(name))
         backbone = fill(TimmBackbone(TimmBackboneConfig(backbone=name, out_indices=(1, 3))))
         maps = backbone(x).feature_maps
@@ -180,7 +182,8 @@ def open_clip() -> Results:
     # all that open_clip's projections and attention pools go by: they project with their classifier
     towers = [('tf_efficientnet_lite0', pool, proj) for pool, proj in
               (('', 'linear'), ('avg', 'mlp'), ('abs_attn', ''), ('rot_attn', 'linear'), ('avg', ''))]
-    towers += [(name, 'avg', '') for name in CNNS[1:]] + [(name, 'avg', 'linear') for name in FORMERS]
+    towers += [(name, 'avg', '') for name in CNNS[1:]] + [(name, 'avg', 'linear') for name in (*FORMERS, 'resnet18')]
+    towers += [(VIT, 'token', 'linear'), (VIT, 'avg', 'mlp'), (VIT, '', 'linear')]
     for name, pool, proj in towers:
         size = size_of(name)
         vision = dict(timm_model_name=name, timm_pool=pool, timm_proj=proj, timm_drop_path=0.1, image_size=size)
@@ -260,7 +263,7 @@ def main() -> None:
     if library == 'zoo':
         timms = [m.__name__ for m in list(sys.modules.values()) if '/timm/' in (getattr(m, '__file__', '') or '')]
         assert not timms, f'these modules of timm itself were imported: {timms}'
-        assert sys.modules['timm'] is zoo
+        assert type(sys.modules['timm']).__module__ == 'zoo.compat.modules'
     torch.save(detached(results), path)
 
 

@@ -19,7 +19,10 @@ import zoo
 from zoo.compat import manipulate, table, utils
 from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
-from zoo.compat.layers import create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
+from zoo.compat.layers import (
+    LayerNorm2d, SelectAdaptivePool2d, calculate_drop_path_rates, create_act_layer, create_conv2d, create_pool2d, extend_tuple,
+    lecun_normal_, make_divisible, to_2tuple, to_ntuple, variance_scaling_,
+)
 from zoo.compat.modules import is_module, known, module
 from zoo.compat.sampler import OrderedDistributedSampler
 from zoo.layers import Mlp

@@ -54,13 +54,18 @@ def _read(words: str) -> dict[str, tuple[int | None, bool]]:
 
 
 def answer(path: str, name: str, parameters: str) -> tuple[str, str]:
-    """What zoo, as timm, answers to a name: 'ours' or 'not here yet', and what a call of timm's may not pass."""
+    """What zoo, as timm, answers to a name, and what a call of timm's may not pass.
+
+    'ours': calls of timm's bind, but for optional parameters that are named; 'made otherwise': zoo has the class or
+    function, with a signature of its own; 'not here yet'.
+    """
     from zoo.compat.absent import Absent
     from zoo.compat.modules import NOTHING, find, is_module
     value = find(path, name) if is_module(path) else NOTHING
     if value is NOTHING or isinstance(value, type) and issubclass(value, Absent):
         return 'not here yet', ''
-    return 'ours', ' '.join(lacking(parameters, describe(value)))
+    without = lacking(parameters, describe(value))
+    return 'made otherwise' if any(word[-1] in '@!' for word in without) else 'ours', ' '.join(without)
 
 
 def rows() -> list[dict[str, str]]:
