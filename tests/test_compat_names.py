@@ -94,7 +94,7 @@ def test_layers_by_timms_names_are_timms(timm: Any) -> None:
         if isinstance(b, nn.Module):
             a.load_state_dict(b.state_dict())
             a, b = a.eval(), b.eval()
-        assert torch.allclose(a(x), b(x), atol=1e-6), b
+        assert torch.allclose(a(x.clone()), b(x.clone()), atol=1e-6), b
     for call in (lambda m: m.calculate_drop_path_rates(0.3, [2, 3, 2]), lambda m: m.calculate_drop_path_rates(0.3, 4),
                  lambda m: m.calculate_drop_path_rates(0.3, [2, 3, 2], stagewise=True), lambda m: m.extend_tuple((1, 2), 4),
                  lambda m: m.get_padding(5, 2, 1), lambda m: m.get_same_padding(9, 3, 2, 1)):
