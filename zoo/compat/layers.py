@@ -1,6 +1,7 @@
 """timm.layers: layers, and functions about them, that programs written for timm use and zoo's networks do without."""
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -62,16 +63,18 @@ def make_divisible(v: float, divisor: int = 8, min_value: int | None = None, rou
 
 def calculate_drop_path_rates(drop_path_rate: float, depths: int | Sequence[int],
                               stagewise: bool = False) -> list[float] | list[list[float]]:
-    """Rates of stochastic depth that rise evenly from 0 to `drop_path_rate`: a list of one a block for a number of
-    blocks, a list a stage for those of each stage, which with `stagewise` have one rate each."""
-    def line(count: int) -> list[float]:
-        return [drop_path_rate * i / max(count - 1, 1) for i in range(count)]
-    if isinstance(depths, int):
-        return line(depths)
-    if stagewise:
-        return [[rate] * depth for rate, depth in zip(line(len(depths)), depths)]
-    rates = iter(line(sum(depths)))
-    return [[next(rates) for _ in range(depth)] for depth in depths]
+    """Rates of stochastic depth that rise evenly from 0 to `drop_path_rate`, one a block.
+
+    Args:
+        depths: how many blocks there are, or how many in each stage.
+        stagewise: give a list for each stage.
+    """
+    total = depths if isinstance(depths, int) else sum(depths)
+    rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
+    if isinstance(depths, int) or not stagewise:
+        return rates
+    ends = list(itertools.accumulate(depths))
+    return [rates[end - depth:end] for end, depth in zip(ends, depths)]
 
 
 # --- activations
