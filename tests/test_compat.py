@@ -19,10 +19,7 @@ import zoo
 from zoo.compat import manipulate, table, utils
 from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
-from zoo.compat.layers import (
-    LayerNorm2d, SelectAdaptivePool2d, calculate_drop_path_rates, create_act_layer, create_conv2d, create_pool2d, extend_tuple,
-    lecun_normal_, make_divisible, to_2tuple, to_ntuple, variance_scaling_,
-)
+from zoo.compat.layers import create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
 from zoo.compat.modules import is_module, known, module
 from zoo.compat.sampler import OrderedDistributedSampler
 from zoo.layers import Mlp
@@ -149,8 +146,10 @@ def test_names_that_are_nowhere_are_errors_that_help(timm):
 
 
 @pytest.mark.parametrize('statement, near', [
-    ('from timm.layers import RotaryEmbeddingMixed', ''), ('import timm.models.beit', ''), ('from timm.models import coat_mini', ''),
-    ('from timm.models.mobilenetv3 import MobileNetV3Features', 'MobileNetV3'), ('from timm.optim import Adafactor', '')])
+    ('from timm.layers import RotaryEmbeddingMixed', ''), ('import timm.models.beit', ''),
+    ('from timm.models import coat_mini', ''),
+    ('from timm.models.mobilenetv3 import MobileNetV3Features', 'MobileNetV3'),
+    ('from timm.optim import Adafactor', '')])
 def test_what_timm_has_and_zoo_not_yet_is_told_from_what_nobody_has(statement, near, timm):
     with pytest.raises(ImportError, match=f'timm has timm.*, zoo not yet.*{near}'):
         exec(statement)

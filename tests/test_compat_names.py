@@ -87,8 +87,10 @@ def test_layers_by_timms_names_are_timms(timm: Any) -> None:
                  lambda m: m.ConvNormAct(16, 8, 3, 2), lambda m: m.ConvNormAct(16, 8, apply_act=False),
                  lambda m: m.SqueezeExcite(16), lambda m: m.SelectAdaptivePool2d(pool_type='catavgmax', flatten=True),
                  lambda m: m.SelectAdaptivePool2d(pool_type='avg'),
-                 lambda m: m.SelectAdaptivePool2d(pool_type='fastmax', flatten=True), lambda m: m.SelectAdaptivePool2d(), lambda m: m.PReLU(),
-                 lambda m: m.create_norm_layer('layernorm2d', 16), lambda m: m.Tanh(), lambda m: m.Sigmoid(), lambda m: m.GELU(),
+                 lambda m: m.SelectAdaptivePool2d(pool_type='fastmax', flatten=True),
+                 lambda m: m.SelectAdaptivePool2d(), lambda m: m.PReLU(),
+                 lambda m: m.create_norm_layer('layernorm2d', 16), lambda m: m.Tanh(),
+                 lambda m: m.Sigmoid(), lambda m: m.GELU(),
                  lambda m: m.create_act_layer('hard_swish'), lambda m: m.get_act_fn('mish')):
         a, b = make(ours), make(real)
         if isinstance(b, nn.Module):

@@ -31,7 +31,7 @@ def public_names(module: ModuleType, own: bool) -> list[str]:
 
 
 def of_timm() -> tuple[dict[str, list[str]], dict[tuple[str, str], str]]:
-    """Module -> its names, and (module, name) -> its signature as `beside_timm_names.describe` writes it."""
+    """Module -> its names, and (module, name) -> its signature as `timm_names.describe` writes it."""
     import timm
     from timm_names import describe
     warnings.simplefilter('ignore')

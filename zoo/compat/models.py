@@ -9,11 +9,12 @@ from ..registry import (
 from ..spec import PretrainedCfg
 from ..train.groups import group_modules, group_parameters
 from .entry import (
-    DefaultCfg, _cfg, build_model_with_cfg, generate_default_cfgs, load_pretrained, register_model, register_model_deprecations,
-    resolve_pretrained_cfg,
+    DefaultCfg, _cfg, build_model_with_cfg, generate_default_cfgs, load_pretrained, register_model,
+    register_model_deprecations, resolve_pretrained_cfg,
 )
 from .manipulate import (
-    adapt_input_conv, checkpoint, checkpoint_seq, clean_state_dict, load_checkpoint, load_state_dict, model_parameters, named_apply, named_modules, named_modules_with_params, parse_model_name, remap_state_dict,
+    adapt_input_conv, checkpoint, checkpoint_seq, clean_state_dict, load_checkpoint, load_state_dict,
+    model_parameters, named_apply, named_modules, named_modules_with_params, parse_model_name, remap_state_dict,
     safe_model_name,
 )
 
