@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 CNNS = ('tf_efficientnet_lite0', 'mobilenetv3_small_100', 'mobilenetv4_conv_small', 'hardcorenas_a')
 FORMERS = ('efficientformer_l1', 'efficientformerv2_s0')                # fitted to images of 224 pixels
+PYRAMIDS = ('resnet18', 'convnext_atto')
+SWIN, VIT = 'swin_tiny_patch4_window7_224', 'vit_tiny_patch16_224'
 Results = dict[str, Any]
 
 
@@ -58,14 +60,14 @@ def images(size: int, count: int = 1) -> Tensor:
 
 
 def size_of(name: str) -> int:
-    return 224 if name in FORMERS else 64
+    return 224 if name in (*FORMERS, SWIN, VIT) else 64
 
 
 def smp() -> Results:
     import segmentation_models_pytorch as smp
     results: Results = {'preprocessing': smp.encoders.get_preprocessing_params('tu-tf_efficientnet_lite0')}
     cases = [(arch, f'tu-{name}') for name in CNNS for arch in ('Unet', 'FPN', 'DeepLabV3Plus')]
-    cases += [('Unet', f'tu-{name}') for name in FORMERS]
+    cases += [('Unet', f'tu-{name}') for name in (*FORMERS, *PYRAMIDS)] + [('DPT', f'tu-{VIT}')]
     cases += [('Unet', 'timm-efficientnet-b0'), ('Unet', 'timm-efficientnet-b3'), ('FPN', 'timm-tf_efficientnet_lite0'),
               ('DeepLabV3Plus', 'timm-efficientnet-b0')]
     for arch, name in cases:
@@ -131,19 +133,20 @@ def transformers() -> Results:
         TimmWrapperImageProcessor, TimmWrapperModel,
     )
     results = {}
-    for name in (*CNNS, *FORMERS):
+    for name in (*CNNS, *FORMERS, 'resnet18', VIT):
         x = images(size_of(name))
         backbone = fill(TimmBackbone(TimmBackboneConfig(backbone=name, out_indices=(1, 3))))
         maps = backbone(x).feature_maps
         results[f'stages of {name}'] = [[plain(stage) for stage in backbone.stage_names], backbone.channels,
                                          list(backbone.out_indices)]
         results[f'maps of {name}'] = list(maps)
+        normalised = any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
         backbone.freeze_batch_norm_2d()
         assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
         results[f'frozen maps of {name}'] = list(backbone(x).feature_maps)
         backbone.unfreeze_batch_norm_2d()
-        assert any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
-        if sys.argv[3] == 'zoo':                    # EfficientNet of timm gives the same maps, and this an IndexError
+        assert normalised == any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules()) == (name != VIT)
+        if sys.argv[3] == 'zoo' and name in (*CNNS, *FORMERS):      # timm's EfficientNet gives an IndexError
             output = backbone(x, output_hidden_states=True)
             assert len(output.hidden_states) == 4
             assert all(torch.equal(a, b) for a, b in zip(output.feature_maps, backbone(x).feature_maps, strict=True))
@@ -180,7 +183,8 @@ def open_clip() -> Results:
     # all that open_clip's projections and attention pools go by: they project with their classifier
     towers = [('tf_efficientnet_lite0', pool, proj) for pool, proj in
               (('', 'linear'), ('avg', 'mlp'), ('abs_attn', ''), ('rot_attn', 'linear'), ('avg', ''))]
-    towers += [(name, 'avg', '') for name in CNNS[1:]] + [(name, 'avg', 'linear') for name in FORMERS]
+    towers += [(name, 'avg', '') for name in CNNS[1:]] + [(name, 'avg', 'linear') for name in (*FORMERS, 'resnet18')]
+    towers += [(VIT, 'token', 'linear'), (VIT, 'avg', ''), (VIT, '', 'linear')]
     for name, pool, proj in towers:
         size = size_of(name)
         vision = dict(timm_model_name=name, timm_pool=pool, timm_proj=proj, timm_drop_path=0.1, image_size=size)
@@ -215,16 +219,30 @@ def torchseg() -> Results:
 def grad_cam() -> Results:
     import timm
     from pytorch_grad_cam import GradCAM, HiResCAM
+    from timm.models.swin_transformer import WindowAttention
+    from timm.models.vision_transformer import Attention
     results = {}
-    for name in (*CNNS, *FORMERS):
+    layers = {'resnet18': 'layer4', 'convnext_atto': 'stages.3', VIT: 'blocks.10.norm1', SWIN: 'layers.3.blocks.1.norm1'}
+    for name in (*CNNS, *FORMERS, *layers):
         model = fill(timm.create_model(name))
-        layer = model.stages[-2] if name in FORMERS else model.blocks[-1]
+        layer = model.get_submodule(layers[name]) if name in layers else \
+            model.stages[-2] if name in FORMERS else model.blocks[-1]
+        as_map = {VIT: lambda x: x[:, 1:].unflatten(1, (14, 14)).permute(0, 3, 1, 2), SWIN: lambda x: x.permute(0, 3, 1, 2)}
         for method in (GradCAM, HiResCAM):
-            with method(model=model, target_layers=[layer]) as cam:
+            with method(model=model, target_layers=[layer], reshape_transform=as_map.get(name)) as cam:
                 found = torch.from_numpy(cam(images(size_of(name)), targets=None))
             assert found.shape[-1] == size_of(name) and found.isfinite().all(), name
             results[f'{method.__name__} of {name}'] = found
     assert sum(found.max() > 0.5 for found in results.values()) > len(results) / 2         # some are nowhere positive
+    for name, kind in ((VIT, Attention), (SWIN, WindowAttention)):                         # as programs hook attention
+        model = fill(timm.create_model(name))
+        seen: list[Tensor] = []
+        hooked = [m for m in model.modules() if isinstance(m, kind)]
+        for module in hooked:
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        model(images(224))
+        results[f'attention of {name}'] = [seen[0], seen[-1], hooked[0].qkv(torch.ones(1, 2, hooked[0].qkv.in_features))]
+        results[f'layers of attention of {name}'] = [len(seen), hooked[0].num_heads, round(hooked[0].scale, 5)]
     return results
 
 
@@ -232,7 +250,7 @@ def torch_pruning() -> Results:
     import timm
     import torch_pruning
     results = {}
-    for name in (*CNNS, 'mobilenetv4_hybrid_medium', *FORMERS):
+    for name in (*CNNS, 'mobilenetv4_hybrid_medium', *FORMERS, *PYRAMIDS):
         model, x = fill(timm.create_model(name)), images(256 if 'hybrid' in name else size_of(name))
         last = [model.head, model.head_dist] if name in FORMERS else [model.get_classifier()]
         # heads share out attention's channels by fixed numbers, which no pruning of single channels keeps
@@ -260,7 +278,7 @@ def main() -> None:
     if library == 'zoo':
         timms = [m.__name__ for m in list(sys.modules.values()) if '/timm/' in (getattr(m, '__file__', '') or '')]
         assert not timms, f'these modules of timm itself were imported: {timms}'
-        assert sys.modules['timm'] is zoo
+        assert type(sys.modules['timm']).__module__ == 'zoo.compat.modules'
     torch.save(detached(results), path)
 
 

@@ -1,11 +1,13 @@
 """zoo in timm's place: what programs written for timm import is there, and does what timm's does."""
 from __future__ import annotations
 
+import functools
 import importlib
 import subprocess
 import sys
 from collections import OrderedDict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from zoo.compat import manipulate, table, utils
 from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
 from zoo.compat.layers import create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
+from zoo.compat.modules import is_module, known, module
 from zoo.compat.sampler import OrderedDistributedSampler
 from zoo.layers import Mlp
 from zoo.train import groups, optim
@@ -42,20 +45,34 @@ def in_a_new_process(code: str) -> str:
 
 # --- installing
 
-def test_the_plain_assignment_is_enough_and_no_file_of_timm_is_read():
+def test_no_file_of_timm_is_read_and_its_modules_are_not_zoos_own():
     assert in_a_new_process('''
 import sys, zoo
-assert 'torch' not in sys.modules
-sys.modules['timm'] = zoo
+zoo.compat.install_as_timm()
 import timm, timm.data.config, timm.layers, timm.models.layers, timm.optim, timm.utils
+assert 'torch' not in sys.modules
 from timm.layers.activations import Swish
+from timm.layers.create_conv2d import create_conv2d
 from timm.models.efficientnet import EfficientNet, decode_arch_def
 from timm.models.mobilenetv3 import MobileNetV3
-assert timm.layers is zoo.layers and timm.models is zoo.models and timm.models.layers is zoo.layers
+assert timm.layers.create_conv2d is create_conv2d
 assert zoo.layers.__spec__.name == 'zoo.layers' and MobileNetV3.__module__ == 'zoo.models.mobilenetv3'
 assert zoo.models.efficientnet.EfficientNet is EfficientNet.__mro__[1]
+assert not any(hasattr(part, 'install_as_timm') or hasattr(part, 'create_conv2d') for part in (zoo, zoo.layers))
 print([m for m in sys.modules.values() if '/timm/' in (getattr(m, '__file__', None) or '')])
 ''') == '[]'
+
+
+def test_zoo_alone_does_nothing_about_timm():
+    assert in_a_new_process('''
+import sys
+before = list(sys.meta_path)
+import zoo, zoo.layers, zoo.models, zoo.data, zoo.train
+assert sys.meta_path == before and not [name for name in sys.modules if name.startswith(('zoo.compat', 'timm'))]
+with zoo.compat.install_as_timm():
+    assert len(sys.meta_path) == len(before) + 1
+print(sys.meta_path == before)
+''') == 'True'
 
 
 def test_installing_imports_no_torch():
@@ -72,8 +89,8 @@ def test_a_timm_that_was_imported_is_set_aside_and_comes_back(monkeypatch):
     before = set(sys.modules)
     with zoo.compat.install_as_timm():
         zoo.compat.install_as_timm()                                   # a second time changes nothing
-        assert importlib.import_module('timm') is zoo
-        assert importlib.import_module('timm.layers') is zoo.layers
+        assert importlib.import_module('timm') is module('')
+        assert importlib.import_module('timm.layers').DropPath is zoo.layers.DropPath
         assert importlib.import_module('timm.models.vision_transformer').Attention
     assert sys.modules['timm'] is real and sys.modules['timm.layers'] is inner
     assert {name for name in sys.modules if name.startswith('timm.')} == {'timm.layers'}
@@ -83,27 +100,23 @@ def test_a_timm_that_was_imported_is_set_aside_and_comes_back(monkeypatch):
 
 
 def test_the_finder_leaves_everything_else_alone():
-    finder = next(f for f in sys.meta_path if type(f).__name__ == 'TimmFinder')
-    assert finder.find_spec('timm.layers') is None and finder.find_spec('torch') is None
     with zoo.compat.install_as_timm():
-        assert finder.find_spec('timm.layers').loader is finder
+        finder = next(f for f in sys.meta_path if type(f).__name__ == 'TimmFinder')
+        assert finder.find_spec('timm.layers').loader is finder and finder.find_spec('torch') is None
         assert finder.find_spec('timmy.layers') is None and finder.find_spec('zoo.layers') is None
 
 
 # --- what is there
 
-@pytest.mark.parametrize('path', sorted(table.PLACES))
-def test_every_module_of_the_table_can_be_imported(path, timm):
-    module = importlib.import_module(f'timm.{path}')
-    found = timm
-    for name in path.split('.'):
-        found = getattr(found, name)                  # also as attributes, as transformers and torch-pruning reach them
-    assert found is module or path == 'models.efficientnet' or callable(found)     # layers.create_conv2d, as in timm
-
-
-@pytest.mark.parametrize('package, name', [(p, n) for p, names in table.EXTRA.items() for n in names])
-def test_every_name_of_the_table_is_there(package, name, timm):
-    assert getattr(importlib.import_module(f'timm.{package}'), name) is not None
+@pytest.mark.parametrize('package', [path for path in table.PLACES if path])
+def test_every_module_is_there_also_as_an_attribute(package, timm):
+    for path in known():
+        if not is_module(path) or path.partition('.')[0] != package:
+            continue
+        found = importlib.import_module(f'timm.{path}')
+        assert isinstance(found, ModuleType) and found.__all__ is not None
+        reached = functools.reduce(getattr, path.split('.'), timm)     # as transformers and torch-pruning do
+        assert reached is found or callable(reached)                   # layers.create_conv2d is a function, as in timm
 
 
 @pytest.mark.parametrize('where', table.ABSENT)
@@ -113,7 +126,7 @@ def test_what_zoo_lacks_can_be_imported_and_subclassed_but_says_so_when_used(whe
         class Mine(getattr(module, name)):
             pass
         for use in (getattr(module, name), Mine):
-            with pytest.raises(NotImplementedError, match=rf'zoo has no {name}, which stands in timm\.{where}'):
+            with pytest.raises(NotImplementedError, match=rf'zoo has no {name} yet, which stands in timm\.{where}'):
                 use(3, layers=[1])
 
 
@@ -127,8 +140,22 @@ def test_names_that_are_nowhere_are_errors_that_help(timm):
                                (timm.data, 'create_transforms', 'create_transform')):
         with pytest.raises(AttributeError, match=f'{name}.*{near}'):
             getattr(module, name)
-    with pytest.raises(ImportError):
-        exec('from timm.layers import DropPaths')
+    for place in ('timm.layers', 'timm.layers.drop', 'timm.models.layers'):
+        with pytest.raises(ImportError, match="no timm.*DropPaths.*'DropPath'"):
+            exec(f'from {place} import DropPaths')
+
+
+@pytest.mark.parametrize('statement, near', [
+    ('from timm.layers import RotaryEmbeddingMixed', ''), ('import timm.models.beit', ''),
+    ('from timm.models import coat_mini', ''),
+    ('from timm.models.mobilenetv3 import MobileNetV3Features', 'MobileNetV3'),
+    ('from timm.optim import Adafactor', '')])
+def test_what_timm_has_and_zoo_not_yet_is_told_from_what_nobody_has(statement, near, timm):
+    with pytest.raises(ImportError, match=f'timm has timm.*, zoo not yet.*{near}'):
+        exec(statement)
+    with pytest.raises(AttributeError, match='timm has timm.layers.RotaryEmbeddingMixed, zoo not yet'):
+        timm.layers.RotaryEmbeddingMixed
+    assert not hasattr(timm.layers, 'RotaryEmbeddingMixed') and not hasattr(timm.models, 'beit')
 
 
 @pytest.mark.parametrize('keywords', [

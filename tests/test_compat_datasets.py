@@ -77,9 +77,11 @@ def test_transforms_may_be_given_or_set(folder: Path, timm: Any) -> None:
     assert files[0][0] == (folder / 'val' / '2' / '1.png').read_bytes()
 
 
-def test_our_own_form_stays_ours(folder: Path, timm: Any) -> None:
-    source = timm.data.create_dataset(str(folder), 'val', class_map='folders')
+def test_zoos_own_function_is_another(folder: Path, timm: Any) -> None:
+    source = zoo.data.create_dataset(str(folder), 'val', class_map='folders')
     assert source.task == 'single' and source.class_names == ['10', '2', 'a'] and source.encoded(0)[:4] == b'\x89PNG'
+    with pytest.raises(TypeError, match='positional'):
+        zoo.data.create_dataset('', str(folder), 'val')
 
 
 def test_torchvision_by_timms_name(tmp_path: Path, timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .compat.hook import register as _register
-
 __version__ = '0.1.0'
 
 _PUBLIC = {
     'registry': ('list_models', 'list_pretrained', 'list_modules', 'is_model', 'is_model_pretrained',
                  'is_model_in_modules', 'get_arch_name', 'get_pretrained_cfg', 'get_pretrained_cfg_value',
-                 'split_model_name_tag'),
+                 'register_family', 'split_model_name_tag', 'unregister_family'),
     'factory': ('create_model', 'model_entrypoint'),
     'own': ('build_model', 'scale_model'),
-    'spec': ('PretrainedCfg',),
+    'spec': ('Family', 'PretrainedCfg'),
     'profiling': ('profile',),
     'pretrained': ('convert',),
     'outputs': ('forward_outputs',),
@@ -25,7 +23,7 @@ _PUBLIC = {
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'features', 'layers', 'models',
-            'pretrained', 'publishing', 'tables')
+            'pretrained', 'publishing', 'tables', 'train')
 __all__ = [*_WHERE, *_MODULES]
 
 
@@ -36,12 +34,10 @@ def __getattr__(name: str) -> Any:
         return value
     if name in _MODULES:
         return importlib.import_module(f'.{name}', __name__)
-    from .compat import find
-    return find('', name)
+    from .spec import refuse
+    raise AttributeError(refuse('Name zoo.', name, __all__))
 
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
-
-_register()

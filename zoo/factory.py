@@ -44,7 +44,8 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         checkpoint_path: weights to load as `pretrained` loads them, but of as many classes as the network has.
         cache_dir: where the hub's files are cached, if not in its usual place.
         features_only: a backbone that returns feature maps in place of logits, see `zoo.features.FeatureNet`.
-        out_indices: which feature maps, in the order wanted, negative ones from the end; all by default.
+        out_indices: which feature maps, in the order wanted, negative ones from the end; by default all, of vision
+            transformers the last three.
         feature_cls, feature_cfg: how the maps are returned, see `zoo.features.feature_wrapper`.
         device, dtype: where and in which floating-point type the network is built, weights included; by default
             where PyTorch makes tensors, in its default type.
@@ -75,27 +76,31 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         family, architecture, _ = registry.resolve(architecture)
     else:
         family, architecture, tag = registry.resolve(model_name)
-        cfg = family.pretrained_cfg(f'{architecture}.{tag}') if tag else PretrainedCfg(architecture)
+        cfg = registry.get_pretrained_cfg(f'{architecture}.{tag}' if tag else architecture) or PretrainedCfg(architecture)
         args = {}
     cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
+    given = {**options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg}
+    if family.network and not isinstance(family.network, type):
+        asked = {'features_only': features_only or None, 'pretrained_cfg': pretrained_cfg or tag or None,
+                 'pretrained_cfg_overlay': pretrained_cfg_overlay, 'cache_dir': cache_dir}
+        return _called(family.network, pretrained, checkpoint_path, device, dtype,
+                       {**family.model_args(architecture), **given, **asked}, cfg)
     if pretrained is True and not cfg.has_weights:
         tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
         raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
 
-    wrap, given = feature_wrapper(features_only, {
-        **options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg})
+    wrap, given = feature_wrapper(features_only, given)
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
-    network_class = network_class_of(family.model)
+    network_class = family.network or network_class_of(family.model)
     if wrap:                                         # a backbone takes images as they come, where nothing else is said
-        known = inspect.signature(network_class).parameters
-        defaults |= {name: True for name in ('dynamic_img_size', 'dynamic_img_pad') if name in known}
-    arguments = {**defaults, **family.model_args(architecture), **args, **given}
+        defaults |= {'dynamic_img_size': True, 'dynamic_img_pad': True}
+    arguments = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
     check_options(network_class, architecture, arguments, create_model)
-    model = build(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
-                   wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
-                   check=':' not in model_name,                  # beside the weights in a folder stands what they imply
-                   sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
-    model.model_args = {**args, **given}                         # what publishing says that it is built with
+    model = assemble(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
+                     wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
+                     check=':' not in model_name,     # beside the weights in a folder stands what they imply
+                     sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+    model.model_args = {**args, **given}              # what publishing says that it is built with
     return model
 
 
@@ -146,12 +151,13 @@ def network_class_of(path: str) -> type[ImageModel]:
     return found
 
 
-def check_options(network_class: type[ImageModel], name: str, arguments: Mapping[str, Any],
+def check_options(network_class: type[nn.Module], name: str, arguments: Mapping[str, Any],
                   caller: Callable[..., nn.Module]) -> None:
-    """Refuses arguments that the network does not have, with what is near among its own, backbones' and the caller's."""
+    """Refuses arguments that the network lacks, with what is near among its own, backbones' and the caller's."""
     known = inspect.signature(network_class).parameters
+    taken = accepted(network_class, arguments)
     for option in arguments:
-        if option not in known:
+        if option not in taken:
             callers = inspect.signature(caller).parameters.keys() - {'options', 'model_name', 'spec'}
             raise TypeError(f'{name}: ' + refuse('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
     for option, value in arguments.items():
@@ -161,48 +167,98 @@ def check_options(network_class: type[ImageModel], name: str, arguments: Mapping
             between(option, 0.0 if value is None else value, 0, 1)
 
 
-def build(network_class: type[ImageModel], arguments: dict[str, Any], cfg: PretrainedCfg, source: bool | Source | None,
-          device: torch.device | str | None, dtype: torch.dtype | None, *, cache_dir: str | Path | None = None,
-          wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
-          new_head: bool = False, strict: bool = True) -> nn.Module:
-    """Constructs a network without storage, wraps it, loads or draws its weights, and attaches the record of them.
+def accepted(network: Callable[..., nn.Module], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a class or function has a parameter for."""
+    parameters = inspect.signature(network).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(options)
+    return {name: value for name, value in options.items() if name in parameters}
+
+
+def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], cfg: PretrainedCfg,
+             source: bool | Source | None, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
+             cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
+             check: bool = False, sized: bool = False, new_head: bool = False, strict: bool = True,
+             adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
+    """Constructs a network, wraps it, loads or initialises it, and attaches its record.
+
+    zoo's own networks are constructed without storage, so that nothing is drawn or allocated that weights would
+    overwrite; the constructor of a user's own initialises it itself.
 
     Args:
-        source: weights to load, as in `create_model`; None or False to draw them.
-        wrap: makes a backbone of the network.
+        source: the weights, as `create_model` takes `pretrained`.
+        wrap: makes a backbone of it, see `feature_wrapper`.
         check: refuse weights in another library's layout that imply other arguments.
         sized: put the network's image size into the record.
-        new_head, strict: as in `zoo.pretrained.load_into`.
+        new_head, strict: those of `load_into`.
+        adapt: applied to the state dict before it is loaded.
+
+    Raises:
+        TypeError: a backbone is asked for of what is no `ImageModel`. ValueError, FileNotFoundError: of the weights, the
+            arguments or the device.
     """
-    device = _device(device)
+    device, own = _device(device), not network_class.__module__.startswith(f'{__package__}.models.')
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f'dtype is a floating-point type of PyTorch, such as torch.bfloat16, not {dtype!r}.')
     try:
-        with weights.without_storage():              # nothing is drawn or allocated that weights would overwrite
+        with device if own else weights.without_storage():
             model = network_class(**arguments).to(dtype=dtype)
+            if wrap and not isinstance(model, ImageModel):
+                raise TypeError('features_only=True makes backbones of subclasses of zoo.contract.ImageModel, and '
+                                f'{type(model).__name__} is none.')
             wrapped = wrap(model) if wrap else model
-        if device.type != 'meta' and weights.filled_by_constructors(model):
+        if not own and device.type != 'meta' and weights.filled_by_constructors(model):
             model = network_class(**arguments).to(dtype=dtype)
             wrapped = wrap(model) if wrap else model
     except (RuntimeError, OverflowError) as error:
         problem = str(error).partition('\n')[0]
         raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
-    if device.type == 'cpu':
+    if device.type == 'cpu' and not own:
         _check_memory(model)
-    if source and device.type != 'meta':             # there, shapes are all that was asked for
+    if device.type == 'meta':
+        pass                                         # shapes are all that was asked for
+    elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=arguments if check else None, new_head=new_head, strict=strict)
-    elif device.type != 'meta':
+                             settings=arguments if check else None, new_head=new_head, strict=strict, adapt=adapt)
+    elif not own:
         weights.materialise(model, device)
         model.init_weights()
-    size = (model.in_chans, *(model.img_size if sized and model.img_size else cfg.input_size[1:]))
-    cfg = cfg.replace(input_size=size, fixed_input_size=cfg.fixed_input_size and not model.dynamic_img_size)
-    about_classes = ('num_classes', 'classifier') if wrap else ()
+    return _described(model, wrapped, cfg, sized)
+
+
+def _described(model: nn.Module, wrapped: nn.Module, cfg: PretrainedCfg, sized: bool = False) -> nn.Module:
+    """Attaches the record of its weights, and the names of its classes, to a network and what it is wrapped in."""
+    fitted = getattr(model, 'img_size', None) if sized else None
+    size = (getattr(model, 'in_chans', cfg.input_size[0]), *(fitted or cfg.input_size[1:]))
+    fixed = cfg.fixed_input_size and not getattr(model, 'dynamic_img_size', False)
+    cfg = cfg.replace(input_size=size, fixed_input_size=fixed)
+    labels = _labels(model, cfg)
+    about_classes = ('num_classes', 'classifier') if wrapped is not model else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
         part.pretrained_cfg = part.default_cfg = record
-        part.labels = _labels(model, cfg)
+        part.labels = labels
     return wrapped
+
+
+def _called(function: Callable[..., nn.Module], pretrained: bool | Source, checkpoint_path: str | Path | None,
+            device: torch.device | str | None, dtype: torch.dtype | None, options: Mapping[str, Any],
+            cfg: PretrainedCfg) -> nn.Module:
+    """The network that a user's own function makes; a file is loaded into it here, and its record attached unless the
+    function did it."""
+    given = {name: value for name, value in options.items() if value is not None}
+    source = checkpoint_path or (None if isinstance(pretrained, bool) else pretrained)
+    with _device(device):
+        model = function(pretrained=pretrained is True, **given)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f'{function.__name__} makes no torch.nn.Module, but {type(model).__name__}.')
+    model = model.to(dtype=dtype)
+    if source:
+        weights.load_weights(model, cfg, source)
+    if record := getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None):
+        model.pretrained_cfg = model.default_cfg = record
+        return model
+    return _described(model, model, cfg)
 
 
 def _device(wanted: torch.device | str | None) -> torch.device:
@@ -221,9 +277,9 @@ def _check_memory(model: nn.Module) -> None:
                          f"the memory there is has {there / 1e9:,.1f} GB. On device='meta' it has shapes alone.")
 
 
-def _labels(model: ImageModel, cfg: PretrainedCfg) -> tuple[str, ...] | None:
+def _labels(model: nn.Module, cfg: PretrainedCfg) -> tuple[str, ...] | None:
     """The names of the classes, where the head is the one that the record describes."""
     from .data.labels import labels_for
-    if model.num_classes != cfg.num_classes:
+    if getattr(model, 'num_classes', None) != cfg.num_classes:
         return None
     return cfg.label_names or labels_for(cfg.num_classes)

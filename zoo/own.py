@@ -10,7 +10,7 @@ from torch import nn
 
 from . import registry
 from .blocks import compound, round_channels
-from .factory import build, check_options, create_model, network_class_of
+from .factory import assemble, check_options, create_model, network_class_of
 from .features import feature_wrapper
 from .spec import PretrainedCfg, between, read_text
 
@@ -48,7 +48,7 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     wrap, given = feature_wrapper(features_only, options)
     arguments |= given
     check_options(network_class, network_class.__name__, arguments, build_model)
-    return build(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None, device,
+    return assemble(network_class, arguments, cfg.replace(num_classes=arguments.get('num_classes', 1000)), None, device,
                   dtype, wrap=wrap)
 
 

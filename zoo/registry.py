@@ -10,29 +10,78 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import FAMILIES
-from .spec import Family, PretrainedCfg, nearest
+from .spec import Family, PretrainedCfg, nearest, refuse
+
+_added: list[Family] = []                     # users' own, see `register_family`
 
 
 @functools.cache
 def _families() -> dict[str, Family]:
     """Architecture -> the family whose rows hold it."""
-    return {name: family for family in FAMILIES for name in family.variants}
+    return {name: family for family in (*FAMILIES, *_added) for name in family.variants}
 
 
 @functools.cache
 def _tags() -> dict[str, tuple[str, ...]]:
     """Architecture -> its tags, default first."""
     tags: dict[str, list[str]] = {name: [] for name in _families()}
-    for family in FAMILIES:
+    for family in (*FAMILIES, *_added):
         for full_name in family.weights:
             name, _, tag = full_name.partition('.')
-            tags[name].append(tag)
+            if _families()[name] is family:
+                tags[name].append(tag)
     return {name: tuple(known) for name, known in tags.items()}
 
 
 @functools.cache
 def _former() -> dict[str, str]:
-    return {old: new for family in FAMILIES for old, new in family.former.items()}
+    return {old: new for family in (*FAMILIES, *_added) for old, new in family.former.items()}
+
+
+def register_family(family: Family) -> None:
+    """Adds a user's own networks to those that are listed and created by name, until the process ends.
+
+    `family.network` makes them: a class whose constructor takes the rows' arguments, or a function that is called with
+    `pretrained` and the caller's options and does everything itself. The class may be any `torch.nn.Module`; what an
+    `ImageModel` is, offers all that zoo's own networks do. A row of weights has the name 'name.tag', and says where they
+    lie (`file`, `hf_hub_id`, `url`).
+
+    A name that there is already means the new network from now on, and a UserWarning says so.
+
+    Raises:
+        ValueError: a family without `network`, a name with a dot, or weights of a name that it does not have.
+    """
+    if family.network is None:
+        raise ValueError("A user's own family says what makes its networks: network=, a class or a function.")
+    for name in (*family.variants, *family.former):
+        if not name or '.' in name or ':' in name:
+            raise ValueError(f"A network's name is text without '.' and ':', which begin a tag or end a source; got {name!r}.")
+    for full_name in family.weights:
+        if split_model_name_tag(full_name)[0] not in family.variants:
+            raise ValueError(refuse(f'Weights {full_name!r}: the network', full_name.partition('.')[0], family.variants))
+    for name in family.variants:
+        if name in _families():
+            warnings.warn(f'The model name {name!r} was known; it means the network of {family.model} now.', UserWarning,
+                          stacklevel=2)
+    _added.append(family)
+    _forget()
+
+
+def unregister_family(family: Family) -> None:
+    """Takes back a `register_family`.
+
+    Raises:
+        ValueError: the family is not registered.
+    """
+    if family not in _added:
+        raise ValueError(f'The family of {family.model} is not registered.')
+    _added.remove(family)
+    _forget()
+
+
+def _forget() -> None:
+    for known in (_families, _tags, _former):
+        known.cache_clear()
 
 
 def split_model_name_tag(model_name: str, no_tag: str = '') -> tuple[str, str]:
@@ -49,6 +98,9 @@ def names_of_timm() -> frozenset[str]:
 
 def _split(model_name: str) -> tuple[str, str]:
     """Architecture and tag, in small letters and without the hub's 'timm/'."""
+    name, tag = split_model_name_tag(model_name)
+    if name in _families():                        # a user's own may have capital letters
+        return name, tag
     return split_model_name_tag(model_name.lower().removeprefix('timm/'))
 
 
@@ -90,8 +142,8 @@ def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Pret
         ValueError: as `resolve`, and with `allow_unregistered=False` also for an architecture without any tag.
     """
     family, name, tag = resolve(model_name)
-    if tag:
-        return family.pretrained_cfg(f'{name}.{tag}')
+    if tag or '' in _tags()[name]:
+        return family.pretrained_cfg(_full_name(name, tag))
     if allow_unregistered:
         return None
     raise ValueError(f'Model {name!r} has no pretrained config.')
@@ -129,12 +181,12 @@ def is_model_pretrained(model_name: str) -> bool:
     """Whether there are weights for the name: of the tag named, else of any tag."""
     name, tag = _today(model_name)
     tags = _tags().get(name, ())
-    return any(_families()[name].pretrained_cfg(f'{name}.{t}').has_weights for t in tags if tag in ('', t))
+    return any(_families()[name].pretrained_cfg(_full_name(name, t)).has_weights for t in tags if tag in ('', t))
 
 
 def list_modules() -> list[str]:
-    """The modules under zoo.models that rows name, sorted."""
-    return sorted({family.module for family in FAMILIES})
+    """The modules under zoo.models that rows name, and those of users' own networks, sorted."""
+    return sorted({family.module for family in _families().values()})
 
 
 def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = '', pretrained: bool = False,
@@ -156,7 +208,7 @@ def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = 
     names = [name for name, family in _families().items() if not modules or family.module in modules]
     if name_matches_cfg:
         names = [name for name in names if get_pretrained_cfg_value(name, 'architecture') == name]
-    candidates = [f'{name}.{tag}' for name in names for tag in _tags()[name]] if with_tags else names
+    candidates = [_full_name(name, tag) for name in names for tag in _tags()[name]] if with_tags else names
     kept = _matching(candidates, filter) if filter else candidates
     dropped = set(_matching(candidates, exclude_filters))
     return sorted((name for name in kept if name not in dropped and (not pretrained or is_model_pretrained(name))),
@@ -166,6 +218,10 @@ def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = 
 def list_pretrained(filter: str | Iterable[str] = '', exclude_filters: str | Iterable[str] = '') -> list[str]:
     """Every 'name.tag' with weights, in natural order; filters as in `list_models`."""
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters, include_tags=True)
+
+
+def _full_name(name: str, tag: str) -> str:
+    return f'{name}.{tag}' if tag else name
 
 
 def _matching(names: Iterable[str], filters: str | Iterable[str]) -> list[str]:

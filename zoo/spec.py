@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import numbers
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -241,10 +241,12 @@ class Family:
     args: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     former: Mapping[str, str] = field(default_factory=dict)   # names of old -> names of today
+    # a user's own class, or function(pretrained, **options) -> network, in place of one under zoo.models
+    network: Callable[..., Any] | None = None
 
     @property
     def module(self) -> str:
-        """The module under zoo.models, which is also the catalog file: 'efficientnet'."""
+        """The module under zoo.models, which is also the catalog file: 'efficientnet'; or a user's own."""
         return self.model.partition('.')[0]
 
     def model_args(self, name: str) -> dict[str, Any]:
@@ -267,7 +269,7 @@ class Family:
             row['input_size'] = (3, row['size'], row.pop('size'))
         if 'test_size' in row:
             row['test_input_size'] = (3, row['test_size'], row.pop('test_size'))
-        if tag != 'untrained':
+        if tag != 'untrained' and not self.network:
             row.setdefault('hf_hub_id', f'timm/{full_name}')
         if row.get('url') and '://' not in row['url']:
             release, _, owner = row['url'].partition('@')

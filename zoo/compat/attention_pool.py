@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import to_2tuple
+from ..layers.sizes import pair_of
 
 
 class RotAttentionPool2d(nn.Module):
@@ -29,7 +29,7 @@ class RotAttentionPool2d(nn.Module):
         if not self.heads or in_features % self.heads:
             raise ValueError(f'{in_features} features cannot be shared by {self.heads} heads; give num_heads or '
                              'head_dim that divides them.')
-        self.ref_feat_size = to_2tuple(ref_feat_size)
+        self.ref_feat_size = pair_of(ref_feat_size)
         self.qkv = nn.Linear(in_features, 3 * in_features, bias=qkv_bias)
         self.proj = nn.Linear(in_features, in_features if out_features is None else out_features)
         if out_features == 0:
@@ -69,7 +69,7 @@ class AttentionPool2d(RotAttentionPool2d):
 
     def __init__(self, in_features: int, feat_size: int | tuple[int, int] = 7, out_features: int | None = None,
                  head_dim: int = 64, num_heads: int | None = None, qkv_bias: bool = True) -> None:
-        height, width = to_2tuple(feat_size)
+        height, width = pair_of(feat_size)
         super().__init__(in_features, out_features, (height, width), head_dim, num_heads, qkv_bias)
         self.pos_embed = nn.Parameter(torch.empty(1 + height * width, in_features))
         nn.init.trunc_normal_(self.pos_embed, std=in_features ** -0.5)

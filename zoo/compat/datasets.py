@@ -1,6 +1,6 @@
 """`timm.data.create_dataset` as programs call it: a name and a root, giving images of Pillow's with their classes.
 
-`zoo.data.create_dataset` hands over the calls that have timm's form. The images are read by `zoo.data.sources`.
+The images are read by `zoo.data.create_dataset`, which is called otherwise.
 """
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ..data.files import VALIDATION
 from ..data.images import convert_image, load_image
-from ..data.sources import ImageSource, ImageStream, open_dataset
+from ..data.sources import ImageSource, ImageStream
+from ..data.sources import create_dataset as open_dataset
 from ..data.sources.folder import SPLITS
 from ..spec import refuse
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..blocks import parse, parse_stages, scale_depth, text
 from ..models import efficientnet
 from .layers import make_divisible
+from .norms import joined
 
-__all__ = ['BatchNormAct2d', 'EfficientNet', 'decode_arch_def', 'round_channels']
+__all__ = ['EfficientNet', 'decode_arch_def', 'round_channels']
 
 
 def round_channels(channels: float, multiplier: float = 1.0, divisor: int = 8, channel_min: int | None = None,
@@ -42,18 +43,6 @@ def decode_arch_def(arch_def: Sequence[Sequence[str]], depth_multiplier: float |
              for block in scale_depth(stage, depth, depth_trunc)] for stage, depth in zip(stages, depths)]
 
 
-class BatchNormAct2d(nn.BatchNorm2d):
-    """Batch normalisation and the activation after it in one module."""
-
-    def __init__(self, norm: nn.BatchNorm2d, act: nn.Module) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        self._parameters, self._buffers = norm._parameters, norm._buffers
-        self.act = act
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(super().forward(x))
-
-
 class EfficientNet(efficientnet.EfficientNet):
     """EfficientNet whose `bn1` and `bn2` hold their activations, so that a subclass may call its layers one by one.
 
@@ -78,4 +67,4 @@ class EfficientNet(efficientnet.EfficientNet):
 
 
 def _joined(norm: nn.Module, act: nn.Module) -> tuple[nn.Module, nn.Module]:
-    return (BatchNormAct2d(norm, act), nn.Identity()) if isinstance(norm, nn.BatchNorm2d) else (norm, act)
+    return (joined(norm, act), nn.Identity()) if isinstance(norm, nn.BatchNorm2d) else (norm, act)

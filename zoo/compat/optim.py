@@ -1,7 +1,6 @@
 """timm.optim: zoo's optimizers, and the functions that make them of parsed arguments."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +13,6 @@ from ..train.optim import (Lamb, Muon, NAdamW, RMSpropTF, create_optimizer_v2, g
 __all__ = ['Lamb', 'Muon', 'NAdamW', 'RMSpropTF', 'create_optimizer', 'create_optimizer_v2', 'get_optimizer_class',
            'list_optimizers', 'optimizer_kwargs', 'param_groups_layer_decay', 'param_groups_weight_decay']
 
-_optim_factory = optim_factory = lamb = muon = nadamw = rmsprop_tf = sys.modules[__name__]   # its modules, as attributes
 OPTIONS = {'opt_eps': 'eps', 'opt_betas': 'betas', 'layer_decay': 'layer_decay', 'opt_foreach': 'foreach',
            'layer_decay_min_scale': 'layer_decay_min_scale', 'layer_decay_no_opt_scale': 'layer_decay_no_opt_scale'}
 

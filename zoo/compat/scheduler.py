@@ -6,7 +6,6 @@ the lowest learning rate.
 from __future__ import annotations
 
 import bisect
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from ..train.schedules import cosine, poly, tanh
 __all__ = ['CosineLRScheduler', 'MultiStepLRScheduler', 'PlateauLRScheduler', 'PolyLRScheduler', 'Scheduler',
            'StepLRScheduler', 'TanhLRScheduler', 'create_scheduler', 'create_scheduler_v2', 'scheduler_kwargs']
 
-scheduler_factory = sys.modules[__name__]                  # timm.scheduler.scheduler_factory, also as an attribute
 
 
 class Scheduler:

@@ -1,8 +1,6 @@
 """Layers that at least two models use."""
 from __future__ import annotations
 
-from typing import Any
-
 from .act import create_act, get_act_layer
 from .attention import MultiHeadAttention2d, MultiQueryAttention2d
 from .conv import CondConv2d, MixedConv2d, SameConv2d, conv2d, pad_same
@@ -17,12 +15,8 @@ from .positions import resample_abs_pos_embed, resample_patch_embed
 from .scale import LayerScale, LayerScale2d
 from .squeeze import GlobalContext, SqueezeExcite
 
-__all__ = ['BlurPool2d', 'CondConv2d', 'DropPath', 'EvoNorm2dS0', 'GlobalContext', 'GlobalPool', 'GroupNorm',
-           'LayerNorm2d', 'MixedConv2d', 'MultiHeadAttention2d', 'MultiQueryAttention2d', 'Norm', 'SameConv2d',
-           'SqueezeExcite', 'Style', 'build_stages', 'conv2d', 'create_aa', 'create_act', 'get_act_layer',
-           'init_tensorflow', 'pad_same']
-
-
-def __getattr__(name: str) -> Any:
-    from ..compat import find
-    return find('layers', name)
+__all__ = ['BlurPool2d', 'CondConv2d', 'DropPath', 'EvoNorm2dS0', 'GlobalContext', 'GlobalPool', 'GlobalResponseNorm',
+           'GlobalResponseNormMlp', 'GroupNorm', 'LayerNorm2d', 'LayerScale', 'LayerScale2d', 'MixedConv2d', 'Mlp',
+           'MultiHeadAttention2d', 'MultiQueryAttention2d', 'Norm', 'PatchEmbed', 'SameConv2d', 'SqueezeExcite', 'Style',
+           'build_stages', 'conv2d', 'create_aa', 'create_act', 'get_act_layer', 'init_tensorflow', 'pad_same',
+           'resample_abs_pos_embed', 'resample_patch_embed']

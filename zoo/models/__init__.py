@@ -1,9 +1,19 @@
-"""Networks, one paper a file."""
+"""Networks, one paper a file; each is imported when it is first used."""
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import pkgutil
+from types import ModuleType
+
+__all__ = [found.name for found in pkgutil.iter_modules(__path__)]
 
 
-def __getattr__(name: str) -> Any:
-    from ..compat import find
-    return find('models', name)
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f'.{name}', __name__)
+    from ..spec import refuse
+    raise AttributeError(refuse('Name zoo.models.', name, __all__))
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

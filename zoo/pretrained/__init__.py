@@ -1,12 +1,12 @@
 """Trained weights: where they lie, reading them safely, and fitting them into a network."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..spec import PretrainedCfg
 from .adapt import filled_by_constructors, load_into, materialise, without_storage
@@ -23,11 +23,13 @@ __all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'filled_by_con
 def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
                  cache_dir: str | Path | None = None, partial: bool = False,
                  device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
-                 new_head: bool = False, strict: bool = True) -> list[str]:
+                 new_head: bool = False, strict: bool = True,
+                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> list[str]:
     """Finds, reads and loads weights; returns what was adapted, in words.
 
     Args:
         source, cache_dir: as in `locate`. partial, device, settings, new_head, strict: as in `load_into`.
+        adapt: applied to the state dict before.
 
     Raises:
         FileNotFoundError: no place has the weights.
@@ -35,5 +37,5 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, state, cfg, partial=partial, device=device, origin=found.origin,
+    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
                      settings=settings, new_head=new_head, strict=strict)

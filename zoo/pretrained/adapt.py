@@ -91,8 +91,11 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     own = model.state_dict()
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
     empty = any(tensor.is_meta for tensor in own.values())
-    given, layout = state, recognise(state)
-    state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=tuple(cfg.input_size[1:])))
+    given, layout = state, None
+    if hasattr(model, 'adapt_state'):                # not a user's own network, whose names are nobody else's
+        layout = recognise(state)
+        state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=tuple(cfg.input_size[1:])))
+    state = dict(state)
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg, new_head))

@@ -1,12 +1,10 @@
 """Images and targets of every kind of data set by one text, `create_dataset`; a file here for each kind."""
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,30 +29,8 @@ SUFFIXES = {'.csv': 'table', '.tsv': 'table', '.parquet': 'table', '.tar': 'tar'
 SWITCHES = {'1': True, 'true': True, '0': False, 'false': False}
 
 
-# what only timm's calls of its `create_dataset` have
-TIMM_NAMES = ('', 'folder', 'imagefolder', 'image_folder')
-TIMM_OPTIONS = frozenset(('name', 'search_split', 'load_bytes', 'is_training', 'batch_size', 'num_samples', 'seed',
-                          'repeats', 'input_img_mode', 'trust_remote_code', 'transform', 'target_transform'))
 
-
-def _or_as_timm(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` for our own calls; a call of timm's form, `create_dataset(name, root, split, …)`, is answered as timm
-    does: see `zoo.compat.datasets`."""
-    @functools.wraps(function)
-    def create_dataset(*args: Any, **options: Any) -> Any:
-        spec = args[0] if args else options.get('spec', '')
-        text = spec.lower() if isinstance(spec, str) else 'object'
-        named = text in TIMM_NAMES and (len(args) > 1 or 'root' in options)
-        prefixed = text.startswith(('torch/', 'hfids/')) or text.startswith(('hfds/', 'wds/')) and 'root' in options
-        if named or prefixed or len(args) > 2 or TIMM_OPTIONS & options.keys():
-            from ...compat.datasets import create_dataset as as_timm
-            return as_timm(*args, **options)
-        return function(*args, **options)
-
-    return create_dataset
-
-
-def open_dataset(spec: Any, split: str | None = None, *, class_map: Any = None, model: Any = None,
+def create_dataset(spec: Any, split: str | None = None, *, class_map: Any = None, model: Any = None,
                    **options: Any) -> ImageSource | ImageStream:
     """Images and targets, by one text.
 
@@ -100,9 +76,6 @@ def open_dataset(spec: Any, split: str | None = None, *, class_map: Any = None, 
         options = options | given
     kind, place = _kind(text, description)
     return _call(*OPENERS[kind], place, split, class_map, model, description, options)
-
-
-create_dataset = _or_as_timm(open_dataset)
 
 
 def _kind(text: str, description: str) -> tuple[str, str]:
