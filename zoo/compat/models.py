@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ..factory import create_model, model_entrypoint
+from ..publishing import push_to_hf_hub, save_for_hf
 from ..registry import (
     get_arch_name, get_pretrained_cfg, get_pretrained_cfg_value, is_model, is_model_in_modules, is_model_pretrained,
     list_models, list_modules, list_pretrained, split_model_name_tag,
@@ -24,7 +25,8 @@ __all__ = [
     'get_pretrained_cfg', 'get_pretrained_cfg_value', 'group_modules', 'group_parameters', 'is_model',
     'is_model_in_modules', 'is_model_pretrained', 'list_models', 'list_modules', 'list_pretrained',
     'load_checkpoint', 'load_pretrained', 'load_state_dict', 'model_entrypoint', 'model_parameters',
-    'named_apply', 'named_modules', 'named_modules_with_params', 'parse_model_name', 'register_model',
-    'register_model_deprecations', 'remap_state_dict', 'resolve_pretrained_cfg', 'safe_model_name',
+    'named_apply', 'named_modules', 'named_modules_with_params', 'parse_model_name', 'push_to_hf_hub',
+    'register_model',
+    'register_model_deprecations', 'remap_state_dict', 'resolve_pretrained_cfg', 'safe_model_name', 'save_for_hf',
     'split_model_name_tag',
 ]
