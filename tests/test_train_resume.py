@@ -387,7 +387,7 @@ def test_a_failed_run_leaves_no_lock(images, tmp_path, monkeypatch):
 def begun(images, tmp_path, monkeypatch) -> tuple[Path, Path]:
     """(images, folder) of a run that ended in its second epoch."""
     data, folder = shutil.copytree(images, tmp_path / 'data'), tmp_path / 'run'
-    monkeypatch.setattr(Trainer, '_stopping', lambda self: self.progress.updates == 7)
+    monkeypatch.setattr(Trainer, '_stopping', lambda self, following: self.progress.updates == 7)
     train(tiny_recipe(data), folder, quiet=True)
     monkeypatch.undo()
     return data, folder
