@@ -172,9 +172,9 @@ def test_noise_stays_out_of_the_table(others: float, keep: bool, status: int, ke
                                       monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     machine(monkeypatch, tmp_path, others)
     path = tmp_path / 'speed.csv'
-    assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--device', 'cpu', '--measure', 'latency', 'load',
-                 '--threads', '1', '--warmup', '0', '--repeats', '2', '--results-file', str(path),
-                 *['--keep-noisy'] * keep]) == status
+    words = ['benchmark', 'test_efficientnet', '--img-size', '32', '--device', 'cpu', '--measure', 'latency', 'load',
+             '--threads', '1', '--warmup', '0', '--repeats', '2', '--results-file', str(path)]
+    assert main([*words, *['--keep-noisy'] * keep]) == status
     rows = tables.read(path) if path.exists() else []
     assert len(rows) == kept
     message = capsys.readouterr().err

@@ -201,9 +201,10 @@ def mutated(stages: list[str], generator: random.Random) -> list[str]:
         number = generator.randrange(len(stages))
         tokens = stages[number].split('_')
         place = generator.randrange(len(tokens))
-        digits = generator.choice(['0', '1', '2', '7', '64', '9999', '99999999', '9' * 100, '0.5', '-1', '', '1e9', '3.5', 'x'])
+        digits = generator.choice(['0', '1', '2', '7', '64', '9999', '99999999', '9' * 100, '0.5', '-1', '', '1e9',
+                                   '3.5', 'x'])
         tokens[place] = generator.choice([tokens[place].rstrip('0123456789.') + digits, '', tokens[place] * 2, digits,
-                                          generator.choice(['gs', 'cc', 'd', 'h', 'p', 'a', 'm', 'rd', 'se', 'fc', 'v']) + digits])
+                                          generator.choice('gs cc d h p a m rd se fc v'.split()) + digits])
         stages[number] = '_'.join(tokens)
         if generator.random() < 0.1:
             stages.insert(number, generator.choice(['', ' ', stages[-1]]))

@@ -138,7 +138,8 @@ def test_normalisation_is_the_backbones_own() -> None:
     model = dense.create_detector('tf_efficientnet_lite0', num_classes=2, **SMALL)
     assert model.transform.image_mean == [0.5] * 3 and model.transform.image_std == [0.5] * 3
     grey = dense.create_segmenter('tf_efficientnet_b0.in1k', num_classes=2, backbone_options=dict(in_chans=1))
-    assert grey.mean.flatten().tolist() == pytest.approx([(0.485 + 0.456 + 0.406) / 3]) and grey(torch.rand(2, 1, 64, 64)).shape[1] == 2
+    assert grey.mean.flatten().tolist() == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+    assert grey(torch.rand(2, 1, 64, 64)).shape[1] == 2
 
 
 def test_freezing(tmp_path: Path) -> None:

@@ -128,7 +128,8 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path):
     path = tmp_path / 'teacher.pth'
     torch.save(zoo.create_model('mobilenetv3_small_075', num_classes=CLASSES + 2).state_dict(), path)
     part = DistillPart(kd_model_name='mobilenetv3_small_075', kd_checkpoint=str(path))
-    with pytest.raises(ValueError, match=f'(?s)The teacher: .*teacher.pth.*has {CLASSES + 2} classes, and the network {CLASSES}'):
+    words = f'(?s)The teacher: .*teacher.pth.*has {CLASSES + 2} classes, and the network {CLASSES}'
+    with pytest.raises(ValueError, match=words):
         create_distillation(small(), part, HALF)
 
 

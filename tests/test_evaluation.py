@@ -181,7 +181,7 @@ def test_without_simplejpeg_its_paths_name_the_extra(decoder: str, monkeypatch: 
     find = importlib.util.find_spec
     monkeypatch.setitem(sys.modules, 'simplejpeg', None)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'simplejpeg' else find(name))
-    with pytest.raises(ImportError, match=r'zoo-image-models\[scaled\]'):
+    with pytest.raises(ImportError, match=r'zoo-image-models\[fast\]'):
         Preprocess(CONFIG, decoder)
     assert Preprocess(CONFIG, 'auto').decoder == Preprocess(CONFIG).decoder == 'pillow'
 
@@ -269,7 +269,7 @@ def test_the_fast_decoder_gives_pillows_pixels_and_no_warning() -> None:
     pytest.importorskip('simplejpeg')
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        for options in ({}, {'progressive': True}, {'mode': 'L'}, {'subsampling': 0}, {'subsampling': 1}, {'subsampling': 2}):
+        for options in ({}, {'progressive': True}, {'mode': 'L'}, *({'subsampling': n} for n in range(3))):
             image = jpeg(91, 73, **options)
             expected = torch.from_numpy(np.array(Image.open(io.BytesIO(image)).convert('RGB'))).permute(2, 0, 1)
             assert torch.equal(decode_fast(image), expected)

@@ -29,7 +29,8 @@ def after_a_pass(norm: nn.Module, x: torch.Tensor, grad: torch.Tensor, kind: str
         y = norm(x)
         y.backward(grad)
     assert y.is_contiguous(memory_format=memory_format) and x.grad.is_contiguous(memory_format=memory_format)
-    return {'y': y.detach(), 'x': x.grad, **{n: p.grad for n, p in norm.named_parameters()}, **dict(norm.named_buffers())}
+    gradients = {name: parameter.grad for name, parameter in norm.named_parameters()}
+    return {'y': y.detach(), 'x': x.grad, **gradients, **dict(norm.named_buffers())}
 
 
 @pytest.mark.parametrize('options', [{}, {'momentum': None}, {'track_running_stats': False}, {'eps': 1e-3}], ids=str)
@@ -54,7 +55,8 @@ def test_everything_else_runs_as_it_would(kind: str) -> None:
     norm = nn.GroupNorm(2, 8) if kind == 'groups' else nn.BatchNorm2d(8, affine=kind != 'not affine')
     norm.train(kind != 'evaluation')
     side = 6 if kind == 'few' else 32
-    x = torch.randn(4, 8, side, side).contiguous(memory_format=FORMATS['contiguous' if kind == 'contiguous' else 'exact'][0])
+    memory_format, _ = FORMATS['contiguous' if kind == 'contiguous' else 'exact']
+    x = torch.randn(4, 8, side, side).contiguous(memory_format=memory_format)
     x = x.bfloat16() if kind == 'bfloat16' else x
     expected = norm(x)
     with exact_batch_norm(norm):

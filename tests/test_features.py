@@ -286,7 +286,8 @@ def test_inner_maps_are_what_the_modules_named_take_in(name):
     for f in backbone.feature_info.info:
         module = model.get_submodule(f['module'])
         if f.get('hook_type') == 'forward_pre':
-            handles.append(module.register_forward_pre_hook(lambda m, i, n=f['module']: seen.__setitem__(n, i[0].clone())))
+            handles.append(module.register_forward_pre_hook(
+                lambda m, i, n=f['module']: seen.__setitem__(n, i[0].clone())))
         else:
             handles.append(module.register_forward_hook(lambda m, i, o, n=f['module']: seen.__setitem__(n, o.clone())))
     model.forward_features(x)

@@ -274,7 +274,8 @@ def test_installed_wheels_carry_lite_weights(number: int) -> None:
         zoo.create_model('efficientnet_b2', checkpoint_path=path)
 
 
-@pytest.mark.parametrize('options', [dict(dtype=torch.float64), dict(device='cpu', dtype=torch.bfloat16), dict(device='meta')])
+@pytest.mark.parametrize('options', [
+    dict(dtype=torch.float64), dict(device='cpu', dtype=torch.bfloat16), dict(device='meta')])
 @pytest.mark.parametrize('name', [NAME, 'efficientformerv2_s0', next(n for n in zoo.list_models('*blur*'))])
 @pytest.mark.parametrize('weights', [True, False])
 def test_device_and_dtype_are_where_and_in_what_the_network_is_built(name: str, options: dict[str, Any],
@@ -296,7 +297,8 @@ def test_device_and_dtype_are_where_and_in_what_the_network_is_built(name: str, 
 
 
 @pytest.mark.parametrize('options, error, words', [
-    (dict(device='cpuu'), ValueError, "device 'cpuu' cannot be used"), (dict(dtype='float16'), TypeError, 'torch.bfloat16'),
+    (dict(device='cpuu'), ValueError, "device 'cpuu' cannot be used"),
+    (dict(dtype='float16'), TypeError, 'torch.bfloat16'),
     (dict(dtype=torch.int8), TypeError, 'floating-point'), (dict(pretrained_strict=0), TypeError, 'True or False'),
     (dict(pretrain=True), TypeError, "'pretrained'"), (dict(feature_only=True), TypeError, "'features_only'"),
     (dict(out_indicies=(1,)), TypeError, "'out_indices'"), (dict(checkpoint_pth='x'), TypeError, "'checkpoint_path'"),

@@ -139,7 +139,8 @@ def saved(kind: str) -> Any:
     """What training programs write, whose tensors cannot be read without executing something."""
     network = torch.nn.Sequential(torch.nn.Linear(2, 2))
     state = dict(network.state_dict())
-    return {'module': network, 'state_dict': {'state_dict': state, 'odd': Odd()}, 'whole': {'odd': Odd(), 'model': network},
+    return {'module': network, 'state_dict': {'state_dict': state, 'odd': Odd()},
+            'whole': {'odd': Odd(), 'model': network},
             'both': {'model': state, 'state_dict_ema': network.state_dict(), 'odd': Odd()},
             'bare': {**state, 'odd': Odd()}}[kind]
 

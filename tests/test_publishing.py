@@ -79,8 +79,8 @@ def test_what_has_changed_since_it_was_built_is_said(tmp_path: Path) -> None:
     model = network('plain')
     model.labels = tuple('abc')
     model.reset_classifier(3, 'max')
-    zoo.save_for_hf(model, tmp_path, data_config=dict(input_size=(3, 96, 96), test_input_size=(3, 128, 128), crop_pct=0.9,
-                                                      mean=(0.1, 0.2, 0.3)), safe_serialization=True)
+    data = dict(input_size=(3, 96, 96), test_input_size=(3, 128, 128), crop_pct=0.9, mean=(0.1, 0.2, 0.3))
+    zoo.save_for_hf(model, tmp_path, data_config=data, safe_serialization=True)
     for library in (timm, zoo):
         other = library.create_model(f'local-dir:{tmp_path}', pretrained=True)
         config = settings(library, other)
@@ -137,7 +137,8 @@ def test_a_card_says_what_timms_does() -> None:
     assert heads[0] == heads[1]
     lines = [[line for line in text.split('---')[2].splitlines() if line] for text in texts]
     assert lines[0] == lines[1]
-    bare = [yaml.safe_load(module.generate_readme({}, 'net').split('---')[1]) for module in (publishing, timm.models._hub)]
+    bare = [yaml.safe_load(module.generate_readme({}, 'net').split('---')[1])
+            for module in (publishing, timm.models._hub)]
     assert bare[0] == bare[1]
 
 
@@ -304,7 +305,8 @@ def test_a_folder_has_what_would_be_pushed(run: Path, tmp_path: Path, capsys: py
         'README.md', 'config.json', 'model.safetensors', 'pytorch_model.bin'}
     text = (tmp_path / 'out/README.md').read_text()
     assert 'Insects.' in text and 'ants, bees' in text and f"'local-dir:{tmp_path / 'out'}'" in text
-    assert_same(load_trained(run / 'model_best.safetensors'), timm.create_model(f'local-dir:{tmp_path / "out"}', pretrained=True))
+    assert_same(load_trained(run / 'model_best.safetensors'),
+                timm.create_model(f'local-dir:{tmp_path / "out"}', pretrained=True))
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [

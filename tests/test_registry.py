@@ -114,7 +114,8 @@ def test_a_name_that_timm_has_and_zoo_has_not_is_said_to_be_that():
 def test_capital_letters_and_the_hubs_prefix_are_understood(written, name):
     assert zoo.is_model(written) and zoo.is_model_pretrained(written)
     assert zoo.get_pretrained_cfg(written) == zoo.get_pretrained_cfg(name)
-    assert zoo.create_model(written, device='meta').pretrained_cfg == zoo.create_model(name, device='meta').pretrained_cfg
+    one, other = (zoo.create_model(each, device='meta').pretrained_cfg for each in (written, name))
+    assert one == other
 
 
 def test_model_entrypoint():

@@ -345,8 +345,9 @@ def test_times_differ_by_more_than_their_spread(changes: dict[str, Any], details
 
 def test_a_benchmark_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'speed.csv'
-    assert main(['benchmark', 'test_efficientnet', '--img-size', '32', '--measure', 'latency', '--repeats', '3',
-                 '--warmup', '1', '--threads', '1', '--device', 'cpu', '--results-file', str(path), '--keep-noisy']) == 0
+    words = ['benchmark', 'test_efficientnet', '--img-size', '32', '--measure', 'latency', '--repeats', '3', '--warmup',
+             '1', '--threads', '1', '--device', 'cpu', '--keep-noisy']
+    assert main([*words, '--results-file', str(path)]) == 0
     row, = tables.read(path)
     assert str(tmp_path) not in row['command']
     slower = tmp_path / 'slower.csv'

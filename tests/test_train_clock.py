@@ -97,8 +97,8 @@ def test_a_run_ends_after_the_last_step_that_fits(limit, updates, validated, ima
 
 
 def test_the_command_says_why_it_ended_and_the_time_left(images, tmp_path, capsys):
-    words = ['train', str(images), '--model', 'mobilenetv2_035', '--img-size', '32', '-b', '4', '-j', '0', '--device', 'cpu',
-             '--warmup-epochs', '0', '--epochs', '2', '--output', str(tmp_path), '--experiment', 'a']
+    words = ['train', str(images), '--model', 'mobilenetv2_035', '--img-size', '32', '-b', '4', '-j', '0', '--device',
+             'cpu', '--warmup-epochs', '0', '--epochs', '2', '--output', str(tmp_path), '--experiment', 'a']
     assert main([*words, '--max-hours', '1e-9']) == 142
     assert f'the time is up; go on with: zoo train --resume {tmp_path}/a' in capsys.readouterr().err
     assert main(['train', '--resume', str(tmp_path / 'a'), '--max-hours', '100']) == 0

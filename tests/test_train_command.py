@@ -271,7 +271,8 @@ def test_a_dry_run_names_files_that_cannot_be_read(photos, tmp_path, capsys):
 
 def test_what_an_override_leaves_idle_is_said(photos, tmp_path, capsys):
     recipe = tmp_path / 'some.yaml'
-    recipe.write_text('schedule:\n  warmup_epochs: 5\n  warmup_lr: 1e-4\nema:\n  model_ema: true\n  model_ema_decay: 0.9\n')
+    recipe.write_text('schedule:\n  warmup_epochs: 5\n  warmup_lr: 1e-4\n'
+                      'ema:\n  model_ema: true\n  model_ema_decay: 0.9\n')
     words = tiny(photos, str(recipe), '--epochs', '1', '--no-model-ema', '--output', str(tmp_path), '--experiment', 'a')
     said = [f'{recipe}:3: schedule.warmup_lr, which needs schedule.warmup_epochs',
             f'{recipe}:6: ema.model_ema_decay, which needs ema.model_ema: true']
@@ -355,7 +356,8 @@ def test_the_folder_of_a_run_stands_for_its_best_network(photos, tmp_path, capsy
     state = load_trained(run).state_dict()
     assert all(torch.equal(state[key], value) for key, value in read_state_dict(best).items())
     image = str(photos / 'val' / 'red' / '0.jpg')
-    for command in (['predict', image, '--device', 'cpu'], ['validate', str(photos), '--split', 'val', '--no-fold', '-j', '0']):
+    for command in (['predict', image, '--device', 'cpu'],
+                    ['validate', str(photos), '--split', 'val', '--no-fold', '-j', '0']):
         found = []
         for place in (run, best):
             capsys.readouterr()
@@ -418,14 +420,16 @@ def test_no_validation_images(photos, tmp_path, capsys):
     shutil.copytree(photos / 'train', tmp_path / 'only' / 'train')
     names = [f'{colour}/{number}.jpg' for colour in COLOURS for number in range(8)]
     (tmp_path / 'rows.csv').write_text('\n'.join(['image,label', *(f'{n},{n.partition("/")[0]}' for n in names)]))
-    (tmp_path / 'split.csv').write_text('\n'.join(['image,label,split', *(f'{n},{n.partition("/")[0]},train' for n in names)]))
+    (tmp_path / 'split.csv').write_text('\n'.join(
+        ['image,label,split', *(f'{n},{n.partition("/")[0]},train' for n in names)]))
     words = ['--epochs', '1', '--dry-run', '--dry-run-sheet', str(tmp_path / 'sheet.png')]
     root = f'?root={tmp_path}/only/train'
     for place, more in ((f'{tmp_path}/only', []), (f'{tmp_path}/rows.csv{root}', ['train_split=none']),
                         (f'{tmp_path}/split.csv{root}', [])):
         assert main(tiny(place, *words, *more)) == 2
         text = capsys.readouterr().err
-        assert 'data.hold_out=0.2; to train without any: data.val_split=none' in text and 'leave the split out' not in text
+        assert 'data.hold_out=0.2; to train without any: data.val_split=none' in text
+        assert 'leave the split out' not in text
         for change, val in (('hold_out=0.2', '6 images'), ('val_split=none', 'none')):
             assert main(tiny(place, *words, *more, change)) == 0
             assert f'val  {val}' in capsys.readouterr().out
@@ -476,7 +480,8 @@ def test_an_initial_checkpoint_of_other_classes_gets_a_new_head_and_a_teacher_is
     once = ['--epochs', '1', '--output', str(tmp_path / 'runs')]
     assert main(tiny(photos, '--initial-checkpoint', str(tmp_path / 't.pth'), '--dry-run', *once)) == 0
     capsys.readouterr()
-    assert main(tiny(photos, '--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(tmp_path / 't.pth'), *once)) == 2
+    teacher = ['--kd-model-name', 'mobilenetv2_035', '--kd-checkpoint', str(tmp_path / 't.pth')]
+    assert main(tiny(photos, *teacher, *once)) == 2
     assert 'The teacher: ' in (said := capsys.readouterr().err) and 'has 5 classes, and the network 3' in said
 
 
@@ -494,7 +499,8 @@ def test_grey_images_train_a_network_of_any_channels(channels: int, tmp_path: Pa
                  '2', '-j', '0', '--epochs', '1', '--warmup-epochs', '0', '--device', 'cpu', '--exif', '--output',
                  str(tmp_path), '--experiment', 'run']) == 0
     best = str(tmp_path / 'run' / 'model_best.safetensors')
-    assert main(['validate', photos, '--split', 'val', '--checkpoint', best, '-j', '0', '--device', 'cpu', '--exif']) == 0
+    words = ['validate', photos, '--split', 'val', '--checkpoint', best, '-j', '0', '--device', 'cpu', '--exif']
+    assert main(words) == 0
     assert 'zoo: 4 images in' in capsys.readouterr().err
     assert main(['predict', photos, '--checkpoint', best, '--device', 'cpu']) == 0
     assert 'light' in capsys.readouterr().out

@@ -344,13 +344,14 @@ def test_two_runs_do_not_share_a_folder(images, tmp_path):
                           text=True) as holder:
         assert holder.stdout.readline() == 'held\n'
         for resume in (False, True):
-            with pytest.raises(FileExistsError, match=rf'in use: process {holder.pid} on \S+ has trained into it since 2'):
+            words = rf'in use: process {holder.pid} on \S+ has trained into it since 2'
+            with pytest.raises(FileExistsError, match=words):
                 train(tiny_recipe(images), folder, resume=resume, quiet=True)
         with pytest.raises(FileExistsError, match='in use'):
             folders.RunFolder(folder, 'top1').begin(tiny_recipe(images), [])
         assert part.exists()
         holder.kill()
-    result = train(tiny_recipe(images, schedule=dict(epochs=2)), folder, quiet=True)        # what was left is taken over
+    result = train(tiny_recipe(images, schedule=dict(epochs=2)), folder, quiet=True)    # what was left is taken over
     assert len(result.rows) == 2 and not part.exists() and not [*folder.glob('run.lock*')]
 
 
@@ -386,7 +387,7 @@ def test_a_failed_run_leaves_no_lock(images, tmp_path, monkeypatch):
 def begun(images, tmp_path, monkeypatch) -> tuple[Path, Path]:
     """(images, folder) of a run that ended in its second epoch."""
     data, folder = shutil.copytree(images, tmp_path / 'data'), tmp_path / 'run'
-    monkeypatch.setattr(Trainer, '_stopping', lambda self: self.progress.updates == 7)
+    monkeypatch.setattr(Trainer, '_stopping', lambda self, following: self.progress.updates == 7)
     train(tiny_recipe(data), folder, quiet=True)
     monkeypatch.undo()
     return data, folder
@@ -394,8 +395,8 @@ def begun(images, tmp_path, monkeypatch) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize('change, words', [
     (lambda data: (data / 'train/ants/3.png').unlink(), r'1 train images are gone \(ants/3\.png\)'),
-    (lambda data: shutil.copy(data / 'val/ants/3.png', data / 'val/ants/9.png'), r'1 val images are new \(ants/9\.png\)'),
-    (lambda data: (data / 'train/bees/0.png').write_bytes(b'x'), r'1 train images are of another length \(bees/0\.png\)'),
+    (lambda data: shutil.copy(data / 'val/ants/3.png', data / 'val/ants/9.png'), r'1 val images are new \(ants/9\.'),
+    (lambda data: (data / 'train/bees/0.png').write_bytes(b'x'), r'1 train images are of another length \(bees/0\.'),
     (lambda data: (data / 'val/ants/3.png').rename(data / 'val/bees/8.png'), r'are gone \(ants/3\.png\).*new \(bees/8'),
 ])
 def test_images_that_changed_are_named(begun, change, words):

@@ -163,11 +163,12 @@ def test_the_validation_loss_is_that_of_the_data_without_smoothing(images, tmp_p
     for epoch, loss in enumerate(losses):
         model = load_trained(tmp_path / 'run' / f'checkpoint-{epoch}.safetensors')
         transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(model))
-        inputs = torch.stack([transform(zoo.data.load_image(images / 'val' / source.name(i))) for i in range(len(source))])
+        inputs = torch.stack([transform(zoo.data.load_image(images / 'val' / source.name(i)))
+                              for i in range(len(source))])
         targets = torch.tensor([source.target(i) for i in range(len(source))])
         with torch.inference_mode():
             assert torch.nn.functional.cross_entropy(model(inputs), targets).item() == pytest.approx(loss, rel=1e-3)
-    assert all('top5' not in row for row in result.rows)            # of two classes, one of five answers is always right
+    assert all('top5' not in row for row in result.rows)        # of two classes, one of five answers is always right
 
 
 def test_images_that_cannot_be_read_are_counted_and_replaced(images, tmp_path, capsys):

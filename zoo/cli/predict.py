@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model', metavar='NAME',
                         help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
     parser.add_argument('--checkpoint', metavar='FILE_OR_RUN',
-                        help="a file of weights to use in place of the model's own, or a run's folder for its best; what "
-                             'zoo train wrote knows network, classes and preprocessing')
+                        help="a file of weights to use in place of the model's own, or a run's folder for its best; "
+                             'what zoo train wrote knows network, classes and preprocessing')
     parser.add_argument('--num-classes', type=positive, metavar='N', help='classes of the checkpoint, if not the usual')
     parser.add_argument('--model-kwargs', nargs='+', default=[], metavar='KEY=VALUE',
                         help='more arguments of the network, as its checkpoint needs them')
