@@ -75,13 +75,8 @@ FAMILIES = (Family(
         'deit3_small_patch16_384.fb_in22k_ft_in1k': dict(size=384),
     },
     former={
-        'deit3_small_patch16_224_in21ft1k': 'deit3_small_patch16_224.fb_in22k_ft_in1k',
-        'deit3_small_patch16_384_in21ft1k': 'deit3_small_patch16_384.fb_in22k_ft_in1k',
-        'deit3_medium_patch16_224_in21ft1k': 'deit3_medium_patch16_224.fb_in22k_ft_in1k',
-        'deit3_base_patch16_224_in21ft1k': 'deit3_base_patch16_224.fb_in22k_ft_in1k',
-        'deit3_base_patch16_384_in21ft1k': 'deit3_base_patch16_384.fb_in22k_ft_in1k',
-        'deit3_large_patch16_224_in21ft1k': 'deit3_large_patch16_224.fb_in22k_ft_in1k',
-        'deit3_large_patch16_384_in21ft1k': 'deit3_large_patch16_384.fb_in22k_ft_in1k',
-        'deit3_huge_patch14_224_in21ft1k': 'deit3_huge_patch14_224.fb_in22k_ft_in1k',
+        f'deit3_{size}_in21ft1k': f'deit3_{size}.fb_in22k_ft_in1k' for size in (
+            'small_patch16_224', 'small_patch16_384', 'medium_patch16_224', 'base_patch16_224', 'base_patch16_384',
+            'large_patch16_224', 'large_patch16_384', 'huge_patch14_224')
     },
 ),)

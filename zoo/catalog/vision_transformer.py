@@ -110,21 +110,13 @@ FAMILIES = (Family(
         'vit_tiny_patch16_384.augreg_in21k_ft_in1k': INCEPTION | dict(crop_pct=1.0, size=384),
     },
     former={
-        'vit_tiny_patch16_224_in21k': 'vit_tiny_patch16_224.augreg_in21k',
-        'vit_small_patch32_224_in21k': 'vit_small_patch32_224.augreg_in21k',
-        'vit_small_patch16_224_in21k': 'vit_small_patch16_224.augreg_in21k',
-        'vit_base_patch32_224_in21k': 'vit_base_patch32_224.augreg_in21k',
-        'vit_base_patch16_224_in21k': 'vit_base_patch16_224.augreg_in21k',
-        'vit_base_patch8_224_in21k': 'vit_base_patch8_224.augreg_in21k',
-        'vit_large_patch32_224_in21k': 'vit_large_patch32_224.orig_in21k',
-        'vit_large_patch16_224_in21k': 'vit_large_patch16_224.augreg_in21k',
-        'vit_huge_patch14_224_in21k': 'vit_huge_patch14_224.orig_in21k',
-        'vit_base_patch32_224_sam': 'vit_base_patch32_224.sam_in1k',
-        'vit_base_patch16_224_sam': 'vit_base_patch16_224.sam_in1k',
-        'vit_small_patch16_224_dino': 'vit_small_patch16_224.dino',
-        'vit_small_patch8_224_dino': 'vit_small_patch8_224.dino',
-        'vit_base_patch16_224_dino': 'vit_base_patch16_224.dino',
-        'vit_base_patch8_224_dino': 'vit_base_patch8_224.dino',
+        **{f'vit_{size}_in21k': f'vit_{size}.augreg_in21k' for size in (
+            'tiny_patch16_224', 'small_patch32_224', 'small_patch16_224', 'base_patch32_224', 'base_patch16_224',
+            'base_patch8_224', 'large_patch16_224')},
+        **{f'vit_{size}_in21k': f'vit_{size}.orig_in21k' for size in ('large_patch32_224', 'huge_patch14_224')},
+        **{f'vit_base_patch{patch}_224_sam': f'vit_base_patch{patch}_224.sam_in1k' for patch in (16, 32)},
+        **{f'vit_{size}_patch{patch}_224_dino': f'vit_{size}_patch{patch}_224.dino'
+           for size in ('small', 'base') for patch in (8, 16)},
         'vit_base_patch16_224_miil_in21k': 'vit_base_patch16_224_miil.in21k',
     },
 ), Family(
