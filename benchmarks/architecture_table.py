@@ -44,9 +44,13 @@ def write_networks(names: list[str]) -> None:
         with path.open(newline='') as file:
             lines = {(row['model'], row['input_size'], row['num_classes']): row for row in csv.DictReader(file)
                      if row['model'] not in names}
-    for name in tqdm(zoo.list_models([f'{name}.*' for name in names], include_tags=True)):
+    different = {}                                           # weights that share image and classes share a line
+    for name in zoo.list_models([f'{name}.*' for name in names], include_tags=True):
+        cfg = zoo.get_pretrained_cfg(name)
+        different.setdefault((cfg.architecture, cfg.input_size, cfg.num_classes), name)
+    for name in tqdm(different.values(), disable=None):
         row = as_row(*measured(name))
-        lines.setdefault((row['model'], row['input_size'], str(row['num_classes'])), row)
+        lines[row['model'], row['input_size'], str(row['num_classes'])] = row
     known = zoo.list_models()
     with path.open('w', newline='') as file:
         writer = csv.DictWriter(file, next(iter(lines.values())), lineterminator='\n')
