@@ -65,7 +65,7 @@ def test_published_speeds_are_sound(table: Path) -> None:
     assert len({(row['model'], row['img_size']) for row in rows}) == len(rows)
     assert len({(row['device'], row['precision']) for row in rows}) == 1 and all(row['source'] for row in rows)
     for row in rows:
-        assert float(row['img_per_sec']) * float(row['batch_ms']) == pytest.approx(1e3 * int(row['batch_size']), rel=0.01)
+        assert float(row['img_per_sec']) * float(row['batch_ms']) == pytest.approx(1e3 * int(row['batch_size']), rel=0.02)
 
 
 def test_published_lines_name_models_there_are() -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+import zoo
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 NUMBER = re.compile(r'(?<![\w.])\d+(?:\.\d+)?(?![\w.]*[A-Za-z])')
@@ -85,9 +87,13 @@ def test_readme_has_examples_and_only_known_blocks() -> None:
 @pytest.mark.parametrize('block', of('python'))
 def test_python(block: Fence, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile('\n' * block.line + block.text, 'README.md', 'exec'), {'__name__': 'readme'})
+    printed, before = io.StringIO(), {*zoo.list_models()}
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile('\n' * block.line + block.text, 'README.md', 'exec'), {'__name__': 'readme'})
+    finally:                                         # other tests list what zoo has
+        while new := {*zoo.list_models()} - before:
+            zoo.unregister_family(zoo.registry.resolve(new.pop())[0])
     assert_shown(shown_after(block) or '', printed.getvalue())
 
 

@@ -89,9 +89,9 @@ def create_model(model_name: str, pretrained: bool | Source = False,
         tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
         raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
 
-    wrap, given = feature_wrapper(features_only, given)
-    defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     network_class = family.network or network_class_of(family.model)
+    wrap, given = feature_wrapper(features_only, given, inspect.signature(network_class).parameters)
+    defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     if wrap:                                         # a backbone takes images as they come, where nothing else is said
         defaults |= {'dynamic_img_size': True, 'dynamic_img_pad': True}
     arguments = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}

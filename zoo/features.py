@@ -1,7 +1,7 @@
 """`features_only=True`: a network as a multi-scale backbone."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -159,7 +159,7 @@ class FeatureNet(nn.Module):
         self.network.set_grad_checkpointing(enable)
 
 
-def feature_wrapper(features_only: bool, options: Mapping[str, Any]
+def feature_wrapper(features_only: bool, options: Mapping[str, Any], own: Collection[str] = (),
                     ) -> tuple[Callable[[ImageModel], FeatureNet] | None, dict[str, Any]]:
     """What makes a backbone of a network, None for a classifier, and the options that are left for the network.
 
@@ -167,12 +167,14 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any]
     subclass of it, or a word of `KINDS`. All words name the same class; 'dict' sets `return_dict`, and with 'hook' the
     keys of a dictionary are the modules' names. Options that are None are left out. `flatten_sequential` and
     `no_rewrite` in `feature_cfg` make no difference: a backbone is the network itself, under the classifier's names.
+    Options that the network has itself, `own`, are left for it.
 
     Raises:
         ValueError: another `feature_cls`. TypeError: an option that is not known, or given without `features_only`.
     """
     left = {name: value for name, value in options.items() if value is not None}
-    given = {name: left.pop(name) for name in (*OPTIONS, 'feature_cls', 'feature_cfg') if name in left}
+    names = [name for name in (*OPTIONS, 'feature_cls', 'feature_cfg') if name in left and name not in own]
+    given = {name: left.pop(name) for name in names}
     if given and not features_only:
         raise TypeError(f'{", ".join(given)}: for backbones, which features_only=True makes.')
     given = {**given.pop('feature_cfg', {}), **given}
@@ -183,7 +185,7 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any]
     if surplus := given.keys() - OPTIONS:
         raise TypeError(refuse('feature_cfg option', min(surplus), OPTIONS))
     extra = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}.get(str(kind).lower(), {})
-    own = isinstance(kind, type) and issubclass(kind, FeatureNet)
-    if not own and str(kind).lower() not in KINDS:
+    users = isinstance(kind, type) and issubclass(kind, FeatureNet)
+    if not users and str(kind).lower() not in KINDS:
         raise ValueError(refuse('feature_cls (or a subclass of zoo.features.FeatureNet)', str(kind), KINDS))
-    return partial(kind if own else FeatureNet, **{**extra, **given}) if features_only else None, left
+    return partial(kind if users else FeatureNet, **{**extra, **given}) if features_only else None, left
