@@ -46,3 +46,9 @@ def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 @pytest.fixture
 def image() -> torch.Tensor:
     return torch.rand(2, 3, 64, 56, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def pytest_report_header() -> str:
+    """Which share of the long work this run takes."""
+    from structures import FORTNIGHT, today
+    return f'long work over many networks: share {today() + 1} of {FORTNIGHT}, one a day'

@@ -79,6 +79,7 @@ def of_tokens(model: str) -> bool:
 
 STRUCTURES = structures()
 NAMES = zoo.list_models()
+MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_000_000]        # what whole networks cost
 
 
 def network_class(name: str) -> type:
@@ -95,7 +96,11 @@ def takes(name: str, option: str) -> bool:
 FORTNIGHT = 14
 
 
+def today() -> int:
+    """The number of the share of long work that this run takes."""
+    return datetime.date.today().toordinal() % FORTNIGHT
+
+
 def share(names: list[str]) -> list[str]:
     """Today's share of long work: each name comes once a fortnight."""
-    today = datetime.date.today().toordinal() % FORTNIGHT
-    return [name for name in names if zlib.crc32(name.encode()) % FORTNIGHT == today]
+    return [name for name in names if zlib.crc32(name.encode()) % FORTNIGHT == today()]

@@ -17,6 +17,7 @@ from PIL import Image
 import zoo
 from conftest import architectures
 from zoo.cli import COMMANDS, _parser, facts, main, options_of
+from structures import share
 from zoo.registry import names_of_timm
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +72,7 @@ def test_info_knows_every_network_without_building_it(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize('name', [
-    *(pytest.param(name, marks=pytest.mark.slow) for name in zoo.list_models(include_tags=True)),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in share(zoo.list_models(include_tags=True))),
     'mobilenetv3_small_050', 'tf_efficientnetv2_b0.in1k', 'hardcorenas_a', 'efficientformerv2_s0'])
 def test_what_info_knows_is_what_building_tells(name: str) -> None:
     assert facts.facts(name) == facts.measured(name)

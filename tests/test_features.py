@@ -16,7 +16,7 @@ from torch.export import Dim
 import zoo
 from conftest import architectures, randomize, relative_error
 from beside_timm import on_meta, options_of
-from structures import NAMES, STRUCTURES, network_class, share, short
+from structures import MODEST, NAMES, STRUCTURES, network_class, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
@@ -227,7 +227,7 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', share(NAMES))
+@pytest.mark.parametrize('name', share(MODEST))
 @torch.inference_mode()
 def test_maps_at_full_sizes(name):
     fitted = on_meta(name).img_size
@@ -263,7 +263,7 @@ def test_output_stride(name, output_stride):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', STRIDED)
+@pytest.mark.parametrize('name', share(STRIDED))
 @pytest.mark.parametrize('output_stride', [8, 16])
 @torch.inference_mode()
 def test_output_stride_of_every_network(name, output_stride):
