@@ -43,7 +43,7 @@ def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object]
 def compare_with_timm(name: str, **options) -> None:
     """Logits, maps, and the gradients of all parameters, with random weights and statistics."""
     size = sum(p.numel() for p in on_meta(name, **options).parameters())
-    dtype = torch.float64 if size < 6e7 else torch.float32                                      # memory
+    dtype = torch.float64 if size < 1e8 else torch.float32                                      # memory
     if 'drop_path_rate' in options_of(name):
         options['drop_path_rate'] = 0.0
     ours, theirs = pair(name, dtype, num_classes=5, **options)

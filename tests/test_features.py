@@ -205,8 +205,9 @@ def timms(name: str, model: nn.Module, **options) -> nn.Module:
         theirs = timm.create_model(name, **options)
     if dict(theirs.named_buffers()).keys() - theirs.state_dict().keys():
         theirs = timm.create_model(name, **options)                         # it alone can fill what no state dict holds
-    missing, _ = theirs.load_state_dict(model.state_dict(), assign=True, strict=not options.get('features_only'))
-    assert not missing
+    own = model.state_dict()
+    state = {key: own.get(key, own.get(key.replace('_', '.', 1))) for key in theirs.state_dict()}   # 'stem_0' is stem.0
+    theirs.load_state_dict(state if options.get('features_only') else own, assign=True)
     return theirs.eval()
 
 
