@@ -1,45 +1,66 @@
-"""Initial weights of convolutional networks, as the papers' own code drew them."""
+"""Initial weights, as the papers' own code drew them."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch import nn
 
-
-def init_tensorflow(module: nn.Module) -> None:
-    """Draws every parameter, and resets every buffer, of a module anew, as the TensorFlow originals of the networks
-    made of block strings do.
-
-    Convolutions: normal with variance 2 / fan-out of a group. Linear layers: uniform within 1 / sqrt(outputs), biases
-    zero. Everything else as its own `reset_parameters` and `reset_constants` say.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            fan_out = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
-            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
-        elif isinstance(layer, nn.Linear):
-            bound = 1 / math.sqrt(layer.out_features)
-            nn.init.uniform_(layer.weight, -bound, bound)
-        elif hasattr(layer, 'reset_parameters'):
-            layer.reset_parameters()
-        if isinstance(layer, (nn.Conv2d, nn.Linear)) and layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-        if hasattr(layer, 'reset_constants'):
-            layer.reset_constants()
+Rule = Callable[[nn.Conv2d | nn.Linear], None]
 
 
-def init_he(module: nn.Module) -> None:
+def draw_anew(module: nn.Module, rules: dict[type[nn.Module], Rule]) -> None:
     """Draws every parameter, and resets every buffer, of a module anew.
 
-    Convolutions: normal with variance 2 / fan-out (arXiv:1502.01852, section 2.2), biases zero. Everything else as its
-    own `reset_parameters` and `reset_constants` say.
+    Args:
+        rules: kind of layer -> what draws its weight; its biases become zero. Everything else draws itself, as its own
+            `reset_parameters` and `reset_constants` say.
     """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+        rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)
+        if rule:
+            rule(layer)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif hasattr(layer, 'reset_parameters'):
             layer.reset_parameters()
         if hasattr(layer, 'reset_constants'):
             layer.reset_constants()
+
+
+def init_tensorflow(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`, as the TensorFlow originals of the networks made of block strings do.
+
+    Convolutions: normal with variance 2 / fan-out of a group. Linear layers: uniform within 1 / sqrt(outputs).
+    """
+    draw_anew(module, {nn.Conv2d: _normal_of_group, nn.Linear: _uniform_of_outputs})
+
+
+def init_he(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`; convolutions normal with variance 2 / fan-out (arXiv:1502.01852, section
+    2.2)."""
+    draw_anew(module, {nn.Conv2d: _normal_of_fan_out})
+
+
+def init_transformer(module: nn.Module, convs: bool = False) -> None:
+    """Draws a module anew, see `draw_anew`, as DeiT (arXiv:2012.12877) and what follows it do: linear layers, and with
+    `convs` convolutions, truncated normal with deviation 0.02."""
+    draw_anew(module, {nn.Linear: _truncated} | ({nn.Conv2d: _truncated} if convs else {}))
+
+
+def _normal_of_group(layer: nn.Conv2d) -> None:
+    fan_out = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
+
+
+def _uniform_of_outputs(layer: nn.Linear) -> None:
+    bound = 1 / math.sqrt(layer.out_features)
+    nn.init.uniform_(layer.weight, -bound, bound)
+
+
+def _normal_of_fan_out(layer: nn.Conv2d) -> None:
+    nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+
+
+def _truncated(layer: nn.Conv2d | nn.Linear) -> None:
+    nn.init.trunc_normal_(layer.weight, std=0.02)

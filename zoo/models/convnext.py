@@ -20,7 +20,7 @@ from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init_transformer import init_transformer
+from ..layers.init import init_transformer
 from ..layers.mlp import GlobalResponseNormMlp, Mlp
 from ..layers.norm import NORMS, NormLayer
 from ..layers.pool import POOLS, SINGLE_POOLS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..contract import ImageModel
-from ..layers.init_transformer import init_transformer
+from ..layers.init import init_transformer
 
 
 class DistilledLogits(NamedTuple):

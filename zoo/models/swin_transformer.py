@@ -18,7 +18,7 @@ from ..contract import ImageModel, Parts
 from ..layers.act import ActLayer
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init_transformer import init_transformer
+from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contract import ImageModel, Parts
-from ..layers.init_transformer import init_transformer
+from ..layers.init import init_transformer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.positions import resample_abs_pos_embed
 from ..layers.tokens import TOKEN_POOLS, PatchDropout, Tokens, TokenPool
