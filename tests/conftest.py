@@ -48,6 +48,13 @@ def image() -> torch.Tensor:
     return torch.rand(2, 3, 64, 56, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
+@pytest.fixture(scope='module')
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small images, split and sorted by class, for tiny runs of training."""
+    from train_runs import make_images
+    return make_images(tmp_path_factory.mktemp('images'))
+
+
 def pytest_report_header() -> str:
     """Which share of the long work this run takes."""
     from structures import FORTNIGHT, today

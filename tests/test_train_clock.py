@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from train_runs import assert_same_run, make_images, tiny_recipe
+from train_runs import assert_same_run, tiny_recipe
 from zoo.cli import main
 from zoo.train import clock
 from zoo.train.clock import Clock
@@ -24,11 +24,6 @@ def time(monkeypatch):
     own.perf_counter = lambda: own.now
     monkeypatch.setattr(clock, 'time', own)
     return own
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory) -> Path:
-    return make_images(tmp_path_factory.mktemp('images'))
 
 
 @pytest.fixture(scope='module')

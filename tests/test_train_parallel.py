@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_runs import TINY, make_images, tiny_recipe
+from train_runs import TINY, tiny_recipe
 
 import zoo
 from zoo.pretrained import read_state_dict
@@ -29,11 +29,6 @@ train(read_recipe(sys.argv[1]), sys.argv[2], resume=len(sys.argv) > 3, quiet=Tru
 STILL = dict(model=dict(drop=0.0, drop_path=0.0), optimizer=dict(opt='momentum', lr=0.05),
              run=dict(recovery_interval=0), schedule=dict(epochs=3, warmup_epochs=0))
 GROUPS = TINY | {'norm_layer': 'groupnorm', 'norm_kwargs': {'num_groups': 4}}
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory) -> Path:
-    return make_images(tmp_path_factory.mktemp('images'))
 
 
 def with_parts(images: Path, **parts: dict):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from train_runs import assert_same_run, make_images, rows, same, state_of, stop_in, tiny_recipe
+from train_runs import assert_same_run, rows, same, state_of, stop_in, tiny_recipe
 
 from zoo.pretrained import read_record, read_state_dict, write_tensors
 from zoo.train import checkpoint, folder as folders, lock
@@ -30,11 +30,6 @@ from zoo.train.trainer import train
 print('ready', flush=True)
 sys.exit(train(read_recipe(sys.argv[1]), sys.argv[2], resume=len(sys.argv) > 3, quiet=True).status)
 '''
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory) -> Path:
-    return make_images(tmp_path_factory.mktemp('images'))
 
 
 @pytest.fixture(scope='module')

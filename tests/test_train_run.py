@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from train_runs import TINY, make_discs, make_images, rows, same, state_of, tiny_recipe
+from train_runs import TINY, make_discs, rows, same, state_of, tiny_recipe
 
 import zoo
 from zoo.cli import main
@@ -25,11 +25,6 @@ from zoo.train.trainer import Trainer, train
 
 STILL = dict(model=dict(drop=0.0, drop_path=0.0, model_kwargs=TINY | {
     'norm_layer': 'groupnorm', 'norm_kwargs': {'num_groups': 4}}), optimizer=dict(opt='momentum', lr=0.05))
-
-
-@pytest.fixture(scope='module')
-def images(tmp_path_factory) -> Path:
-    return make_images(tmp_path_factory.mktemp('images'))
 
 
 @pytest.fixture(scope='module')

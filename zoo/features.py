@@ -19,7 +19,8 @@ class FeatureInfo:
     """The feature maps of a backbone: all the network offers, and which of them come out, in what order."""
 
     def __init__(self, features: Sequence[Feature], out_indices: Sequence[int]) -> None:
-        self.info: list[dict[str, Any]] = [{**feature, 'rounding': _rounding(feature), 'index': i} for i, feature in enumerate(features)]
+        self.info: list[dict[str, Any]] = [{**feature, 'rounding': _rounding(feature), 'index': i}
+                                           for i, feature in enumerate(features)]
         self.out_indices = tuple(out_indices)
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:

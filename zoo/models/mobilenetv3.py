@@ -17,8 +17,7 @@ from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.mbconv import Style
 from ..layers.norm import Norm, NormLayer, norm_options
-from ..layers.pool import AaLayer
-from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
+from ..layers.pool import POOLS, SINGLE_POOLS, AaLayer, GlobalPool
 from ..spec import whole
 from .blocknet import BlockNet
 

@@ -49,7 +49,8 @@ class SwinTransformer(ImageModel):
         mlp_ratio: inner width of the MLPs over their width. qkv_bias: biases of queries, keys and values.
         drop_rate: dropout before the classifier. proj_drop_rate: in attention and MLPs. attn_drop_rate: of the attention
             weights. drop_path_rate: stochastic depth at the last block, growing linearly from 0 at the first.
-        embed_layer: what makes patches. weight_init: '' draws weights, 'skip' leaves the parameters undrawn.
+        embed_layer: what makes patches. weight_init: '' or 'reset' draws weights, 'skip' leaves
+            the parameters undrawn.
 
     Raises:
         ValueError: numbers that do not fit each other, an option outside what is allowed.
@@ -72,7 +73,7 @@ class SwinTransformer(ImageModel):
         if len(num_heads) != len(depths):
             raise ValueError(f'depths and num_heads have one entry a stage, not {len(depths)} and {len(num_heads)}.')
         if weight_init not in ('', 'skip', 'reset'):
-            raise ValueError(f"weight_init is '' or 'skip', not {weight_init!r}.")
+            raise ValueError(f"weight_init is '', 'reset' or 'skip', not {weight_init!r}.")
         norm, size = Norm(norm_layer), pair_of(img_size)
         dims = [embed_dim * 2 ** number for number in range(len(depths))]
         windows = windows_of_stages(window_size, len(depths))

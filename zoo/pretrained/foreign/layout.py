@@ -157,14 +157,14 @@ class NamedLayout(Layout):
     def describe(self, state: State) -> Described:
         """See `Layout.describe`."""
         implied = self.implied(state)
-        known = self.known.get(_size(state, (self.first_conv, self.prefix + self.first_conv, *self.classifiers)))
+        known = self.known.get(count_elements(state, (self.first_conv, self.prefix + self.first_conv, *self.classifiers)))
         if known:
             return known[0], {**known[1], **implied}
         return None, implied if self.eps is None else {'bn_eps': self.eps, 'pad_type': self.pads[0]}
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
-        known = self.known.get(_size(state, OUTSIDE))
+        known = self.known.get(count_elements(state, OUTSIDE))
         return (known[0], dict(known[1])) if known else (None, {})
 
     def differences(self, state: State, settings: Settings, model: str) -> list[str]:
@@ -188,7 +188,7 @@ class NamedLayout(Layout):
         return value
 
 
-def _size(state: State, outside: Collection[str]) -> int:
+def count_elements(state: State, outside: Collection[str]) -> int:
     """Elements of all floating point tensors but those of the modules `outside`."""
     return sum(value.numel() for key, value in state.items()
                if value.is_floating_point() and key.rpartition('.')[0] not in outside)

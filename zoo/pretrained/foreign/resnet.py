@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, Layout, State
+from .layout import Described, Layout, State, count_elements
 from .templates import Rule, TemplateLayout
 
 STAGES = 4
@@ -25,9 +25,7 @@ DEPTHS = {('basic', (2, 2, 2, 2)): 'resnet18', ('basic', (3, 4, 6, 3)): 'resnet3
 
 def identify(state: State) -> Described:
     """The network of this many elements, with the stem of the paper."""
-    size = sum(value.numel() for key, value in state.items()
-               if value.is_floating_point() and key.rpartition('.')[0] not in OUTSIDE)
-    name = NETWORKS.get(size) if 'conv1.weight' in state else None
+    name = NETWORKS.get(count_elements(state, OUTSIDE)) if 'conv1.weight' in state else None
     return name, {'num_classes': 0} if name and 'fc.weight' not in state else {}
 
 
