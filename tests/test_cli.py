@@ -66,9 +66,11 @@ def test_info_knows_every_network_without_building_it(monkeypatch: pytest.Monkey
         assert cfg == zoo.get_pretrained_cfg(name)
         assert [str(stage['num_chs']) for stage in network['features']] == known['feature_channels'].split(), name
         assert [str(stage['reduction']) for stage in network['features']] == known['feature_reductions'].split(), name
-        if f'{network["num_classes"]} {"x".join(map(str, cfg.input_size))}' == f'1000 {known["input_size"]}':
+        classes = zoo.get_pretrained_cfg(cfg.architecture).num_classes                  # which the reference was built with
+        if network['num_classes'] == classes and 'x'.join(map(str, cfg.input_size)) == known['input_size']:
             assert network['parameters'] == int(known['params']), name
-            assert network['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4), name
+            if known['gmacs']:                                  # the reference has no figure for some
+                assert network['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4), name
 
 
 @pytest.mark.parametrize('name', [

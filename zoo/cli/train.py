@@ -6,6 +6,7 @@ import functools
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -22,7 +23,7 @@ SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('
 LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
-    'dense': 'boxes or masks', 'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'how weights move',
+    'dense': 'boxes or masks', 'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'the optimizer',
     'schedule': 'how the learning rate changes', 'ema': 'moving average of the weights', 'run': 'the run',
 }
 
@@ -202,11 +203,11 @@ def _add_key(group: Any, section: str, key: str, kind: Any) -> None:
     default = getattr(getattr(_DEFAULTS, section), key)
     if key.startswith('no_'):
         group.add_argument(*flags, action='append_const', dest='changes', const=f'{section}.{key}=true',
-                           help=_ABOUT[section].get(key))
+                           help=_ABOUT[section][key])
         return
     if kind is bool:
         group.add_argument(*flags, action=_Switch, dest=key, default=argparse.SUPPRESS,
-                           help='; '.join(filter(None, [_ABOUT[section].get(key), f'default: {default}'])))
+                           help=f'{_ABOUT[section][key]}; default: {default}')
         return
     kinds = (kind, *get_args(kind))
     words = next((get_args(k) for k in kinds if get_origin(k) is Literal), ())
@@ -218,23 +219,14 @@ def _add_key(group: Any, section: str, key: str, kind: Any) -> None:
         nargs = '+'
     metavar = 'KEY=VALUE' if nargs == '+' and not many else '|'.join(words) if words else 'X' if many else 'VALUE'
     shown = ' '.join(map(str, default)) if isinstance(default, tuple) else default
-    known = [] if default in (None, '', {}) else [f'default: {shown}']
-    about = '; '.join(filter(None, [_ABOUT[section].get(key), *known]))
+    about = _ABOUT[section][key] + ('' if default in (None, '', {}) else f'; default: {shown}')
     group.add_argument(*flags, action=_Change, dest=key, nargs=nargs, metavar=metavar, default=argparse.SUPPRESS,
                        help=about.replace('%', '%%'))
 
 
-def _descriptions(record: Any) -> dict[str, str]:
-    """What the docstring of a part of a recipe says of its keys: 'key, key: text. key: text.'"""
-    text = ' '.join((record.__doc__ or '').partition('Attributes:')[2].split())
-    keys = '|'.join(vars(record))
-    pieces = re.split(rf'(?:^|(?<=[.;]) )((?:{keys})(?:, (?:{keys}))*): ', text)
-    return {key: words.strip().rstrip('.;').replace('`', '') for names, words in zip(pieces[1::2], pieces[2::2])
-            for key in names.split(', ')}
-
-
 _DEFAULTS = Recipe()
-_ABOUT = {section: _descriptions(getattr(_DEFAULTS, section)) for section in TYPES}
+_ABOUT = {section: {one.name: one.metadata['about'].replace('`', '') for one in fields(getattr(_DEFAULTS, section))}
+          for section in TYPES}
 
 
 def _take_left_over(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: Sequence[str]) -> None:
