@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import zoo
-from conftest import architectures, randomize, relative_error
+from conftest import architectures, randomize
 from beside_timm import compare_options, compare_with_timm, on_meta
 from structures import MODEST, NAMES, STRUCTURES, share, short
 

@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .spec import refuse
+from .spec import unknown
 
 ACTIVATIONS = {'re': 'relu', 'r6': 'relu6', 'hs': 'hard_swish', 'sw': 'swish', 'mi': 'mish'}
 
@@ -53,7 +53,7 @@ FIELDS: dict[str, tuple[str, str, int]] = {
 MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9     # of a network, a scaled block, a mixed convolution
 
 # kind -> (fields it must have, fields it may have); '|' where one of two will do
-KINDS: dict[str, tuple[str, str]] = {
+BLOCK_KINDS: dict[str, tuple[str, str]] = {
     'ds': ('r k s c', 'e se rd n gs p d noskip skip'),
     'dsa': ('r k s c', 'e se rd n gs p d noskip skip'),
     'ir': ('r k s e|m c', 'se rd n cc gs a p noskip skip'),
@@ -112,9 +112,9 @@ def parse(text: str) -> Block:
         return ValueError(f'Block string {_short(text)!r}: {problem}')
 
     kind, *tokens = text.split('_')
-    if kind not in KINDS:
-        raise fail(refuse('kind', kind, KINDS))
-    required, optional = (group.split() for group in KINDS[kind])
+    if kind not in BLOCK_KINDS:
+        raise fail(unknown('kind', kind, BLOCK_KINDS))
+    required, optional = (group.split() for group in BLOCK_KINDS[kind])
     allowed = [name for group in required for name in group.split('|')] + optional
     values: dict[str, Any] = {}
     written = []
@@ -123,7 +123,7 @@ def parse(text: str) -> Block:
         if name not in allowed:
             known = name in FIELDS or name in ('skip', 'noskip')
             raise fail(f"a '{kind}' block takes no field {name!r} (in {token!r}); it takes {' '.join(allowed)}" if known
-                       else refuse('field', token, allowed))
+                       else unknown('field', token, allowed))
         attribute, reader, most = ('skip', name, 0) if name in ('skip', 'noskip') else FIELDS[name]
         if attribute in values:
             raise fail(f'field {token!r} sets {attribute.replace("_", " ")} a second time')
@@ -214,7 +214,7 @@ def scale_depth(stage: Sequence[Block], depth: float, rounding: str = 'ceil') ->
     the blocks from the last to the first, so that a first block that changes the resolution is repeated last.
     """
     if rounding not in ('ceil', 'round'):
-        raise ValueError(refuse('Depth rounding', rounding, ('ceil', 'round')))
+        raise ValueError(unknown('Depth rounding', rounding, ('ceil', 'round')))
     left = sum(block.repeats for block in stage)
     if not 0 < depth <= MOST_BLOCKS / left:
         raise ValueError(f'{left} blocks times {depth:g} are more than any network has, which is {MOST_BLOCKS} at most.'
@@ -300,7 +300,7 @@ def _read(number: str, reader: str, most: float = math.inf) -> Any:
         return reader == 'skip'
     if reader == 'act':
         if number not in ACTIVATIONS:
-            raise ValueError(refuse('activation', number, ACTIVATIONS))
+            raise ValueError(unknown('activation', number, ACTIVATIONS))
         return ACTIVATIONS[number]
     if reader == 'kernels':
         if not re.fullmatch(r'\d+(\.\d+)*', number):

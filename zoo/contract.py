@@ -20,7 +20,7 @@ from .layers.init import init_tensorflow
 from .layers.pool import FAST, POOLS, GlobalPool
 from .layers.recording import ATTENTION
 from .layers.sizes import ImageSize, SizedLayer, pair_of
-from .spec import Feature, Sizes, refuse, whole
+from .spec import Feature, Sizes, unknown, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
 LOCATIONS = ('bottleneck', 'expansion')
@@ -121,7 +121,7 @@ class ImageModel(nn.Module):
             ValueError: another place, or one that the network's blocks do not have.
         """
         if location not in LOCATIONS:
-            raise ValueError(refuse('feature_location', location, LOCATIONS))
+            raise ValueError(unknown('feature_location', location, LOCATIONS))
         if location != 'bottleneck':
             raise ValueError(f"feature_location={location!r} is for networks of block strings; the maps of "
                              f"{type(self).__name__} are what comes out of its stages: 'bottleneck'.")
@@ -350,7 +350,7 @@ class ImageModel(nn.Module):
             ValueError: an index out of range, another `output_fmt`, or prefix tokens of a network without any.
         """
         if output_fmt not in OUTPUT_FORMATS:
-            raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
+            raise ValueError(unknown('output_fmt', output_fmt, OUTPUT_FORMATS))
         if return_prefix_tokens and not self.num_prefix_tokens:
             raise ValueError(f'{type(self).__name__} has no tokens before those of the image: '
                              'return_prefix_tokens=True cannot give any.')

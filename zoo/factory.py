@@ -16,15 +16,15 @@ from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
 from .memory import memory_size
-from .spec import PretrainedCfg, between, refuse, whole
+from .spec import PretrainedCfg, between, unknown, whole
 
-Source = str | Path | Mapping[str, Any]
+Weights = str | Path | Mapping[str, Any]
 COUNTS = {'num_classes': 0, 'in_chans': 1}                                # option of every network -> its least value
 
 
-def create_model(model_name: str, pretrained: bool | Source = False,
+def create_model(model_name: str, pretrained: bool | Weights = False,
                  pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
-                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: Source | None = None,
+                 pretrained_cfg_overlay: Mapping[str, Any] | None = None, checkpoint_path: Weights | None = None,
                  cache_dir: str | Path | None = None, features_only: bool = False,
                  out_indices: int | Sequence[int] | None = None,
                  feature_cls: str | type[nn.Module] | None = None, feature_cfg: Mapping[str, Any] | None = None,
@@ -114,7 +114,7 @@ def model_entrypoint(model_name: str, module_filter: str | None = None) -> Calla
     if module_filter and family.module != module_filter:
         raise ValueError(f'Model {name!r} is in module {family.module!r}, not in {module_filter!r}.')
 
-    def build(pretrained: bool | Source = False, **options: Any) -> nn.Module:
+    def build(pretrained: bool | Weights = False, **options: Any) -> nn.Module:
         return create_model(model_name, pretrained=pretrained, **options)
 
     build.__name__ = build.__qualname__ = name
@@ -144,7 +144,7 @@ def network_class_of(path: str) -> type[ImageModel]:
     """
     module, _, name = path.partition('.')
     if module not in registry.list_modules():
-        raise ValueError(refuse('Network module', module, registry.list_modules()))
+        raise ValueError(unknown('Network module', module, registry.list_modules()))
     found = getattr(importlib.import_module(f'.models.{module}', __package__), name, None)
     if found is None:
         raise ValueError(f'Module zoo.models.{module} has no network {name!r}.')
@@ -159,7 +159,7 @@ def check_options(network_class: type[nn.Module], name: str, arguments: Mapping[
     for option in arguments:
         if option not in taken:
             callers = inspect.signature(caller).parameters.keys() - {'options', 'model_name', 'spec'}
-            raise TypeError(f'{name}: ' + refuse('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
+            raise TypeError(f'{name}: ' + unknown('option', option, {*known, *callers, *BACKBONE_OPTIONS}))
     for option, value in arguments.items():
         if option in COUNTS and value is not None:
             whole(option, value, COUNTS[option])
@@ -176,9 +176,10 @@ def accepted(network: Callable[..., nn.Module], options: Mapping[str, Any]) -> d
 
 
 def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], cfg: PretrainedCfg,
-             source: bool | Source | None, device: torch.device | str | None = None, dtype: torch.dtype | None = None, *,
-             cache_dir: str | Path | None = None, wrap: Callable[[ImageModel], nn.Module] | None = None,
-             check: bool = False, sized: bool = False, new_head: bool = False, strict: bool = True,
+             source: bool | Weights | None, device: torch.device | str | None = None,
+             dtype: torch.dtype | None = None, *, cache_dir: str | Path | None = None,
+             wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
+             new_head: bool = False, strict: bool = True,
              adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
     """Constructs a network, wraps it, loads or initialises it, and attaches its record.
 
@@ -241,7 +242,7 @@ def _described(model: nn.Module, wrapped: nn.Module, cfg: PretrainedCfg, sized: 
     return wrapped
 
 
-def _called(function: Callable[..., nn.Module], pretrained: bool | Source, checkpoint_path: str | Path | None,
+def _called(function: Callable[..., nn.Module], pretrained: bool | Weights, checkpoint_path: str | Path | None,
             device: torch.device | str | None, dtype: torch.dtype | None, options: Mapping[str, Any],
             cfg: PretrainedCfg) -> nn.Module:
     """The network that a user's own function makes; a file is loaded into it here, and its record attached unless the

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 from torch import Tensor, nn
 
 from .contract import NOT_SCRIPTED, OUTPUT_FORMATS, ImageModel
-from .spec import Feature, map_side, refuse
+from .spec import Feature, map_side, unknown
 
-KINDS = ('list', 'dict', 'hook', 'fx', 'getter')
+FEATURE_CLASSES = ('list', 'dict', 'hook', 'fx', 'getter')
 OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens', 'feature_location'}
 TAKEN_APART = {'flatten_sequential', 'no_rewrite'}      # how timm takes a network apart: no difference here
 
@@ -30,7 +30,7 @@ class FeatureInfo:
             KeyError: a key that entries do not have.
         """
         if key not in self.info[0]:
-            raise KeyError(refuse('Key of a feature map', key, self.info[0]))
+            raise KeyError(unknown('Key of a feature map', key, self.info[0]))
         if isinstance(idx, int):
             return self.info[idx][key]
         return [self.info[i][key] for i in (self.out_indices if idx is None else idx)]
@@ -96,7 +96,7 @@ class FeatureNet(nn.Module):
                  return_prefix_tokens: bool = False, feature_location: str = 'bottleneck') -> None:
         super().__init__()
         if output_fmt not in OUTPUT_FORMATS:
-            raise ValueError(refuse('output_fmt', output_fmt, OUTPUT_FORMATS))
+            raise ValueError(unknown('output_fmt', output_fmt, OUTPUT_FORMATS))
         network.set_feature_location(feature_location)
         if out_indices is None and network.default_out_indices:
             out_indices = min(network.default_out_indices, len(network.feature_info))
@@ -143,7 +143,7 @@ class FeatureNet(nn.Module):
         number = {feature['module']: i for i, feature in enumerate(self.feature_info)}
         for module in layers:
             if module not in number:
-                raise ValueError(refuse('Submodule of a feature map', module, number))
+                raise ValueError(unknown('Submodule of a feature map', module, number))
         there = [m for m in layers if number[m] in self.left]
         self.returned, self.names = tuple(number[m] for m in there), [str(layers[m]) for m in there]
 
@@ -165,8 +165,8 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any], own: Collec
     """What makes a backbone of a network, None for a classifier, and the options that are left for the network.
 
     `options` hold those of `FeatureNet`, which may stand in the mapping `feature_cfg` too, and `feature_cls`: a
-    subclass of it, or a word of `KINDS`. All words name the same class; 'dict' sets `return_dict`, and with 'hook' the
-    keys of a dictionary are the modules' names. Options that are None are left out. `flatten_sequential` and
+    subclass of it, or a word of `FEATURE_CLASSES`. All words name the same class; 'dict' sets `return_dict`, and
+    with 'hook' keys of a dictionary are the modules' names. Options that are None are left out. `flatten_sequential` and
     `no_rewrite` in `feature_cfg` make no difference: a backbone is the network itself, under the classifier's names.
     Options that the network has itself, `own`, are left for it.
 
@@ -184,9 +184,9 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any], own: Collec
         if not isinstance(given.pop(option), bool):
             raise TypeError(f'feature_cfg: {option} is True or False.')
     if surplus := given.keys() - OPTIONS:
-        raise TypeError(refuse('feature_cfg option', min(surplus), OPTIONS))
+        raise TypeError(unknown('feature_cfg option', min(surplus), OPTIONS))
     extra = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}.get(str(kind).lower(), {})
     users = isinstance(kind, type) and issubclass(kind, FeatureNet)
-    if not users and str(kind).lower() not in KINDS:
-        raise ValueError(refuse('feature_cls (or a subclass of zoo.features.FeatureNet)', str(kind), KINDS))
+    if not users and str(kind).lower() not in FEATURE_CLASSES:
+        raise ValueError(unknown('feature_cls (or a subclass of zoo.features.FeatureNet)', str(kind), FEATURE_CLASSES))
     return partial(kind if users else FeatureNet, **{**extra, **given}) if features_only else None, left

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import FAMILIES
-from .spec import Family, PretrainedCfg, nearest, refuse
+from .spec import Family, PretrainedCfg, nearest, unknown
 
 _added: list[Family] = []                     # users' own, see `register_family`
 
@@ -58,7 +58,8 @@ def register_family(family: Family) -> None:
             raise ValueError(f"A network's name is text without '.' and ':', which begin a tag or end a source; got {name!r}.")
     for full_name in family.weights:
         if split_model_name_tag(full_name)[0] not in family.variants:
-            raise ValueError(refuse(f'Weights {full_name!r}: the network', full_name.partition('.')[0], family.variants))
+            raise ValueError(unknown(f'Weights {full_name!r}: the network', full_name.partition('.')[0],
+                                     family.variants))
     for name in family.variants:
         if name in _families():
             warnings.warn(f'The model name {name!r} was known; it means the network of {family.model} now.', UserWarning,

@@ -32,7 +32,7 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     return (close + sorted(within, key=len))[:count]
 
 
-def refuse(what: str, got: str, known: Iterable[str]) -> str:
+def unknown(what: str, got: str, known: Iterable[str]) -> str:
     """The text of an error about an unknown word: what was got, the nearest right ones, or all there are."""
     known = sorted(known)
     close = nearest(got, known)
@@ -179,7 +179,7 @@ class PretrainedCfg:
         known = [f.name for f in dataclasses.fields(self)]
         for key, value in changes.items():
             if key not in known:
-                raise ValueError(refuse('Pretrained config field', key, known))
+                raise ValueError(unknown('Pretrained config field', key, known))
             if key.endswith('input_size') and key != 'fixed_input_size' and value is not None:
                 if not isinstance(value, Sequence) or len(value) != 3 or not all(isinstance(n, int) for n in value):
                     raise ValueError(f'{key} is (channels, height, width) in pixels, not {value!r}.')

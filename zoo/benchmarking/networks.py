@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import registry
 from ..factory import create_model
-from ..spec import refuse
+from ..spec import unknown
 
 PEERS = ('timm', 'torchvision')
 LIBRARIES = ('zoo', *PEERS)
@@ -72,7 +72,7 @@ def create(library: str, name: str, img_size: int | None = None, checkpoint: str
         return module.create_model(name, checkpoint_path=checkpoint or '', **sized)
     architecture = registry.get_arch_name(name)
     if architecture not in IN_TORCHVISION:
-        raise ValueError('The same network in torchvision: ' + refuse('model', architecture, IN_TORCHVISION))
+        raise ValueError('The same network in torchvision: ' + unknown('model', architecture, IN_TORCHVISION))
     model = importlib.import_module('torchvision.models').get_model(IN_TORCHVISION[architecture])
     if checkpoint:
         model.load_state_dict(torch.load(checkpoint, weights_only=True))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import zoo
-from zoo.spec import Misfit, refuse
+from zoo.spec import Misfit, unknown
 
 COMMANDS = {
     # subcommand: module, what it does
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.left_over(args, left_over)
     elif left_over:
         option = next((word.partition('=')[0] for word in left_over if word.startswith('-')), None)
-        subcommand.error(refuse('argument', option, options_of(subcommand)) if option
+        subcommand.error(unknown('argument', option, options_of(subcommand)) if option
                          else f'unrecognized arguments: {" ".join(left_over)}')
     if 'command_line' in args:                                      # for rows that carry what made them
         args.command_line = shlex.join(['zoo', *arguments])

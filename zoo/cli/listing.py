@@ -7,7 +7,7 @@ import json
 import zoo
 from zoo.cli import say
 from zoo.registry import names_of_timm
-from zoo.spec import nearest, refuse
+from zoo.spec import nearest, unknown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     modules = zoo.list_modules()
     for module in args.module:
         if module not in modules:
-            raise ValueError(refuse('Module', module, modules))
+            raise ValueError(unknown('Module', module, modules))
     patterns = [pattern.lower().removeprefix('timm/') for pattern in args.patterns]
     tags = args.tags or any('.' in pattern for pattern in patterns)
     names = zoo.list_models(patterns, module=args.module, pretrained=args.pretrained,

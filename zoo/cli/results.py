@@ -132,11 +132,11 @@ def _of(rows: list[Row], model: str) -> list[Row]:
     Raises:
         ValueError: there is none.
     """
-    from zoo.spec import refuse
+    from zoo.spec import unknown
 
     found = [row for row in rows if _matches(row, model)]
     if not found:
-        raise ValueError(refuse('Model', model, dict.fromkeys(row['model'] for row in rows)))
+        raise ValueError(unknown('Model', model, dict.fromkeys(row['model'] for row in rows)))
     return found
 
 

@@ -14,7 +14,7 @@ from zoo.cli import options_of, say
 from zoo.cli.absent_flags import ABSENT
 from zoo.memory import keep_freed_memory
 from zoo.spec import nearest
-from zoo.train.reading import SECTION_OF, TYPES, Source, build_recipe, idle_sources, read_sources
+from zoo.train.reading import SECTION_OF, TYPES, Given, build_recipe, idle_sources, read_sources
 from zoo.train.recipe import Recipe
 from zoo.train.shipped import describe_recipe, list_recipes, meant
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     return result.status
 
 
-def sources_of(args: argparse.Namespace) -> dict[str, Source]:
+def sources_of(args: argparse.Namespace) -> dict[str, Given]:
     """The values that the recipe's file and the command line give.
 
     Raises:
@@ -231,11 +231,11 @@ _ABOUT = {section: {one.name: one.metadata['about'].replace('`', '') for one in 
 
 def _take_left_over(parser: argparse.ArgumentParser, args: argparse.Namespace, rest: Sequence[str]) -> None:
     """Words between options are words; an option that does not exist is an error that names the nearest."""
-    unknown = next((word for word in rest if word.startswith('-')), None)
-    if unknown is None:
+    strange = next((word for word in rest if word.startswith('-')), None)
+    if strange is None:
         args.words = [*args.words, *rest]
         return
-    name = unknown.partition('=')[0]
+    name = strange.partition('=')[0]
     if name in ABSENT:
         parser.error(f'zoo has no option {name}: {ABSENT[name]}')
     close = nearest(name, options_of(parser))

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ..layers.conv import MixedConv2d, conv2d, pad_same, padding_for
 from ..layers.pool import SameAvgPool2d
-from ..spec import refuse
+from ..spec import unknown
 
 __all__ = ['SameMaxPool2d', 'create_conv2d', 'create_pool2d', 'get_padding', 'get_same_padding']
 
@@ -68,7 +68,7 @@ def create_pool2d(pool_type: str, kernel_size: int, stride: int | None = None, p
         ValueError: another `pool_type` or `padding`.
     """
     if pool_type not in POOLS:
-        raise ValueError(refuse('pool_type', pool_type, POOLS))
+        raise ValueError(unknown('pool_type', pool_type, POOLS))
     plain, same = POOLS[pool_type]
     stride = stride or kernel_size
     pixels = padding if isinstance(padding, int) else padding_for(kernel_size, stride, 1, (padding or '').lower())

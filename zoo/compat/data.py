@@ -4,7 +4,7 @@ from __future__ import annotations
 from torchvision.transforms import InterpolationMode
 
 from ..data.transforms import ResizeKeepRatio, TrimBorder
-from ..spec import refuse
+from ..spec import unknown
 from .datasets import ImageDataset, IterableImageDataset, create_dataset
 from .sampler import OrderedDistributedSampler
 
@@ -20,7 +20,7 @@ def str_to_interp_mode(mode_str: str) -> InterpolationMode:
     """
     known = {mode.value: mode for mode in InterpolationMode}
     if mode_str not in known:
-        raise ValueError(refuse('interpolation', mode_str, known))
+        raise ValueError(unknown('interpolation', mode_str, known))
     return known[mode_str]
 
 

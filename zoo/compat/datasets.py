@@ -18,7 +18,7 @@ from ..data.images import convert_image, load_image
 from ..data.sources import ImageSource, ImageStream
 from ..data.sources import create_dataset as open_dataset
 from ..data.sources.folder import SPLITS
-from ..spec import refuse
+from ..spec import unknown
 
 FOLDERS = ('', 'folder', 'imagefolder', 'image_folder', 'torch/folder', 'torch/image_folder')
 PREFIXES = ('torch/', 'hfds/', 'hfids/', 'wds/')
@@ -119,7 +119,7 @@ def create_dataset(name: str = '', root: str | None = None, split: str = 'valida
     if lower in FOLDERS:
         source = _folders(name, root, split if search_split else None, class_map, options)
     elif not lower.startswith(PREFIXES):
-        raise ValueError(refuse('Data set of timm', name, ['folder', *(f'{prefix}NAME' for prefix in PREFIXES)]))
+        raise ValueError(unknown('Data set of timm', name, ['folder', *(f'{prefix}NAME' for prefix in PREFIXES)]))
     else:
         prefix, _, rest = name.partition('/')
         if prefix == 'torch':

@@ -15,7 +15,7 @@ from ..layers.act import get_act_layer as layer_of
 from ..layers.channel_attention import SEModule
 from ..layers.drop import drop_samples
 from ..layers.pool import GlobalPool
-from ..spec import refuse
+from ..spec import unknown
 from ..train.sync_bn import SyncBatchNormAct, convert_sync_batchnorm
 from .attention_pool import AttentionPool2d, RotAttentionPool2d
 from .convs import create_conv2d, create_pool2d, get_padding, get_same_padding
@@ -208,13 +208,13 @@ def variance_scaling_(tensor: Tensor, scale: float = 1.0, mode: str = 'fan_in', 
     fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(tensor)
     fans = {'fan_in': fan_in, 'fan_out': fan_out, 'fan_avg': (fan_in + fan_out) / 2}
     if mode not in fans:
-        raise ValueError(refuse('mode', mode, fans))
+        raise ValueError(unknown('mode', mode, fans))
     deviation = math.sqrt(scale / fans[mode])
     draw = {'normal': lambda: nn.init.normal_(tensor, std=deviation),
             'truncated_normal': lambda: trunc_normal_tf_(tensor, std=deviation / TRUNCATED),
             'uniform': lambda: nn.init.uniform_(tensor, -deviation * math.sqrt(3), deviation * math.sqrt(3))}
     if distribution not in draw:
-        raise ValueError(refuse('distribution', distribution, draw))
+        raise ValueError(unknown('distribution', distribution, draw))
     draw[distribution]()
 
 

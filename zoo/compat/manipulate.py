@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint as torch_checkpoint
 
 from ..pretrained.read import read_state_dict, unwrap
 from ..pretrained.source import PREFIXES
-from ..spec import refuse
+from ..spec import unknown
 
 
 def named_modules(module: nn.Module, name: str = '', depth_first: bool = True, include_root: bool = False,
@@ -53,7 +53,7 @@ def parse_model_name(model_name: str) -> tuple[str | None, str]:
     if not colon:
         return None, model_name
     if prefix not in PREFIXES:
-        raise ValueError(refuse('Source', prefix, PREFIXES))
+        raise ValueError(unknown('Source', prefix, PREFIXES))
     return prefix.replace('_', '-'), place
 
 

@@ -11,7 +11,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from .. import __version__, registry
-from ..spec import nearest, refuse
+from ..spec import nearest, unknown
 from .absent import placeholder
 from .table import ABSENT, HELPERS, INSTEAD, PLACES
 
@@ -123,7 +123,7 @@ def missing(path: str, name: str) -> str:
         return f'timm has {whole}, zoo not yet.{" Near it is here: " + ", ".join(close) + "." if close else ""}'
     modules = {other.removeprefix(f'{path}.').partition('.')[0] for other in known() if is_module(other)
                and other.startswith(f'{path}.' if path else '')}
-    return refuse(f'zoo, installed as timm, has no {whole}. Name', name, {*here, *modules} - {''} or {'timm'})
+    return unknown(f'zoo, installed as timm, has no {whole}. Name', name, {*here, *modules} - {''} or {'timm'})
 
 
 def _is_helper(inner: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..spec import refuse
+from ..spec import unknown
 from ..train.schedules import cosine, poly, tanh
 
 __all__ = ['CosineLRScheduler', 'MultiStepLRScheduler', 'PlateauLRScheduler', 'PolyLRScheduler', 'Scheduler',
@@ -228,7 +228,7 @@ def create_scheduler_v2(optimizer: torch.optim.Optimizer, sched: str = 'cosine',
                                               lr_min=min_lr, **warmup),
     }
     if sched not in makers:
-        raise ValueError(refuse('Scheduler', sched, makers))
+        raise ValueError(unknown('Scheduler', sched, makers))
     if sched == 'plateau' and not step_on_epochs:
         raise ValueError("The scheduler 'plateau' steps on epochs: step_on_epochs=True.")
     scheduler = makers[sched]()

@@ -33,8 +33,8 @@ def __getattr__(name: str) -> Any:
         return value
     if name in _MODULES:
         return importlib.import_module(f'.{name}', __name__)
-    from ..spec import refuse
-    raise AttributeError(refuse('Name zoo.data.', name, __all__))
+    from ..spec import unknown
+    raise AttributeError(unknown('Name zoo.data.', name, __all__))
 
 
 def __dir__() -> list[str]:

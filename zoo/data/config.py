@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import refuse
+from ..spec import unknown
 from .constants import (
     CROP_MODES, DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, DEFAULT_INTERPOLATION, DEFAULT_SIDES, IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD, INTERPOLATIONS, RANDOM,
@@ -91,9 +91,9 @@ def check_settings(interpolation: str, crop_mode: str, crop_pct: float, std: Seq
     """Raises ValueError for an unknown interpolation or crop mode, a crop_pct that is not above 0 and at most 1, or a
     std that is not positive."""
     if interpolation not in (*INTERPOLATIONS, RANDOM):
-        raise ValueError(refuse('interpolation', str(interpolation), (*INTERPOLATIONS, RANDOM)))
+        raise ValueError(unknown('interpolation', str(interpolation), (*INTERPOLATIONS, RANDOM)))
     if crop_mode not in CROP_MODES:
-        raise ValueError(refuse('crop_mode', str(crop_mode), CROP_MODES))
+        raise ValueError(unknown('crop_mode', str(crop_mode), CROP_MODES))
     if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
         raise ValueError(f'crop_pct is a positive fraction of the image, at most 1, such as {DEFAULT_CROP_PCT}; '
                          f'got {crop_pct!r}.')

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..spec import refuse
+from ..spec import unknown
 
 # subset -> number of classes
 SUBSETS = {
@@ -93,7 +93,7 @@ class ImageNetInfo:
     def __init__(self, subset: str = 'imagenet-1k') -> None:
         known = {_bare(name): OTHER_NAMES.get(name, name) for name in (*SUBSETS, *OTHER_NAMES)}
         if _bare(subset) not in known:
-            raise ValueError(refuse('ImageNet subset', subset, (*SUBSETS, *OTHER_NAMES)))
+            raise ValueError(unknown('ImageNet subset', subset, (*SUBSETS, *OTHER_NAMES)))
         self.subset = known[_bare(subset)]
         self._all = _classes(self.subset)
         self._by_id = {synset.id: synset for synset in self._all}

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode, v2
 
-from ..spec import refuse
+from ..spec import unknown
 from .augment import RandomErasing, create_augment
 from .config import check_settings, per_channel, sizes, values
 from .constants import (
@@ -216,7 +216,7 @@ def _random_crop(
 ) -> list[Callable[..., Any]]:
     """The steps of training that take a part of the image."""
     if crop_mode not in TRAIN_CROP_MODES:
-        raise ValueError(refuse('train_crop_mode', crop_mode, TRAIN_CROP_MODES))
+        raise ValueError(unknown('train_crop_mode', crop_mode, TRAIN_CROP_MODES))
     defaults = ((0.08, 1.0), (3 / 4, 4 / 3)) if crop_mode == 'rrc' else ((0.8, 1.0), (0.9, 1 / 0.9))
     scale, ratio = _range(scale, defaults[0], 'scale'), _range(ratio, defaults[1], 'ratio')
     names = ('bilinear', 'bicubic') if interpolation == RANDOM else (interpolation,)

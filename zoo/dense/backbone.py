@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,13 +11,11 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from ..contract import ImageModel
 from ..data.config import per_channel
-from ..factory import create_model
+from ..factory import Weights, create_model
 from ..features import FeatureNet
 
-Weights = bool | str | Path | Mapping[str, Any]
 
-
-def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretrained: Weights = False,
+def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretrained: bool | Weights = False,
                     frozen_bn: bool | None = None, trainable_layers: int | None = None,
                     options: Mapping[str, Any] | None = None) -> nn.Module:
     """A backbone that gives the last map of each of the `reductions` that it has, of images of any size.

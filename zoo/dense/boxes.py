@@ -24,11 +24,11 @@ from torchvision.transforms.v2 import functional as F
 
 from ..data.files import choose_split
 from ..data.images import ORIENTATION, load_image
-from ..spec import read_text, refuse
+from ..spec import read_text, unknown
 from .annotations import Annotation, must_exist, table_annotations, table_classes
 from .files import SPLIT, checked_classes, images_by_stem, split_folders
 
-Place: TypeAlias = str | os.PathLike[str]
+AnyPath: TypeAlias = str | os.PathLike[str]
 Target: TypeAlias = dict[str, Any]
 JointTransform: TypeAlias = Callable[[torch.Tensor, Target], tuple[torch.Tensor, Target]]
 
@@ -63,7 +63,7 @@ class BoxDataset(Dataset):
     def __init__(self, annotations: Iterable[Annotation], classes: Sequence[str], on_bad_box: str,
                  transforms: JointTransform | None):
         if on_bad_box not in ON_BAD_BOX:
-            raise ValueError(refuse('on_bad_box', str(on_bad_box), ON_BAD_BOX))
+            raise ValueError(unknown('on_bad_box', str(on_bad_box), ON_BAD_BOX))
         self.classes = checked_classes(classes)
         if {'background', '__background__'} & {name.lower() for name in self.classes}:
             raise ValueError(f'classes names no background, which is label 0; got {self.classes}.')
@@ -109,7 +109,7 @@ class BoxDataset(Dataset):
         """Check names and boxes, cut small excess off, and make tensors."""
         for name in annotation.names:
             if name not in self.classes:
-                raise ValueError(f'{annotation.file}: {refuse("Class", name, self.classes)}')
+                raise ValueError(f'{annotation.file}: {unknown("Class", name, self.classes)}')
         size = annotation.size or _size_on_disk(annotation.file)
         limit = torch.tensor([size[1], size[0]] * 2 if size else [math.inf] * 4, dtype=torch.float32)
         raw = torch.tensor(annotation.boxes, dtype=torch.float32).reshape(-1, 4)
@@ -143,8 +143,8 @@ class BoxDataset(Dataset):
         })
 
 
-def box_dataset(place: Place, split: str | None = None, classes: Sequence[str] | None = None,
-                on_bad_box: str = 'error', images: Place | None = None, annotations: str | None = None,
+def box_dataset(place: AnyPath, split: str | None = None, classes: Sequence[str] | None = None,
+                on_bad_box: str = 'error', images: AnyPath | None = None, annotations: str | None = None,
                 lists: str | None = None, transforms: JointTransform | None = None) -> BoxDataset:
     """Images with boxes in COCO's or Pascal VOC's format or in a table; which of them, the content says.
 
@@ -196,7 +196,7 @@ def box_dataset(place: Place, split: str | None = None, classes: Sequence[str] |
                        transforms)
 
 
-def coco_boxes(file: Place, images: Place | None = None, classes: Sequence[str] | None = None,
+def coco_boxes(file: AnyPath, images: AnyPath | None = None, classes: Sequence[str] | None = None,
                on_bad_box: str = 'error', transforms: JointTransform | None = None) -> BoxDataset:
     """Images with boxes of a COCO-format JSON file; arguments and errors as of `box_dataset`.
 
@@ -226,7 +226,7 @@ def coco_boxes(file: Place, images: Place | None = None, classes: Sequence[str] 
     return BoxDataset(annotations, list(categories.values()) if classes is None else classes, on_bad_box, transforms)
 
 
-def voc_boxes(root: Place, split: str | None = None, classes: Sequence[str] | None = None,
+def voc_boxes(root: AnyPath, split: str | None = None, classes: Sequence[str] | None = None,
               on_bad_box: str = 'error', transforms: JointTransform | None = None, images: str = VOC_FOLDERS[0],
               annotations: str = VOC_FOLDERS[1], lists: str = VOC_FOLDERS[2]) -> BoxDataset:
     """Images with boxes of a VOC-format folder; other arguments and errors as of `box_dataset`.
@@ -257,7 +257,7 @@ def voc_boxes(root: Place, split: str | None = None, classes: Sequence[str] | No
     return BoxDataset(rows, classes, on_bad_box, transforms)
 
 
-def table_boxes(file: Place, split: str | None = None, images: Place | None = None,
+def table_boxes(file: AnyPath, split: str | None = None, images: AnyPath | None = None,
                 classes: Sequence[str] | None = None, on_bad_box: str = 'error',
                 transforms: JointTransform | None = None) -> BoxDataset:
     """Images with boxes of a table, a row a box; other arguments and errors as of `box_dataset`.
@@ -293,7 +293,7 @@ def import_coco(module: str) -> Any:
                           'pip install "zoo-image-models[dense]"') from error
 
 
-def _folder_in(root: Path, folder: Place | None) -> Path | None:
+def _folder_in(root: Path, folder: AnyPath | None) -> Path | None:
     """A folder in `root` if there is such a one, else the folder by itself."""
     return None if folder is None else root / folder if (root / folder).is_dir() else Path(folder)
 

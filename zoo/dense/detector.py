@@ -12,8 +12,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from ..spec import refuse, whole
-from .backbone import Pyramid, Weights, create_backbone, image_statistics
+from ..factory import Weights
+from ..spec import unknown, whole
+from .backbone import Pyramid, create_backbone, image_statistics
 from .files import checked_classes
 from .levels import unit_interval
 
@@ -56,7 +57,7 @@ _MADE_HERE = {'self', 'backbone', 'num_classes', 'anchor_generator', 'rpn_anchor
 
 
 def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_classes: int | None = None, *,
-                    classes: Sequence[str] | None = None, pretrained_backbone: Weights = False,
+                    classes: Sequence[str] | None = None, pretrained_backbone: bool | Weights = False,
                     frozen_bn: bool | None = None, trainable_layers: int | None = None,
                     pyramid_channels: int = 256, anchor_sizes: Sizes | None = None,
                     backbone_options: Mapping[str, Any] | None = None, **options: Any) -> nn.Module:
@@ -86,13 +87,13 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
         TypeError: an option that torchvision's class does not have.
     """
     if head not in _HEADS:
-        raise ValueError(refuse('Detection head', head, DETECTION_HEADS))
+        raise ValueError(unknown('Detection head', head, DETECTION_HEADS))
     make, kind, reductions = _HEADS[head]
     num_classes = _count(num_classes, classes)
     known = [name for name in inspect.signature(kind).parameters if name not in _MADE_HERE]
     for option in options:
         if option not in known:
-            raise TypeError(f'{head}: ' + refuse('option', option, known))
+            raise TypeError(f'{head}: ' + unknown('option', option, known))
     if pyramid_channels < 64 or pyramid_channels % 32:     # FCOS normalises 32 groups, of two channels or more
         raise ValueError(f'pyramid_channels is a multiple of 32 from 64 up, not {pyramid_channels}.')
     config = dict(task='detect', backbone=backbone, head=head, num_classes=num_classes,

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision.transforms.v2 import functional as F
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
-from ..spec import refuse
+from ..spec import unknown
 
 Colour: TypeAlias = tuple[int, int, int]               # red, green, blue in 0..255
 
@@ -50,7 +50,7 @@ def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] |
     known = list(classes) if classes is not None and labels is not None else sorted(set(names))
     for name in names:
         if name not in known:
-            raise ValueError(refuse('Label', name, known))
+            raise ValueError(unknown('Label', name, known))
     colours = dict(zip(known, class_colours(len(known))))
     frames = [colours[name] for name in names]
     numbers = [f'{float(score):.2f}' for score in scores] if scores is not None else [''] * len(boxes)

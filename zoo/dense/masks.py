@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from ..data.images import load_image
-from .boxes import Place
+from .boxes import AnyPath
 from .files import checked_classes, images_by_stem, split_folders
 
 JointTransform: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -74,7 +74,7 @@ class MaskDataset(Dataset):
         return mask
 
 
-def mask_dataset(images: Place, masks: Place, classes: Sequence[str], ignore_index: int | None = 255,
+def mask_dataset(images: AnyPath, masks: AnyPath, classes: Sequence[str], ignore_index: int | None = 255,
                  transforms: JointTransform | None = None) -> MaskDataset:
     """Images of one folder with the masks of the same stem in another.
 
@@ -101,7 +101,7 @@ def mask_dataset(images: Place, masks: Place, classes: Sequence[str], ignore_ind
     return MaskDataset([(found[stem], given[stem]) for stem in found], classes, ignore_index, transforms)
 
 
-def voc_masks(root: Place, classes: Sequence[str], split: str | None = None, ignore_index: int | None = 255,
+def voc_masks(root: AnyPath, classes: Sequence[str], split: str | None = None, ignore_index: int | None = 255,
               transforms: JointTransform | None = None, images: str = VOC_FOLDERS[0], masks: str = VOC_FOLDERS[1],
               lists: str = VOC_FOLDERS[2]) -> MaskDataset:
     """Images and masks of a split of a VOC-format folder; other arguments as of `mask_dataset`.

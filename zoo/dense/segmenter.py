@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
-from ..spec import refuse, whole
-from .backbone import Weights, create_backbone, image_statistics
+from ..factory import Weights
+from ..spec import unknown, whole
+from .backbone import create_backbone, image_statistics
 from .files import checked_classes
 from .levels import unit_interval
 
@@ -114,7 +115,7 @@ class Segmenter(nn.Module):
 
 
 def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes: int | None = None, *,
-                     classes: Sequence[str] | None = None, pretrained_backbone: Weights = False,
+                     classes: Sequence[str] | None = None, pretrained_backbone: bool | Weights = False,
                      frozen_bn: bool | None = False, trainable_layers: int | None = None,
                      output_stride: int | None = None, image_mean: Sequence[float] | None = None,
                      image_std: Sequence[float] | None = None, backbone_options: Mapping[str, Any] | None = None,
@@ -139,7 +140,7 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
         TypeError: an output_stride for a network without that option.
     """
     if head not in _HEADS:
-        raise ValueError(refuse('Segmentation head', head, SEGMENTATION_HEADS))
+        raise ValueError(unknown('Segmentation head', head, SEGMENTATION_HEADS))
     num_classes = _count(num_classes, classes)
     options = dict(backbone_options or {}) | ({} if output_stride is None else {'output_stride': output_stride})
     config = dict(task='segment', backbone=backbone, head=head, num_classes=num_classes,

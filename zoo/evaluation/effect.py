@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..spec import refuse
+from ..spec import unknown
 from .loading import load_batches
 from .network import prepare
 from .preprocess import Normalize, Preprocess
@@ -32,7 +32,7 @@ def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], ima
         ImportError: without simplejpeg.
     """
     if decoder not in COMPARED:
-        raise ValueError(refuse('decoder', decoder, COMPARED))
+        raise ValueError(unknown('decoder', decoder, COMPARED))
     if source.task != 'single' or not hasattr(source, 'encoded'):
         raise ValueError('The effect of the decoder is measured on images by number with one class each.')
     network, chosen = prepare(model, device, image_size=config['input_size']), _Some(source, images)

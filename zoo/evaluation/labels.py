@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from ..spec import read_text, refuse
+from ..spec import read_text, unknown
 
 # the outputs of the thousand that a test set has classes of
 SUBSETS = {
@@ -55,7 +55,7 @@ def read_valid_labels(given: str, num_classes: int) -> list[int]:
     path = Path(given)
     if not path.is_file():
         if not path.suffix and path.parent == Path():
-            raise ValueError(refuse('valid labels (a file, or)', given, SUBSETS))
+            raise ValueError(unknown('valid labels (a file, or)', given, SUBSETS))
         raise FileNotFoundError(f'There is no file {given!r} of valid labels.')
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     for line in lines:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from ..data import create_transform, load_image
 from ..data.images import is_turned, mode_of
-from ..spec import refuse
+from ..spec import unknown
 
 DECODERS = ('auto', 'fast', 'scaled', 'pillow', 'nvjpeg')
 SUPPORT = {'bilinear': 1, 'bicubic': 2}         # source pixels that a kernel reaches where nothing shrinks
@@ -56,7 +56,7 @@ class Preprocess:
 
     def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow', exif: bool = False) -> None:
         if decoder not in DECODERS:
-            raise ValueError(refuse('decoder', decoder, DECODERS))
+            raise ValueError(unknown('decoder', decoder, DECODERS))
         obstacle = _obstacle(config)
         if decoder in ('fast', 'scaled', 'nvjpeg') and obstacle:
             raise ValueError(f"decoder={decoder!r} does not serve {obstacle}; 'auto' takes Pillow's path there.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..spec import refuse
+from ..spec import unknown
 
 
 class QuickGELU(nn.Module):
@@ -44,7 +44,7 @@ def get_act_layer(act: ActLayer) -> Callable[..., nn.Module]:
     if isinstance(act, str):
         plain = {name.replace('_', ''): layer for name, layer in ACTIVATIONS.items()}
         if act.replace('_', '') not in plain:
-            raise ValueError(refuse('Activation', act, ACTIVATIONS))
+            raise ValueError(unknown('Activation', act, ACTIVATIONS))
         return plain[act.replace('_', '')]
     if not callable(act):
         raise TypeError(f'act_layer is a name or a module class, not {act!r}.')

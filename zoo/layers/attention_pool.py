@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..spec import refuse
+from ..spec import unknown
 from .act import ActLayer
 from .attention_tokens import attend, norms_for
 from .mlp import Mlp
@@ -45,7 +45,7 @@ class AttentionPoolLatent(nn.Module):
                              f'{latent_dim} that are not projected (q_proj) are as wide.')
         for what, got, known in (('pool_type', pool_type, ('token', 'avg')), ('pos_embed', pos_embed, ('', 'abs'))):
             if got not in known:
-                raise ValueError(refuse(what, got, known))
+                raise ValueError(unknown(what, got, known))
         if pos_embed and feat_size is None:
             raise ValueError("pos_embed='abs' needs feat_size, the number of tokens.")
         inner_norm, _ = norms_for(qk_norm, False, norm_layer)
@@ -96,7 +96,7 @@ class AttentionPoolPrr(nn.Module):
         if dim % num_heads:
             raise ValueError(f'Attention of width {dim}: {num_heads} heads do not divide it.')
         if pool_type not in ('token', 'avg'):
-            raise ValueError(refuse('pool_type', pool_type, ('token', 'avg')))
+            raise ValueError(unknown('pool_type', pool_type, ('token', 'avg')))
         before, after = norms_for(pre_norm, post_norm, norm_layer)
         self.num_heads, self.head_dim, self.pool = num_heads, dim // num_heads, pool_type
         self.scale, self.out_features, self.fused_attn = math.sqrt(1 / self.head_dim), dim, True

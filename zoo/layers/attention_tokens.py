@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..spec import refuse
-from .norm import RmsNorm
+from ..spec import unknown
+from .norm import MakeNorm, RmsNorm
 from .recording import ATTENTION
 
-MakeNorm = Callable[[int], nn.Module]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
@@ -206,6 +205,6 @@ def create_attention(attn: AttentionLayer, dim: int, depth: int, **options: obje
     """
     if isinstance(attn, str):
         if attn not in ATTENTIONS:
-            raise ValueError(refuse('attn_layer', attn, ATTENTIONS))
+            raise ValueError(unknown('attn_layer', attn, ATTENTIONS))
         attn = ATTENTIONS[attn]
     return attn(dim, **options, **({'depth': depth} if 'depth' in inspect.signature(attn).parameters else {}))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..blocks import round_channels
-from ..spec import refuse
+from ..spec import unknown
 from .act import ActLayer, create_act
 from .norm import Norm, NormLayer
 from .squeeze import GlobalContext
@@ -205,7 +205,7 @@ def create_attn(attn_layer: AttnLayer, channels: int, **options: Any) -> nn.Modu
         attn_layer = 'se'
     if isinstance(attn_layer, str):
         if attn_layer not in ATTENTIONS:
-            raise ValueError(refuse('attn_layer', attn_layer, ATTENTIONS))
+            raise ValueError(unknown('attn_layer', attn_layer, ATTENTIONS))
         attn_layer = ATTENTIONS[attn_layer]
     elif not callable(attn_layer):
         raise TypeError(f'attn_layer is a name or a module class, not {attn_layer!r}.')

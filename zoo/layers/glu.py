@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from ..spec import refuse
+from ..spec import unknown
 from .act import ActLayer, get_act_layer
 from .mlp import Mlp, both
 
@@ -89,6 +89,6 @@ def get_mlp_layer(mlp: MlpLayer) -> Callable[..., nn.Module]:
     """
     if isinstance(mlp, str):
         if mlp not in MLPS:
-            raise ValueError(refuse('mlp_layer', mlp, MLPS))
+            raise ValueError(unknown('mlp_layer', mlp, MLPS))
         return MLPS[mlp]
     return mlp

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import Block, round_channels
-from ..spec import Feature, refuse
+from ..spec import Feature, unknown
 from .act import ActLayer
 from .attention import MultiHeadAttention2d, MultiQueryAttention2d
 from .conv import CondConv2d, MixedConv2d, conv2d
@@ -67,7 +67,7 @@ class Style:
         layer = self.se_layer
         if isinstance(layer, str):
             if layer not in GATES:
-                raise ValueError(refuse('se_layer', layer, GATES))
+                raise ValueError(unknown('se_layer', layer, GATES))
             layer = GATES[layer]
         reduced = round(mid * ratio)
         if self.se_divisor:
@@ -298,7 +298,7 @@ class MobileAttention(Residual):
         return self.layer_scale(self.attn(self.norm(x)))
 
 
-KINDS: dict[str, type[Residual]] = {
+BLOCK_CLASSES: dict[str, type[Residual]] = {
     'ds': DepthwiseSeparable, 'dsa': DepthwiseSeparable, 'ir': InvertedResidual, 'er': EdgeResidual, 'cn': ConvNormAct,
     'uir': UniversalInvertedResidual, 'mha': MobileAttention, 'mqa': MobileAttention,
 }
@@ -333,7 +333,7 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
                 next_dilation, block = dilation * block.stride, block.replace(stride=1)
             else:
                 reduction *= step
-            kind = CondConvResidual if block.experts else KINDS[block.kind]
+            kind = CondConvResidual if block.experts else BLOCK_CLASSES[block.kind]
             try:
                 own = replace(style, pad_type='') if index in symmetric_blocks else style
                 layers.append(kind(block, in_chans, own, dilation, drop_path_rate * index / total))

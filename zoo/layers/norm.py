@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..spec import refuse
+from ..spec import unknown
 from .act import ActLayer, create_act
 
 NormLayer = str | Callable[..., nn.Module]
+MakeNorm = Callable[[int], nn.Module]                 # channels -> a normalisation
 
 
 class GroupNorm(nn.GroupNorm):
@@ -158,7 +158,7 @@ class Norm:
     def __init__(self, layer: NormLayer = 'batchnorm2d', **options: Any) -> None:
         if isinstance(layer, str):
             if layer not in NORMS:
-                raise ValueError(refuse('Normalisation', layer, NORMS))
+                raise ValueError(unknown('Normalisation', layer, NORMS))
             layer = NORMS[layer]
         elif not callable(layer):
             raise TypeError(f'norm_layer is a name or a module class, not {layer!r}.')

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..spec import Pair, Sizes, refuse
+from ..spec import Pair, Sizes, unknown
 from .positions import resample_patch_embed
 from .sizes import ImageSize, SizedLayer, pair_of
 from .windows import missing
@@ -39,7 +39,7 @@ class PatchEmbed(SizedLayer):
                  dynamic_img_pad: bool = False) -> None:
         super().__init__()
         if output_fmt is not None and output_fmt not in FORMATS:
-            raise ValueError(refuse('output_fmt', output_fmt, FORMATS))
+            raise ValueError(unknown('output_fmt', output_fmt, FORMATS))
         self.patch_size = pair_of(patch_size, 'patch_size')
         self.img_size = None if img_size is None else pair_of(img_size)
         self.output_fmt = output_fmt or ('NLC' if flatten else 'NCHW')

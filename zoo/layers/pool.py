@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..spec import refuse
+from ..spec import unknown
 from .conv import pad_same
 
 AaLayer = str | Callable[..., nn.Module]
@@ -34,7 +34,7 @@ class GlobalPool(nn.Module):
         super().__init__()
         kind = FAST.get(kind, kind)
         if kind not in POOLS:
-            raise ValueError(refuse('global_pool', kind, POOLS))
+            raise ValueError(unknown('global_pool', kind, POOLS))
         self.pool_type, self.pixels = kind, PIXELS[layout]
 
     @property
@@ -125,6 +125,6 @@ def create_aa(kind: AaLayer | None, channels: int, stride: int, dilated: bool = 
     if kind in ('blur', 'blurpc'):
         return BlurPool2d(channels, stride, 'reflect' if kind == 'blur' else 'constant')
     if isinstance(kind, str):
-        raise ValueError(refuse('aa_layer', kind, ('avg', 'blur', 'blurpc')))
+        raise ValueError(unknown('aa_layer', kind, ('avg', 'blur', 'blurpc')))
     given = {'channels': channels} if 'channels' in inspect.signature(kind).parameters else {}
     return kind(**given, stride=stride) if given else kind(stride)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..spec import Pair, between, refuse
+from ..spec import Pair, between, unknown
 from .pool import POOLS, GlobalPool
 
 TOKEN_POOLS = (*POOLS, 'token', 'map', 'prr')
@@ -71,7 +71,7 @@ class TokenPool(GlobalPool):
 
     def __init__(self, kind: str, num_prefix_tokens: int, include_prefix: bool = False) -> None:
         if kind not in TOKEN_POOLS:
-            raise ValueError(refuse('global_pool', kind, TOKEN_POOLS))
+            raise ValueError(unknown('global_pool', kind, TOKEN_POOLS))
         super().__init__(kind if kind in POOLS else '', 'NLC')
         self.pool_type, self.first = kind, 0 if include_prefix else num_prefix_tokens
 

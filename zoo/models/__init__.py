@@ -11,8 +11,8 @@ __all__ = [found.name for found in pkgutil.iter_modules(__path__)]
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
         return importlib.import_module(f'.{name}', __name__)
-    from ..spec import refuse
-    raise AttributeError(refuse('Name zoo.models.', name, __all__))
+    from ..spec import unknown
+    raise AttributeError(unknown('Name zoo.models.', name, __all__))
 
 
 def __dir__() -> list[str]:

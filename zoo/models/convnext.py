@@ -7,7 +7,7 @@ Stages 1 to 3 begin with a normalisation and a 2x2 convolution of stride 2.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,12 +22,11 @@ from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import GlobalResponseNormMlp, Mlp
-from ..layers.norm import NORMS, NormLayer
+from ..layers.norm import NORMS, MakeNorm, NormLayer
 from ..layers.pool import POOLS, SINGLE_POOLS
 from ..layers.stages import drop_path_rates
-from ..spec import Feature, refuse
+from ..spec import Feature, unknown
 
-MakeNorm = Callable[[int], nn.Module]
 STEMS = ('patch', 'overlap', 'overlap_tiered', 'overlap_act')
 
 
@@ -132,7 +131,7 @@ def norms(norm_layer: NormLayer | None, eps: float | None) -> tuple[MakeNorm, Ma
     if norm_layer is None or isinstance(norm_layer, str):
         name = (norm_layer or 'layernorm').removesuffix('2d')
         if name not in ('layernorm', 'rmsnorm', 'simplenorm'):
-            raise ValueError(refuse('norm_layer', norm_layer or '', ('layernorm', 'rmsnorm', 'simplenorm')))
+            raise ValueError(unknown('norm_layer', norm_layer or '', ('layernorm', 'rmsnorm', 'simplenorm')))
         return tuple(partial(NORMS[kind], eps=1e-6 if eps is None else eps) for kind in (f'{name}2d', name))
     options = {} if eps is None else {'eps': eps}
     return partial(norm_layer, **options), partial(norm_layer, **options)
@@ -142,7 +141,7 @@ def stem(kind: str, in_chans: int, width: int, patch_size: int, bias: bool, norm
          act_layer: ActLayer) -> tuple[nn.Sequential, int]:
     """The layers before the stages, and their reduction: (B, in_chans, H, W) -> (B, width, H/4, W/4)."""
     if kind not in STEMS:
-        raise ValueError(refuse('stem_type', kind, STEMS))
+        raise ValueError(unknown('stem_type', kind, STEMS))
     if kind == 'patch':
         return nn.Sequential(nn.Conv2d(in_chans, width, patch_size, patch_size, bias=bias), norm(width)), patch_size
     inner = round_channels(width // 2) if 'tiered' in kind else width

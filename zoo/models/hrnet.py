@@ -20,7 +20,7 @@ from ..contract import ImageModel, Parts, State
 from ..layers.conv import conv2d
 from ..layers.init import init_he
 from ..layers.norm import Norm
-from ..spec import Feature, refuse
+from ..spec import Feature, unknown
 from .resnet import BasicBlock, BlockClass, Bottleneck, ResNet, shortcut
 
 NORM = Norm()
@@ -69,7 +69,7 @@ class HighResolutionNet(ImageModel):
             raise ValueError(f"head is 'classification', not {head!r}. Maps without it come from a backbone: "
                              "features_only=True, with feature_location='incre' or ''.")
         if feature_location not in ('incre', ''):
-            raise ValueError(refuse('feature_location', feature_location, ('incre', '')))
+            raise ValueError(unknown('feature_location', feature_location, ('incre', '')))
         self.in_chans, self.num_features = in_chans, HEAD_WIDTH
         if not feature_location:
             *stages, (transition, stage, widening) = self.parts.stages

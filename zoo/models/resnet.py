@@ -24,7 +24,7 @@ from ..layers.init import init_he
 from ..layers.norm import Norm, NormLayer
 from ..layers.pool import AaLayer, CeilAvgPool2d, SameAvgPool2d, create_aa
 from ..layers.stages import drop_path_rates
-from ..spec import Feature, refuse
+from ..spec import Feature, unknown
 
 STEMS = ('', 'deep', 'deep_tiered')
 SQUARES = {2: (5, 0.25), 3: (3, 1.0)}            # DropBlock: stage -> side in pixels, factor of how many
@@ -239,7 +239,7 @@ class ResNet(ImageModel):
         if not isinstance(block, str):
             return block
         if block not in cls.blocks:
-            raise ValueError(refuse('block', block, cls.blocks))
+            raise ValueError(unknown('block', block, cls.blocks))
         return cls.blocks[block]
 
     def hidden_of(self, state: Tensor) -> Tensor:
@@ -258,7 +258,7 @@ def stem(kind: str, in_chans: int, stem_width: int, norm: Norm, act_layer: ActLa
     """The first convolution, or three with normalisation between them, and the channels that come out:
     (B, in_chans, H, W) -> (B, channels, H/2, W/2)."""
     if kind not in STEMS:
-        raise ValueError(refuse('stem_type', kind, STEMS))
+        raise ValueError(unknown('stem_type', kind, STEMS))
     if not kind:
         return conv2d(in_chans, 64, 7, 2), 64
     first = stem_width // 4 * 3 if kind == 'deep_tiered' else stem_width

@@ -20,7 +20,7 @@ from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
-from ..layers.norm import Norm, NormLayer
+from ..layers.norm import MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.recording import ATTENTION
 from ..layers.relative import get_relative_position_index, resize_rel_pos_bias_table, table_size
@@ -30,7 +30,6 @@ from ..layers.windows import missing, pad_to_windows, shift_mask, window_partiti
 from ..spec import Feature, Pair, Sizes
 
 Windows = ImageSize | Sequence[ImageSize]
-MakeNorm = Callable[[int], nn.Module]
 
 
 class SwinTransformer(ImageModel):

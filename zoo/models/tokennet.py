@@ -14,7 +14,7 @@ from ..layers.init import init_transformer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.positions import resample_abs_pos_embed
 from ..layers.tokens import TOKEN_POOLS, PatchDropout, Tokens, TokenPool
-from ..spec import Pair, Sizes, refuse
+from ..spec import Pair, Sizes, unknown
 
 PREFIX = ('cls_token', 'dist_token', 'reg_token')               # in the order in which they stand
 
@@ -51,7 +51,7 @@ class TokenNet(ImageModel):
             ValueError: another word for positions.
         """
         if pos_embed not in ('learn', 'none', ''):
-            raise ValueError(refuse('pos_embed', pos_embed, ('learn', 'none', '')))
+            raise ValueError(unknown('pos_embed', pos_embed, ('learn', 'none', '')))
         for name in PREFIX:
             count = counts.get(name, 0)
             if count or name in counts:

@@ -16,21 +16,20 @@ from ..layers.attention_tokens import (Attention, AttentionLayer, DiffAttention,
 from ..layers.drop import DropPath
 from ..layers.glu import MlpLayer, get_mlp_layer
 from ..layers.mlp import Mlp
-from ..layers.norm import LayerNorm, Norm, NormLayer
+from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.pool import FAST
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import drop_path_rates
 from ..layers.tokens import TOKEN_POOLS, TokenPool
-from ..spec import Feature, refuse
+from ..spec import Feature, unknown
 from .tokennet import TokenNet
 
 __all__ = ['Attention', 'Block', 'DiffAttention', 'DiffParallelScalingBlock', 'LayerScale', 'Mlp', 'ParallelScalingBlock',
            'ParallelThingsBlock', 'PatchEmbed', 'ResPostBlock', 'VisionTransformer']
 
 INITS = ('', 'skip', 'reset', 'jax', 'jax_nlhb', 'moco')
-MakeNorm = Callable[[int], nn.Module]
 
 
 class VisionTransformer(TokenNet):
@@ -82,7 +81,7 @@ class VisionTransformer(TokenNet):
                  attn_layer: AttentionLayer = Attention, norm_eps: float | None = None) -> None:
         super().__init__()
         if weight_init not in INITS:
-            raise ValueError(refuse('weight_init', weight_init, INITS))
+            raise ValueError(unknown('weight_init', weight_init, INITS))
         self.in_chans, self.num_features, self.embed_dim = in_chans, embed_dim, embed_dim
         self.num_reg_tokens, self.has_class_token = reg_tokens, class_token
         self.weight_init, self.fix_init = weight_init, fix_init
@@ -98,7 +97,7 @@ class VisionTransformer(TokenNet):
                           pos_embed, no_embed_class, pos_drop_rate, patch_drop_rate)
         self.norm_pre = norm(embed_dim) if pre_norm else nn.Identity()
         if isinstance(block_fn, str) and block_fn not in BLOCKS:
-            raise ValueError(refuse('block_fn', block_fn, BLOCKS))
+            raise ValueError(unknown('block_fn', block_fn, BLOCKS))
         block = BLOCKS[block_fn] if isinstance(block_fn, str) else block_fn
         self.blocks = nn.Sequential(*(
             block(dim=embed_dim, num_heads=num_heads, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, qk_norm=qk_norm,

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..spec import Misfit, refuse
+from ..spec import Misfit, unknown
 from .foreign import layouts
 from .foreign.layout import Layout
 from .read import read_state_dict, unwrap
@@ -116,7 +116,7 @@ def _target(to: str, ours: Mapping[str, Tensor]) -> Layout:
     several = [layout for layout in layouts() if to.lower() in (layout.name.lower(), layout.library.lower())]
     if not several:
         known = {name for layout in layouts() for name in (layout.library, layout.name)}
-        raise ValueError(refuse('Layout', to, ['zoo', *known]))
+        raise ValueError(unknown('Layout', to, ['zoo', *known]))
     fitting, problems = [], []
     for layout in several:
         try:

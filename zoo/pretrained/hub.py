@@ -12,14 +12,14 @@ from ..spec import read_text
 
 INDEX = '.index.json'           # the end of the name of a list of shards
 LOG_IN = 'log in with `hf auth login`, or set HF_TOKEN'
-Place = tuple[str, Callable[[], Path]]              # a name for people, and a search that raises Missing
+Search = tuple[str, Callable[[], Path]]              # a name for people, and a search that raises Missing
 
 
 class Missing(Exception):
     """Why one place does not have a file: words that read on after the name of the place."""
 
 
-def first_of(places: Iterable[Place], what: str, name: str) -> tuple[str, Path]:
+def first_of(places: Iterable[Search], what: str, name: str) -> tuple[str, Path]:
     """The first place that has the file, and the file.
 
     Raises:
@@ -35,7 +35,7 @@ def first_of(places: Iterable[Place], what: str, name: str) -> tuple[str, Path]:
                             f'Where there is a network, this fetches it beforehand: zoo fetch {name}')
 
 
-def places(repository: str, names: tuple[str, ...], cache_dir: str | Path | None = None) -> list[Place]:
+def places(repository: str, names: tuple[str, ...], cache_dir: str | Path | None = None) -> list[Search]:
     """The cache, then the hub; of the file names the first that there is counts."""
     from huggingface_hub import constants
     page = f'{constants.ENDPOINT}/{repository.partition("@")[0]}'

@@ -16,7 +16,7 @@ from typing import Any
 from ..spec import PretrainedCfg
 from . import hub
 from .files import NAMES, weights_file
-from .hub import Missing, Place
+from .hub import Missing, Search
 from .source import parse
 
 SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin')
@@ -75,7 +75,7 @@ def _chosen(cfg: PretrainedCfg, source: str | Path) -> PretrainedCfg:
     return cfg.replace(file=str(source).removeprefix('local-dir:'))
 
 
-def _places(cfg: PretrainedCfg, cache_dir: str | Path | None) -> Iterator[Place]:
+def _places(cfg: PretrainedCfg, cache_dir: str | Path | None) -> Iterator[Search]:
     """Places in the order in which they are asked; a later one costs nothing until it is."""
     if cfg.wheel:
         yield f'wheel {cfg.wheel}', lambda: _in_wheel(cfg.wheel)

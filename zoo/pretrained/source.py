@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spec import PretrainedCfg, read_text, refuse
+from ..spec import PretrainedCfg, read_text, unknown
 from . import hub
 from .foreign import config_readers
 from .foreign.configs import read_config
@@ -38,7 +38,7 @@ def parse(name: str) -> Source:
     if not colon:
         return Source('name', name)
     if prefix not in PREFIXES:
-        raise ValueError(refuse('Source', prefix, PREFIXES))
+        raise ValueError(unknown('Source', prefix, PREFIXES))
     kind = PREFIXES[prefix]
     if not place or kind == 'hub' and place.partition('@')[0].count('/') != 1:
         raise ValueError(f"{name!r} names no place; write 'hf-hub:user/repository' or 'local-dir:path'.")

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..data import resolve_model_data_config
 from ..data.labels import labels_for
-from ..spec import refuse
+from ..spec import unknown
 
 # of a record: where weights were found, what was done to them on the way, and what stands on the config's first level
 LEFT_OUT = ('architecture', 'file', 'wheel', 'hf_hub_id', 'hf_hub_filename', 'url', 'label_offset', 'label_names',
@@ -51,7 +51,7 @@ def describe(model: nn.Module, model_config: Mapping[str, Any] | None = None,
                          f'this {type(model).__name__} is none.')
     for key in data:
         if key not in DATA:
-            raise ValueError(refuse('data_config setting', key, DATA))
+            raise ValueError(unknown('data_config setting', key, DATA))
     record = {k: v for k, v in known.items() if k not in LEFT_OUT and v is not None} | extra.pop('pretrained_cfg', {})
     record = _prepared(record, model, data)
     args = {**getattr(model, 'model_args', {}), **extra.pop('model_args', {}), **(model_args or {})}

@@ -14,7 +14,7 @@ from torch import nn
 from .. import __version__
 from ..pretrained.hub import LOG_IN, offline
 from ..pretrained.read import own, unwrap
-from ..spec import one_line, refuse
+from ..spec import one_line, unknown
 from .card import TASK, card_of, generate_readme
 from .config import describe, save_config_for_hf
 
@@ -38,7 +38,7 @@ def save_for_hf(model: nn.Module, save_directory: str | Path, model_config: Mapp
         ValueError: the network cannot be described; nothing is written.
     """
     if safe_serialization not in FILES:
-        raise ValueError(refuse('safe_serialization', str(safe_serialization), map(str, FILES)))
+        raise ValueError(unknown('safe_serialization', str(safe_serialization), map(str, FILES)))
     describe(model, model_config, model_args, data_config)
     folder = Path(save_directory).expanduser()
     folder.mkdir(parents=True, exist_ok=True)

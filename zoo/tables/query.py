@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..spec import refuse
+from ..spec import unknown
 from .files import Row
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -57,7 +57,7 @@ def check_column(rows: Sequence[Row], column: str, number: bool = False) -> None
     """Raises a ValueError unless some row has the column, and with `number` a number in it."""
     known = [c for c in columns(rows) if not number or any(_is_number(row.get(c)) for row in rows)]
     if rows and column not in known:
-        raise ValueError(refuse('Column of numbers' if number else 'Column', column, known))
+        raise ValueError(unknown('Column of numbers' if number else 'Column', column, known))
 
 
 def _is_number(value: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import zoo
 
-from ..spec import refuse
+from ..spec import unknown
 from .files import Row, kind, read
 from .query import columns, join
 
@@ -45,7 +45,7 @@ def find(table: str | Path) -> Path:
     if str(table) in known:
         return known[str(table)]
     if not Path(table).is_file():
-        raise ValueError(refuse('Table', str(table), [*known, 'or a CSV file']))
+        raise ValueError(unknown('Table', str(table), [*known, 'or a CSV file']))
     return Path(table)
 
 

@@ -35,8 +35,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
         globals()[name] = value
         return value
-    from ..spec import refuse
-    raise AttributeError(refuse('Name zoo.train.', name, __all__))
+    from ..spec import unknown
+    raise AttributeError(unknown('Name zoo.train.', name, __all__))
 
 
 def __dir__() -> list[str]:

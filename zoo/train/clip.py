@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..spec import refuse
+from ..spec import unknown
 
 MODES = ('norm', 'value', 'agc')
 
@@ -39,7 +39,7 @@ def dispatch_clip_grad(parameters: Tensor | Iterable[Tensor], value: float, mode
     elif mode == 'agc':
         adaptive_clip_grad(parameters, value, norm_type=norm_type)
     else:
-        raise ValueError(refuse('Way to clip gradients', mode, MODES))
+        raise ValueError(unknown('Way to clip gradients', mode, MODES))
     return None
 
 

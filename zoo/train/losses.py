@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..spec import refuse
+from ..spec import unknown
 from .recipe import LossPart
 
 
@@ -226,12 +226,12 @@ def create_loss(part: LossPart, task: str = 'single', num_splits: int = 0) -> nn
         ValueError: an unknown loss or task, a loss for another task, 'jsd' without parts.
     """
     if task not in LOSSES:
-        raise ValueError(refuse('Task', task, LOSSES))
+        raise ValueError(unknown('Task', task, LOSSES))
     kind = part.loss or LOSSES[task][0]
     if kind not in LOSSES[task]:
         everything = {name for names in LOSSES.values() for name in names}
         if kind not in everything:
-            raise ValueError(refuse('Loss', kind, everything))
+            raise ValueError(unknown('Loss', kind, everything))
         raise ValueError(f'Loss {kind!r} does not fit the task {task!r}; it has {", ".join(LOSSES[task])}.')
     smoothing, multi = part.smoothing, task == 'multi'
     if kind == 'ce':
@@ -264,7 +264,7 @@ def _wide(logits: Tensor) -> Tensor:
 
 def _reduction(name: str, *more: str) -> str:
     if name not in (*more, 'mean', 'sum', 'none'):
-        raise ValueError(refuse('Reduction', name, (*more, 'mean', 'sum', 'none')))
+        raise ValueError(unknown('Reduction', name, (*more, 'mean', 'sum', 'none')))
     return name
 
 

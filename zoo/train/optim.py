@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..spec import refuse
+from ..spec import unknown
 from .ahead import lookahead
 from .groups import param_groups_layer_decay, param_groups_weight_decay
 from .lamb import Lamb
@@ -70,7 +70,7 @@ def get_optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         ImportError: it is from a package that is not installed; the message names zoo's extra.
     """
     if name not in OPTIMIZERS:
-        raise ValueError(refuse('Optimizer', name, OPTIMIZERS))
+        raise ValueError(unknown('Optimizer', name, OPTIMIZERS))
     found = OPTIMIZERS[name][0]
     if not isinstance(found, str):
         return found
@@ -153,7 +153,7 @@ def _options(cls: type[torch.optim.Optimizer], name: str, lr: float | None, weig
         given['weight_decay'] = weight_decay
     for key in given:
         if key not in known:
-            raise TypeError(refuse(f'Option of optimizer {name!r}', key, known))
+            raise TypeError(unknown(f'Option of optimizer {name!r}', key, known))
         if isinstance(usual := defaults[key], tuple):
             _check_numbers(f'Option {key!r} of optimizer {name!r}', given[key], usual)
     return OPTIMIZERS[name][1] | given

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import yaml
 
-from ..spec import nearest, read_text, refuse
+from ..spec import nearest, read_text, unknown
 from .recipe import Recipe
 from .rules import check_recipe, idle_keys, rivals
 from .shipped import find_recipe
@@ -25,7 +25,7 @@ TYPES = {section.name: get_type_hints(section.default_factory) for section in da
 SECTION_OF = {key: section for section, keys in TYPES.items() for key in keys}
 
 
-class Source(NamedTuple):
+class Given(NamedTuple):
     """A value of a recipe.
 
     Attributes:
@@ -52,7 +52,7 @@ def read_recipe(path: str | Path | None, overrides: Iterable[str] = ()) -> Recip
     return build_recipe(read_sources(path, overrides))
 
 
-def read_sources(path: str | Path | None, overrides: Iterable[str] = ()) -> dict[str, Source]:
+def read_sources(path: str | Path | None, overrides: Iterable[str] = ()) -> dict[str, Given]:
     """What `read_recipe` reads, not yet put together: 'section.key' -> the value and where it was given."""
     found = _read_file(find_recipe(path)) if path else {}
     changes = _read_overrides(overrides, found)
@@ -63,7 +63,7 @@ def read_sources(path: str | Path | None, overrides: Iterable[str] = ()) -> dict
     return found | changes
 
 
-def build_recipe(sources: Mapping[str, Source]) -> Recipe:
+def build_recipe(sources: Mapping[str, Given]) -> Recipe:
     """The recipe with these values, but for idle ones of a file, and defaults elsewhere.
 
     Raises:
@@ -75,7 +75,7 @@ def build_recipe(sources: Mapping[str, Source]) -> Recipe:
     return recipe
 
 
-def idle_sources(sources: Mapping[str, Source]) -> dict[str, str]:
+def idle_sources(sources: Mapping[str, Given]) -> dict[str, str]:
     """'section.key' of the values of a file that overrides made idle -> why, as in 'needs run.amp: true'."""
     left, idle = dict(sources), {}
     while True:
@@ -89,7 +89,7 @@ def idle_sources(sources: Mapping[str, Source]) -> dict[str, str]:
         left = {name: source for name, source in left.items() if name not in found}
 
 
-def _put_together(sources: Mapping[str, Source]) -> Recipe:
+def _put_together(sources: Mapping[str, Given]) -> Recipe:
     """The recipe with these values, unchecked."""
     sections = {}
     for section in dataclasses.fields(Recipe):
@@ -179,7 +179,7 @@ def _at(node: yaml.Node | yaml.Event, name: str) -> str:
 
 # Files and overrides
 
-def _read_file(path: Path) -> dict[str, Source]:
+def _read_file(path: Path) -> dict[str, Given]:
     name = str(path)
     tree = _tree(read_text(path), name)
     if tree is None or (isinstance(tree, yaml.ScalarNode) and not tree.value):
@@ -192,7 +192,7 @@ def _read_file(path: Path) -> dict[str, Source]:
         if section not in TYPES:
             if section in SECTION_OF:
                 raise ValueError(f'{where}: the key {section!r} belongs into the section {SECTION_OF[section]!r}.')
-            raise ValueError(f'{where}: {refuse("The section", section, TYPES)}')
+            raise ValueError(f'{where}: {unknown("The section", section, TYPES)}')
         if isinstance(keys, yaml.ScalarNode) and _NULL.fullmatch(keys.value):
             continue
         if not isinstance(keys, yaml.MappingNode):
@@ -201,12 +201,12 @@ def _read_file(path: Path) -> dict[str, Source]:
         for key, node in _pairs(keys, name):
             where = _at(node, name)
             _known(section, key, where)
-            found[f'{section}.{key}'] = Source(_checked(section, key, _value(node, name), where), where)
+            found[f'{section}.{key}'] = Given(_checked(section, key, _value(node, name), where), where)
     return found
 
 
-def _read_overrides(overrides: Iterable[str], base: Mapping[str, Source]) -> dict[str, Source]:
-    found: dict[str, Source] = {}
+def _read_overrides(overrides: Iterable[str], base: Mapping[str, Given]) -> dict[str, Given]:
+    found: dict[str, Given] = {}
     for override in overrides:
         name, sign, text = override.partition('=')
         if not sign:
@@ -216,12 +216,12 @@ def _read_overrides(overrides: Iterable[str], base: Mapping[str, Source]) -> dic
         if entry:
             before = found.get(full) or base.get(full)
             entries = {**(before.value if before else {}), entry: _plain(text, override)}
-            found[full] = Source(_checked(section, key, entries, override), override)
+            found[full] = Given(_checked(section, key, entries, override), override)
             continue
         value = _checked(section, key, _from_text(text, TYPES[section][key], override), override)
         if full in found and found[full].value != value:
             raise ValueError(f'{full} is given twice: {found[full].where} and {override}.')
-        found[full] = Source(value, override)
+        found[full] = Given(value, override)
     return found
 
 
@@ -233,7 +233,7 @@ def _parts(name: str, where: str) -> tuple[str, str, str]:
     if not rest:
         _known(None, first, where)
     if first not in TYPES:
-        raise ValueError(f'{where}: {refuse("The section", first, TYPES)}')
+        raise ValueError(f'{where}: {unknown("The section", first, TYPES)}')
     key, entry = rest[0], rest[1] if len(rest) > 1 else ''
     _known(first, key, where)
     if entry and get_origin(TYPES[first][key]) is not dict:
@@ -288,7 +288,7 @@ def _checked(section: str, key: str, value: Any, where: str) -> Any:
             return converted
     words = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     if words and isinstance(value, str):
-        raise ValueError(f'{where}: {refuse(f"{section}.{key}", value, words)}')
+        raise ValueError(f'{where}: {unknown(f"{section}.{key}", value, words)}')
     allowed = ' or '.join('nothing (null)' if kind is type(None) else _words(kind) for kind in kinds)
     raise ValueError(f'{where}: {section}.{key} is {_shown(value)}; it takes {allowed}.')
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..spec import refuse
+from ..spec import unknown
 from .recipe import SchedulePart
 
 Shape = Callable[[float], float]           # progress from 0 to 1 -> what is left of the learning rate, from 1 to 0
@@ -72,7 +72,7 @@ class Schedule:
             'cosine': lambda p: cosine(p, part.lr_k_decay), 'poly': lambda p: poly(p, part.poly_power, part.lr_k_decay),
             'tanh': _tanh_to_zero, 'step': None, 'multistep': None, 'plateau': None, 'constant': None}
         if part.sched not in shapes:
-            raise ValueError(refuse('Schedule', part.sched, shapes))
+            raise ValueError(unknown('Schedule', part.sched, shapes))
         if steps_per_epoch < 1 or part.epochs < 1:
             raise ValueError(f'A run has at least one epoch and one step an epoch, not {part.epochs} epochs of '
                              f'{steps_per_epoch} steps.')

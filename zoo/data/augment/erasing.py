@@ -7,7 +7,7 @@ import random
 
 import torch
 
-from ...spec import refuse
+from ...spec import unknown
 
 MODES = ('const', 'rand', 'pixel')
 ATTEMPTS = 10                          # a rectangle that does not fit is drawn again
@@ -53,7 +53,7 @@ class RandomErasing:
         if not 0 < min_aspect <= max_aspect:
             raise ValueError(f'Aspects are 0 < min_aspect <= max_aspect; got {min_aspect}, {max_aspect}.')
         if mode not in MODES:
-            raise ValueError(refuse('Erasing mode', str(mode), MODES))
+            raise ValueError(unknown('Erasing mode', str(mode), MODES))
         if not 1 <= min_count <= max_count:
             raise ValueError(f'Counts are 1 <= min_count <= max_count; got {min_count}, {max_count}.')
         if num_splits < 0:

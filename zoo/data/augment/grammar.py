@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...spec import refuse
+from ...spec import unknown
 
 Reader = tuple[str, Callable[[str], Any]]             # what the value has to be, and how it is read
 
@@ -61,7 +61,7 @@ def read_fields(text: str, keys: Mapping[str, Reader]) -> dict[str, Any]:
     for field in text.split('-')[1:]:
         key = _key(field, keys)
         if key is None:
-            raise ValueError(f'{text!r}: ' + refuse('the key of', field, keys))
+            raise ValueError(f'{text!r}: ' + unknown('the key of', field, keys))
         if key in found:
             raise ValueError(f'{text!r}: {key} is there twice.')
         what, read = keys[key]

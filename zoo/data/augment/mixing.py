@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ...spec import refuse
+from ...spec import unknown
 
 MODES = ('batch', 'pair', 'elem')
 Box = tuple[slice, slice]                                            # rows and columns
@@ -58,7 +58,7 @@ class Mixup:
             if not 0 <= value <= 1:
                 raise ValueError(f'{name} is from 0 to 1; got {value!r}.')
         if mode not in MODES:
-            raise ValueError(refuse('Mixing mode', str(mode), MODES))
+            raise ValueError(unknown('Mixing mode', str(mode), MODES))
         self.mixup_alpha, self.cutmix_alpha, self.cutmix_minmax = mixup_alpha, cutmix_alpha, cutmix_minmax
         self.mix_prob, self.switch_prob, self.mode, self.correct_lam = prob, switch_prob, mode, correct_lam
         self.label_smoothing, self.num_classes, self.multi_label = label_smoothing, num_classes, multi_label

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps, ImageStat
 
-from ...spec import refuse
+from ...spec import unknown
 
 MAX_LEVEL = 10
 MODES = ('L', 'RGB')
@@ -54,7 +54,7 @@ class Settings:
         known = [f.name for f in fields(Settings)]
         for name, value in (given or {}).items():
             if name not in known:
-                raise ValueError(refuse('hparams key', str(name), known))
+                raise ValueError(unknown('hparams key', str(name), known))
             if name.startswith(('translate', 'magnitude')) and not (name == 'magnitude_max' and value is None):
                 if not isinstance(value, numbers.Real) or not value >= 0:
                     raise ValueError(f'hparams: {name} is a number from 0 up; got {value!r}.')
@@ -296,7 +296,7 @@ class AugmentOp:
         self, name: str, prob: float = 0.5, magnitude: float = MAX_LEVEL, hparams: Mapping[str, Any] | None = None,
     ) -> None:
         if name not in OPERATIONS:
-            raise ValueError(refuse('Distortion', name, OPERATIONS))
+            raise ValueError(unknown('Distortion', name, OPERATIONS))
         if not isinstance(prob, numbers.Real) or not 0 <= prob <= 1:
             raise ValueError(f'{name}: prob is a probability from 0 to 1; got {prob!r}.')
         if not isinstance(magnitude, numbers.Real) or not magnitude >= 0:

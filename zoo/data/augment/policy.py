@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...spec import refuse
+from ...spec import unknown
 from .grammar import integer, number, positive, read_fields, switch, word
 from .ops import MAX_LEVEL, AugmentOp
 from .policies import AUGMIX, POLICIES, RANDOM, RANDOM_INCREASING, SETS
@@ -135,7 +135,7 @@ def create_augment(text: str, hparams: Mapping[str, Any] | None = None) -> AutoA
     name = text.partition('-')[0]
     makers = {'rand': rand_augment_transform, 'augmix': augment_and_mix_transform}
     if name not in makers and name not in POLICIES:
-        raise ValueError(f'{text!r}: ' + refuse('augmentation', name, (*makers, *POLICIES)))
+        raise ValueError(f'{text!r}: ' + unknown('augmentation', name, (*makers, *POLICIES)))
     return makers.get(name, auto_augment_transform)(text, hparams)
 
 
@@ -159,7 +159,7 @@ def auto_augment_policy(name: str = 'v0', hparams: Mapping[str, Any] | None = No
         ValueError: there is no policy of that name.
     """
     if name not in POLICIES:
-        raise ValueError(refuse('Policy', name, POLICIES))
+        raise ValueError(unknown('Policy', name, POLICIES))
     return [[AugmentOp(op, prob, level, hparams) for op, prob, level in row] for row in POLICIES[name]]
 
 
@@ -202,7 +202,7 @@ def rand_augment_choices(name: str | None = None, increasing: bool = True) -> li
     if name is None:
         return RANDOM_INCREASING if increasing else RANDOM
     if name not in SETS:
-        raise ValueError(refuse('Set', name, SETS))
+        raise ValueError(unknown('Set', name, SETS))
     return SETS[name]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ...spec import nearest, refuse
+from ...spec import nearest, unknown
 from .base import ImageSource, ImageStream, digest_of
 from .classes import ClassMap
 
@@ -108,7 +108,7 @@ def _call(module: str, function: str, place: Any, split: str | None, class_map: 
     for name, value in options.items():
         if name not in known:
             if known:
-                raise ValueError(f'{description}: {refuse("option", name, [*known, "split", "class_map"])}')
+                raise ValueError(f'{description}: {unknown("option", name, [*known, "split", "class_map"])}')
             raise ValueError(f'{description}: option {name!r} is not known; this kind of data set has none.')
         if isinstance(known[name].default, bool) and isinstance(value, str):
             if value.lower() not in SWITCHES:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...spec import refuse
+from ...spec import unknown
 from ..files import choose_split, shorten
 from .base import ImageSource, ImageStream, Labels, Target
 from .classes import ClassMap, own_index
@@ -94,7 +94,7 @@ def open_rows(dataset: Any, split: str | None, classes: ClassMap, description: s
     if isinstance(dataset, Mapping):
         dataset = dataset[choose_split(split, dataset, description)]
     if task not in TASKS:
-        raise ValueError(refuse('task', task, TASKS))
+        raise ValueError(unknown('task', task, TASKS))
     features = dataset.features
     if features is None:
         raise ValueError(f'{description}: the stream does not say what its columns are; open it without streaming.')
@@ -154,7 +154,7 @@ def _column(name: str | None, usual: list[str], columns: Mapping[str, Any], desc
         raise ValueError(f'{description}: {what}= must name the column; there are {len(usual)} that it could be. '
                          f'Columns: {shorten(columns, 20)}.')
     if name not in columns:
-        raise ValueError(f'{description}: {refuse("column", name, columns)}')
+        raise ValueError(f'{description}: {unknown("column", name, columns)}')
     return name
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ...spec import decode, nearest, refuse
+from ...spec import decode, nearest, unknown
 from ..files import choose_split, is_image, shorten
 from .base import ImageStream, Labels, Target
 from .classes import ClassMap
@@ -98,7 +98,7 @@ def open_shards(place: str, split: str | None, classes: ClassMap, description: s
         ValueError: no such split, or another task.
     """
     if task not in TASKS:
-        raise ValueError(refuse('task', task, TASKS))
+        raise ValueError(unknown('task', task, TASKS))
     if task == 'multi' and classes.count is None:
         raise ValueError(f'{description}: nothing says how many classes there are. Give class_map= or model=.')
     if Path(place).is_dir():

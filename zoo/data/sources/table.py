@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...spec import read_text, refuse
+from ...spec import read_text, unknown
 from ..files import NoSplit, choose_split, shorten
 from .base import FileSource, Labels, Target
 from .classes import ClassMap, is_number
@@ -45,7 +45,7 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
     columns = read_columns(path)
     count = len(next(iter(columns.values()), []))
     if task not in TASKS:
-        raise ValueError(refuse('task', task, TASKS))
+        raise ValueError(unknown('task', task, TASKS))
     chosen = target.split(',') if isinstance(target, str) else list(target or [])
     image_column = _column(image, IMAGE_COLUMNS, columns, path, 'image')
     chosen = [_column(name, (), columns, path, 'target') for name in chosen] or \
@@ -153,7 +153,7 @@ def _column(name: str | None, usual: Sequence[str], columns: Mapping[str, Any], 
         raise ValueError(f'{path}: {what}= must name the column; {len(there) or "none"} of the usual ones '
                          f'({", ".join(usual)}) is there. Columns: {", ".join(columns)}.')
     if name not in columns:
-        raise ValueError(f'{path}: {refuse("column", name, columns)}')
+        raise ValueError(f'{path}: {unknown("column", name, columns)}')
     return name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...spec import refuse
+from ...spec import unknown
 from ..files import choose_split, shorten
 from .base import ImageSource, Labels
 from .classes import ClassMap, is_number, own_index
@@ -70,7 +70,7 @@ def open_vision(place: str, split: str | None, classes: ClassMap, description: s
     import torchvision.datasets
     known = {_bare(name): name for name in SPLITS}
     if _bare(place) not in known:
-        raise ValueError(refuse('torchvision data set', place, [name.lower() for name in SPLITS]))
+        raise ValueError(unknown('torchvision data set', place, [name.lower() for name in SPLITS]))
     name = known[_bare(place)]
     if root is None:
         raise ValueError(f'{description}: root= is the folder the data set lies in; it is missing.')

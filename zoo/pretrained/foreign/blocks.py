@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .layout import NamedLayout, Place, Settings, Shapes
+from .layout import NamedLayout, Position, Settings, Shapes
 
 # kind of block -> its steps: role, convolution and normalisation under our names
 STEPS = {
@@ -66,7 +66,7 @@ class BlockLayout(NamedLayout):
         """Arguments that these names imply beside those of `known`."""
         return {}
 
-    def our_names(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
+    def our_names(self, shapes: Shapes, places: list[Position] | None = None) -> dict[str, str]:
         """Modules of theirs -> of ours, for a checkpoint with tensors of these shapes.
 
         Args:
@@ -98,7 +98,7 @@ class BlockLayout(NamedLayout):
         stages = [int(found[1]) for m in modules if (found := re.match(r'blocks\.(\d+)\.', m))]
         last = max(stages, default=0)
         claimed = {ours.format(last=last) for _, ours in self.ends}
-        inside: dict[Place, set[str]] = {}
+        inside: dict[Position, set[str]] = {}
         for module in modules:
             if (found := re.match(r'blocks\.(\d+)\.(\d+)\.(.+)', module)) and module not in claimed:
                 inside.setdefault((int(found[1]), int(found[2])), set()).add(found[3])
@@ -151,12 +151,12 @@ class BlockLayout(NamedLayout):
                     return kind, gated
         return '', False
 
-    def _place(self, start: str) -> Place:
+    def _place(self, start: str) -> Position:
         stage, index = map(int, re.findall(r'\d+', start)[:2])
         return stage - self.first, index
 
 
-def _ours(place: Place) -> str:
+def _ours(place: Position) -> str:
     return f'blocks.{place[0]}.{place[1]}.'
 
 
@@ -176,8 +176,8 @@ def _signature(kind: str, start: str, shapes: Shapes) -> tuple[Any, ...]:
     return kind, max((shape[2] for shape in inside), default=0), min(norms, default=0)
 
 
-def _stages(signatures: list[tuple[Any, ...]]) -> list[Place]:
-    places: list[Place] = []
+def _stages(signatures: list[tuple[Any, ...]]) -> list[Position]:
+    places: list[Position] = []
     for number, signature in enumerate(signatures):
         if number and signature == signatures[number - 1]:
             places.append((places[-1][0], places[-1][1] + 1))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...spec import IMAGENET_MEAN, IMAGENET_STD, PretrainedCfg, refuse
+from ...spec import IMAGENET_MEAN, IMAGENET_STD, PretrainedCfg, unknown
 
 Config = Mapping[str, Any]
 Read = tuple[str, dict[str, Any], dict[str, Any]]
@@ -61,7 +61,7 @@ def read_config(config: Config, processor: Config | None, readers: Mapping[str, 
     """
     kind = config.get('model_type')
     if kind not in readers:
-        raise ValueError(refuse('model_type', str(kind), readers))
+        raise ValueError(unknown('model_type', str(kind), readers))
     inner = vision_part(config)
     architecture, arguments, fields = readers[kind].read(inner)
     labels = _labels(config)
@@ -197,5 +197,5 @@ def one_of(given: Config, field: str, known: Mapping[str, str]) -> str:
         ValueError: it is not known.
     """
     if given[field] not in known:
-        raise ValueError(refuse(field, str(given[field]), known))
+        raise ValueError(unknown(field, str(given[field]), known))
     return known[given[field]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .layout import NamedLayout, Place, Shapes
+from .layout import NamedLayout, Position, Shapes
 
 Parts = tuple[tuple[str, str], ...]                      # (start of their name, start of ours)
 STAGES, BLOCKS = 4, 64                                   # stages, and more blocks than any stage has
@@ -45,7 +45,7 @@ class FormerLayout(NamedLayout):
         there = [any(f'{start}{name}.weight' in keys for start in ('', self.prefix)) for name in self.classifiers]
         return {'distillation': False} if there == [True, False] else {}
 
-    def our_names(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
+    def our_names(self, shapes: Shapes, places: list[Position] | None = None) -> dict[str, str]:
         """Keys of theirs -> of ours."""
         count = sum(bool(re.search(self.last, key)) for key in shapes)
         rules = list(self.places(count))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 State = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 Settings = Mapping[str, Any]
-Place = tuple[int, int]                                  # stage, block in the stage
+Position = tuple[int, int]                                  # stage, block in the stage
 Described = tuple[str | None, dict[str, Any]]            # a network's name, arguments beside it
 OUTSIDE = ('conv_stem', 'stem.conv1', 'stem.conv1.conv', 'classifier', 'head', 'head_dist')   # see NamedLayout.known
 
@@ -111,7 +111,7 @@ class NamedLayout(Layout):
     decisive: ClassVar[Settings] = {'bn_eps': 1e-5, 'pad_type': ''}
 
     @abstractmethod
-    def our_names(self, shapes: Shapes, places: list[Place] | None = None) -> dict[str, str]:
+    def our_names(self, shapes: Shapes, places: list[Position] | None = None) -> dict[str, str]:
         """Modules or keys of theirs -> of ours, for a checkpoint with tensors of these shapes.
 
         Args:
@@ -200,7 +200,7 @@ def _new_name(key: str, names: Mapping[str, str]) -> str:
     return names.get(key) or (f'{names[module]}.{parameter}' if module in names else key)
 
 
-def _places(model: nn.Module | None) -> list[Place] | None:
+def _places(model: nn.Module | None) -> list[Position] | None:
     """Stage and index of the blocks of one of our networks, in order."""
     if model is None:
         return None
