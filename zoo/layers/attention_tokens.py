@@ -33,6 +33,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_
     return F.dropout(weights, dropout) @ v if dropout else weights @ v
 
 
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, heads, N, D) -> (B, N, heads D).
+
+    An exported graph copies: a view would hold it to the strides of one kernel of attention, and torch.onnx, which takes
+    another one than torch.export, refuses that.
+    """
+    x = x.transpose(1, 2)
+    return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(2)
+
+
 def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
     """The softmax weights (B, heads, N, M) of `attend`."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -98,7 +108,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         mixed = attend(self.q_norm(q), self.k_norm(k), v, attn_mask, is_causal,
                        self.attn_drop.p if self.training else 0.0, self.fused_attn)
-        mixed = self.norm(mixed.transpose(1, 2).flatten(2))
+        mixed = self.norm(merge_heads(mixed))
         if self.gate is not None:
             mixed = mixed * self.gate(x).sigmoid()
         return self.proj_drop(self.proj(mixed))
@@ -153,7 +163,7 @@ class Differential(nn.Module):
         first, second = (attend(a, b, v, attn_mask, is_causal, dropout, self.fused_attn)
                          for a, b in ((q1, k1), (q2, k2)))
         mixed = self.sub_norm(first - weight * second) * (1 - self.lambda_init)
-        return mixed.transpose(1, 2).flatten(2)
+        return merge_heads(mixed)
 
 
 class DiffAttention(Differential):

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from ..contract import ImageModel, Parts
 from ..layers.act import ActLayer
+from ..layers.attention_tokens import attend, merge_heads
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
-from ..layers.recording import ATTENTION
 from ..layers.relative import get_relative_position_index, resize_rel_pos_bias_table, table_size
 from ..layers.sizes import ImageSize, SizedLayer, map_size, pair_of
 from ..layers.stages import drop_path_rates
@@ -354,10 +354,5 @@ class WindowAttention(nn.Module):
             windows = mask.shape[0]
             bias = (bias + mask[:, None]).expand(x.shape[0] // windows, -1, -1, -1, -1).flatten(0, 1)
         drop = self.attn_drop.p if self.training else 0.0
-        if ATTENTION.active:
-            weights = (q * self.scale @ k.transpose(-2, -1) + bias).softmax(-1)
-            ATTENTION.keep(weights)
-            x = self.attn_drop(weights) @ v
-        else:
-            x = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype).expand(x.shape[0], -1, -1, -1), drop)
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+        x = attend(q, k, v, bias.to(q.dtype).expand(x.shape[0], -1, -1, -1), dropout=drop)
+        return self.proj_drop(self.proj(merge_heads(x)))

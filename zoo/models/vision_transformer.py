@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.attention_pool import AttentionPoolLatent, AttentionPoolPrr
 from ..layers.attention_tokens import (Attention, AttentionLayer, DiffAttention, Differential, attend, create_attention,
-                                       norms_for)
+                                       merge_heads, norms_for)
 from ..layers.drop import DropPath
 from ..layers.glu import MlpLayer, get_mlp_layer
 from ..layers.mlp import Mlp
@@ -345,7 +345,7 @@ class ParallelScalingBlock(nn.Module):
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
         mixed = attend(self.q_norm(q), self.k_norm(k), v, attn_mask, is_causal,
                        self.attn_drop.p if self.training else 0.0, self.fused_attn)
-        return mixed.transpose(1, 2).flatten(2)
+        return merge_heads(mixed)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         hidden, q, k, v = self.in_proj(self.in_norm(x)).split(self.in_split, dim=-1)
