@@ -178,6 +178,7 @@ def test_any_selection_runs_no_further_than_it_needs(name):
 
     model.maps_of = lambda state, step: [state] * len(model.feature_info)
     model.run_stem, model.run_stage = partial(run, step=0), lambda number, x: run(x, number + 1)
+    model.enter_stage = lambda number, x: x
     model.pre_head = lambda x: x + 100
     for chosen in [*selections(count), None, 1, count]:
         wanted = range(count) if chosen is None else range(count)[-chosen:] if isinstance(chosen, int) else chosen

@@ -5,11 +5,14 @@ import os
 import platform
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.cli import main
@@ -65,3 +68,36 @@ def test_programs_keep_it_on_a_cpu(program: str, tmp_path: Path, monkeypatch: py
     status = main([program, str(tmp_path / 'data'), '--model', 'lcnet_035', '--img-size', '32', '--workers', '0',
                    '--device', 'cpu', *own])
     assert status == 0 and called == [1]
+
+
+class Alive(TorchDispatchMode):
+    """The most bytes that tensors made by operators have at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.peak = {}, 0
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        out = operator(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.bytes:
+                storage = tensor.untyped_storage()
+                self.bytes[storage.data_ptr()] = storage.nbytes()
+                weakref.finalize(storage, self.bytes.pop, storage.data_ptr(), None)
+                self.peak = max(self.peak, sum(self.bytes.values()))
+        return out
+
+
+@pytest.mark.parametrize('name', [
+    'efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv3_small_100', 'efficientnetv2_rw_t', 'mobilenetv4_hybrid_medium',
+    'resnet18', 'resnet50', 'seresnet50', 'convnext_tiny', 'convnextv2_tiny', 'vit_tiny_patch16_224',
+    'swin_tiny_patch4_window7_224', 'hrnet_w18', 'efficientformer_l1', 'efficientformerv2_s0'])
+def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
+    timm = pytest.importorskip('timm')
+    peaks = []
+    for library in (zoo, timm):
+        model, image = library.create_model(name).eval(), torch.rand(1, 3, 224, 224)
+        with torch.inference_mode(), Alive() as alive:
+            model(image)
+        peaks.append(alive.peak)
+    assert peaks[0] <= 1.02 * peaks[1]

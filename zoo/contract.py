@@ -100,9 +100,14 @@ class ImageModel(nn.Module):
         """Images (B, in_chans, H, W) -> the state that goes into the first stage."""
         return self._run(self.parts.stem, x)
 
+    def enter_stage(self, number: int, state: State) -> State:
+        """The state that goes into the last submodule of stage `number`, which is the bulk of it: it runs by itself, so
+        that nobody holds what came before (of a ResNet, the map before its pooling) while that runs."""
+        return self._run(self.stage_names()[number][:-1], state)
+
     def run_stage(self, number: int, state: State) -> State:
-        """The state after stage `number`, counted from 0."""
-        return self._run(self.stage_names()[number], state)
+        """The state after stage `number`, counted from 0: what its last submodule makes of what goes into that."""
+        return self._run(self.stage_names()[number][-1:], state)
 
     def maps_of(self, state: State, step: int) -> list[Tensor]:
         """The feature maps (B, C, H, W) in the state after the stem (`step` 0) or a stage (from 1); `Feature.part` tells
@@ -287,6 +292,7 @@ class ImageModel(nn.Module):
         count = len(self.stage_names())
         for step in range((count if last is None else last) + 1):
             if step:
+                state = self.enter_stage(step - 1, state)
                 state = self.advance(step - 1, state)
             if step in wanted:
                 kept[step] = state

@@ -83,6 +83,9 @@ class Style:
 class Residual(nn.Module):
     """A branch with a shortcut around it where its input and output have one shape, and stochastic depth on it.
 
+    Branches are written one map a statement: a name that is bound anew lets go of a map as soon as the next exists, and
+    the peak of memory stays low.
+
     (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)).
 
     Attributes:
@@ -101,13 +104,20 @@ class Residual(nn.Module):
         self.has_skip = wanted and in_chans == block.channels and block.stride == 1
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
         """The block without its shortcut."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, inner: list[Tensor] | None = None) -> Tensor:
-        out = self.branch(x, [] if inner is None else inner)
+        out = self.branch(x, inner)
         return x + self.drop_path(out) if self.has_skip else out
+
+
+def keep(x: Tensor, inner: list[Tensor] | None) -> Tensor:
+    """The map as it is, added to the list if there is one."""
+    if inner is not None:
+        inner.append(x)
+    return x
 
 
 def _mid_channels(block: Block, in_chans: int) -> int:
@@ -141,12 +151,15 @@ class DepthwiseSeparable(Residual):
         self.conv_pw = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn2, self.act2 = style.norm.with_act(block.channels, act if block.kind == 'dsa' else None)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
         if self.has_s2d:
-            x = self.act_s2d(self.bn_s2d(self.conv_s2d(x)))
-        x = self.se(self.aa(self.act1(self.bn1(self.conv_dw(x)))))
-        inner.append(x)
-        return self.act2(self.bn2(self.conv_pw(x)))
+            x = self.conv_s2d(x)
+            x = self.act_s2d(self.bn_s2d(x))
+        x = self.conv_dw(x)
+        x = self.act1(self.bn1(x))
+        x = keep(self.se(self.aa(x)), inner)
+        x = self.conv_pw(x)
+        return self.act2(self.bn2(x))
 
 
 class InvertedResidual(Residual):
@@ -166,11 +179,14 @@ class InvertedResidual(Residual):
         self.conv_pwl = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn3, _ = style.norm.with_act(block.channels, None)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
-        x = self.act1(self.bn1(self.conv_pw(x)))
-        x = self.se(self.aa(self.act2(self.bn2(self.conv_dw(x)))))
-        inner.append(x)
-        return self.bn3(self.conv_pwl(x))
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
+        x = self.conv_pw(x)
+        x = self.act1(self.bn1(x))
+        x = self.conv_dw(x)
+        x = self.act2(self.bn2(x))
+        x = keep(self.se(self.aa(x)), inner)
+        x = self.conv_pwl(x)
+        return self.bn3(x)
 
 
 class CondConvResidual(Residual):
@@ -190,12 +206,15 @@ class CondConvResidual(Residual):
         self.bn3, _ = style.norm.with_act(block.channels, None)
         self.routing_fn = nn.Linear(in_chans, block.experts)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
         routing = torch.sigmoid(self.routing_fn(x.mean((2, 3))))
-        x = self.act1(self.bn1(self.conv_pw(x, routing)))
-        x = self.se(self.act2(self.bn2(self.conv_dw(x, routing))))
-        inner.append(x)
-        return self.bn3(self.conv_pwl(x, routing))
+        x = self.conv_pw(x, routing)
+        x = self.act1(self.bn1(x))
+        x = self.conv_dw(x, routing)
+        x = self.act2(self.bn2(x))
+        x = keep(self.se(x), inner)
+        x = self.conv_pwl(x, routing)
+        return self.bn3(x)
 
 
 class EdgeResidual(Residual):
@@ -213,10 +232,12 @@ class EdgeResidual(Residual):
         self.conv_pwl = style.conv(mid, block.channels, block.last_kernel or (1,))
         self.bn2, _ = style.norm.with_act(block.channels, None)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
-        x = self.se(self.aa(self.act1(self.bn1(self.conv_exp(x)))))
-        inner.append(x)
-        return self.bn2(self.conv_pwl(x))
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
+        x = self.conv_exp(x)
+        x = self.act1(self.bn1(x))
+        x = keep(self.se(self.aa(x)), inner)
+        x = self.conv_pwl(x)
+        return self.bn2(x)
 
 
 class ConvNormAct(Residual):
@@ -230,10 +251,9 @@ class ConvNormAct(Residual):
         self.aa = create_aa(style.aa_layer, block.channels, block.stride)
         self.inner_channels, self.inner_module, self.inner_hook = block.channels, 'act1', 'forward'
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
-        x = self.aa(self.act1(self.bn1(self.conv(x))))
-        inner.append(x)
-        return x
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
+        x = self.conv(x)
+        return keep(self.aa(self.act1(self.bn1(x))), inner)
 
 
 class UniversalInvertedResidual(Residual):
@@ -269,10 +289,13 @@ class UniversalInvertedResidual(Residual):
         self.dw_end = (step(2, block.channels, block.channels, kernels[2], None) if kernels[2] else nn.Identity())
         self.layer_scale = style.scale(block.channels)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
-        x = self.se(self.dw_mid(self.pw_exp(self.dw_start(x))))
-        inner.append(x)
-        return self.layer_scale(self.dw_end(self.pw_proj(x)))
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
+        x = self.dw_start(x)
+        x = self.pw_exp(x)
+        x = self.dw_mid(x)
+        x = keep(self.se(x), inner)
+        x = self.pw_proj(x)
+        return self.layer_scale(self.dw_end(x))
 
 
 class MobileAttention(Residual):
@@ -294,7 +317,7 @@ class MobileAttention(Residual):
             self.attn = MultiHeadAttention2d(in_chans, block.channels, block.heads)
         self.layer_scale = style.scale(block.channels)
 
-    def branch(self, x: Tensor, inner: list[Tensor]) -> Tensor:
+    def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
         return self.layer_scale(self.attn(self.norm(x)))
 
 

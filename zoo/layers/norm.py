@@ -103,7 +103,7 @@ class GlobalResponseNorm(nn.Module):
         pixels, channels, shape = ((1, 2), -1, (1, 1, 1, -1)) if self.channels_last else ((2, 3), 1, (1, -1, 1, 1))
         norms = x.norm(p=2, dim=pixels, keepdim=True)
         relative = norms / (norms.mean(dim=channels, keepdim=True) + self.eps)
-        return x + self.bias.view(shape) + self.weight.view(shape) * (x * relative)
+        return x + torch.addcmul(self.bias.view(shape), self.weight.view(shape), x * relative)
 
 
 class EvoNorm2dS0(nn.Module):

@@ -218,9 +218,11 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.conv_dw(x)
         if self.use_conv_mlp:
-            branch = self.mlp(self.norm(branch))
+            branch = self.norm(branch)
+            branch = self.mlp(branch)
         else:
-            branch = self.mlp(self.norm(branch.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+            branch = self.norm(branch.permute(0, 2, 3, 1))
+            branch = self.mlp(branch).permute(0, 3, 1, 2)
         if self.gamma is not None:
             branch = branch * self.gamma.view(1, -1, 1, 1)
         return self.shortcut(x) + self.drop_path(branch)

@@ -79,10 +79,14 @@ class BasicBlock(nn.Module):
         _zero(self.bn2)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.aa(self.act1(self.drop_block(self.bn1(self.conv1(x)))))
-        x = self.drop_path(self.se(self.bn2(self.conv2(x))))
-        return self.act2(x + shortcut)
+        shortcut = x
+        x = self.conv1(x)
+        x = self.aa(self.act1(self.drop_block(self.bn1(x))))
+        x = self.conv2(x)
+        x = self.bn2(x)
+        x = self.drop_path(self.se(x))
+        x += shortcut if self.downsample is None else self.downsample(shortcut)
+        return self.act2(x)
 
 
 class Bottleneck(nn.Module):
@@ -130,11 +134,16 @@ class Bottleneck(nn.Module):
         _zero(self.bn3)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.act1(self.bn1(self.conv1(x)))
-        x = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(x)))))
-        x = self.drop_path(self.se(self.bn3(self.conv3(x))))
-        return self.act3(x + shortcut)
+        shortcut = x
+        x = self.conv1(x)
+        x = self.act1(self.bn1(x))
+        x = self.conv2(x)
+        x = self.aa(self.act2(self.drop_block(self.bn2(x))))
+        x = self.conv3(x)
+        x = self.bn3(x)
+        x = self.drop_path(self.se(x))
+        x += shortcut if self.downsample is None else self.downsample(shortcut)
+        return self.act3(x)
 
 
 BlockClass = type[BasicBlock] | type[Bottleneck]
