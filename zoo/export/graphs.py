@@ -1,0 +1,87 @@
+"""A network as a graph: PyTorch's, ONNX's and OpenVINO's, by their own converters."""
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.fx.experimental._config
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+DIMENSIONS = {'batch': 0, 'height': 2, 'width': 3}      # of images (B, C, H, W)
+SMALLEST = 33                                           # pixels of a side that may change; below, a last map is one pixel
+OPSET = 20
+
+
+def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = ()) -> ExportedProgram:
+    """The network's graph, in evaluation mode.
+
+    Args:
+        images: an example (B, C, H, W).
+        dynamic: which of 'batch', 'height' and 'width' may be others later.
+
+    Raises:
+        ValueError: a dimension of another name.
+        RuntimeError: the network takes no other size; the message says what it takes.
+    """
+    shapes = _shapes(images, dynamic)
+    example = images if 'batch' not in dynamic or len(images) > 1 else images.expand(2, *images.shape[1:]).clone()
+    training = model.training
+    model.eval()
+    try:
+        # sizes that happen to be one window or one pixel of some map are no reason to hold them there
+        with _quiet(), torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=bool(dynamic)):
+            return torch.export.export(model, (example,), dynamic_shapes=shapes)
+    finally:
+        model.train(training)
+
+
+def _shapes(images: Tensor, dynamic: Collection[str]) -> tuple[dict[int, Any]] | None:
+    strange = set(dynamic) - DIMENSIONS.keys()
+    if strange:
+        from ..spec import unknown
+        raise ValueError(unknown('dimension', sorted(strange)[0], DIMENSIONS))
+    if not dynamic:
+        return None
+    return ({DIMENSIONS[name]: Dim(name) if name == 'batch' else Dim(name, min=SMALLEST) for name in dynamic},)
+
+
+def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str], inputs: Sequence[str] = ('images',),
+               opset: int = OPSET) -> None:
+    """Writes the graph as an ONNX file with named inputs, outputs and dimensions."""
+    with _quiet(), torch.no_grad():
+        written = torch.onnx.export(program, dynamo=True, input_names=list(inputs), output_names=list(outputs),
+                                    opset_version=opset, verbose=False)
+        written.save(str(path))
+
+
+def to_openvino(program: ExportedProgram, outputs: Sequence[str], inputs: Sequence[str] = ('images',)) -> Any:
+    """The graph as an `openvino.Model` with named inputs and outputs."""
+    import openvino
+    with _quiet():
+        graph = openvino.convert_model(program)
+    for ports, names in ((graph.inputs, inputs), (graph.outputs, outputs)):
+        for port, name in zip(ports, names):
+            port.get_tensor().set_names({name})
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what converters say of themselves to whoever calls them."""
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'torch.export', 'onnxscript', 'onnx_ir')]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)

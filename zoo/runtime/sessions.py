@@ -1,0 +1,84 @@
+"""Graphs in the runtimes of others, called as a network is: tensors in, tensors out."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Session(Protocol):
+    """A loaded graph: images -> its outputs in their order. Every input is a tensor on the CPU."""
+
+    inputs: list[str]
+    outputs: list[str]
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        """The graph's outputs."""
+
+
+class OnnxSession:
+    """An ONNX graph in ONNX Runtime, on the CPU.
+
+    Args:
+        file: the file, or its content.
+        threads: of the processor; by default as many as PyTorch uses.
+        sizes: a number for each named dimension that is to stand still, which is somewhat faster.
+    """
+
+    def __init__(self, file: str | Path | bytes, threads: int | None = None, sizes: Mapping[str, int] | None = None,
+                 ) -> None:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        for name, size in (sizes or {}).items():
+            options.add_free_dimension_override_by_name(name, size)
+        self.session = onnxruntime.InferenceSession(file if isinstance(file, bytes) else str(file), options,
+                                                    providers=['CPUExecutionProvider'])
+        self.inputs = [one.name for one in self.session.get_inputs()]
+        self.outputs = [one.name for one in self.session.get_outputs()]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself: names -> texts."""
+        return dict(self.session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        found = self.session.run(None, {name: image.contiguous().numpy() for name, image in zip(self.inputs, images)})
+        return [torch.from_numpy(one) for one in found]
+
+
+class OpenVinoSession:
+    """A graph in OpenVINO, on the CPU.
+
+    Args:
+        graph: an `openvino.Model`, or the .xml file of one.
+        precision: that it computes in: 'f32', 'bf16' or 'f16', whatever its weights are kept in.
+        threads: of the processor; by default as many as PyTorch uses.
+        shape: of the images (B, C, H, W), if it is to stand still.
+    """
+
+    def __init__(self, graph: Any, precision: str = 'f32', threads: int | None = None,
+                 shape: Sequence[int] | None = None) -> None:
+        import openvino
+        core = openvino.Core()
+        if isinstance(graph, (str, Path)):
+            graph = core.read_model(str(graph))
+        if shape is not None and list(graph.input(0).partial_shape) != list(shape):
+            graph = graph.clone()
+            graph.reshape(list(shape))
+        self.graph = graph
+        compiled = core.compile_model(graph, 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision,
+            'INFERENCE_NUM_THREADS': threads or torch.get_num_threads()})
+        self.inputs = [one.any_name if one.names else f'input{i}' for i, one in enumerate(compiled.inputs)]
+        self.outputs = [one.any_name if one.names else f'output{i}' for i, one in enumerate(compiled.outputs)]
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        found = self._request.infer([image.contiguous().numpy() for image in images], share_inputs=True)
+        return [torch.from_numpy(one) for one in found.values()]
