@@ -14,6 +14,7 @@ _PUBLIC = {
                  'is_model_in_modules', 'get_arch_name', 'get_pretrained_cfg', 'get_pretrained_cfg_value',
                  'register_family', 'split_model_name_tag', 'unregister_family'),
     'factory': ('create_model', 'model_entrypoint'),
+    'optimizing': ('load_optimized', 'optimize'),
     'own': ('build_model', 'scale_model'),
     'spec': ('Family', 'PretrainedCfg'),
     'profiling': ('profile',),
@@ -23,7 +24,7 @@ _PUBLIC = {
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'features', 'layers', 'models',
-            'pretrained', 'publishing', 'tables', 'train')
+            'optimizing', 'pretrained', 'publishing', 'tables', 'train')
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -72,6 +72,28 @@ def in_turn(runs: Sequence[Callable[[], object]], device: str = 'cpu', warmup: i
     return [Timing(tuple(times)) for times in seconds]
 
 
+@torch.inference_mode()
+def in_blocks(runs: Sequence[Callable[[], object]], device: str = 'cpu', rounds: int = 3, seconds: float = 1.0,
+              ) -> list[Timing]:
+    """Times each of `runs` for `seconds`, in `rounds` that take turns, each of one untimed and then at least two timed
+    repetitions. For runs in several runtimes: the threads of one go on spinning for a while after it has answered, and
+    would take the processor from the next if each ran once in turn."""
+    found: list[list[float]] = [[] for _ in runs]
+    gc.collect()
+    for number in range(rounds):
+        for run, times in zip(runs, found) if number % 2 == 0 else reversed(list(zip(runs, found))):
+            time.sleep(0.02)
+            run()
+            synchronize(device)
+            begin, least = time.perf_counter(), len(times) + 2
+            while time.perf_counter() - begin < seconds / rounds or len(times) < least:
+                start = time.perf_counter()
+                run()
+                synchronize(device)
+                times.append(time.perf_counter() - start)
+    return [Timing(tuple(times)) for times in found]
+
+
 def synchronize(device: str) -> None:
     """Waits until an accelerator has done all its work."""
     if torch.device(device).type != 'cpu':

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='fast decodes JPEG by simplejpeg and resizes without Pillow, which can change an answer that is nearly a '
              'tie; auto is fast where simplejpeg is installed and the settings allow it; scaled also decodes JPEG at '
              'up to half its size where that is enough, which changes pixels more; nvjpeg decodes and resizes on a '
-             "CUDA device. fast and scaled need pip install 'zoo-image-models[fast]', nvjpeg [nvjpeg] (default: "
+             "CUDA device. fast and scaled need pip install 'zoo-image-models[decode]', nvjpeg [nvjpeg] (default: "
              '%(default)s)')
     add('--exif', action='store_true',
         help='turn images as their EXIF orientation says; without, as in timm, photographs of phones lie on their side')

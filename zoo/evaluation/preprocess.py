@@ -248,7 +248,7 @@ def _simplejpeg() -> Any:
     try:
         import simplejpeg
     except ImportError as error:
-        raise ImportError("The decoders 'fast' and 'scaled' need simplejpeg: pip install 'zoo-image-models[fast]'."
+        raise ImportError("The decoders 'fast' and 'scaled' need simplejpeg: pip install 'zoo-image-models[decode]'."
                           ) from error
     return simplejpeg
 

@@ -30,7 +30,9 @@ def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = ()) -> 
         RuntimeError: the network takes no other size; the message says what it takes.
     """
     shapes = _shapes(images, dynamic)
-    example = images if 'batch' not in dynamic or len(images) > 1 else images.expand(2, *images.shape[1:]).clone()
+    # contiguous: of an example in channels_last, torch.export concludes that there are always several images
+    example = images if 'batch' not in dynamic or len(images) > 1 else images.expand(2, *images.shape[1:])
+    example = example.contiguous()
     training = model.training
     model.eval()
     try:

@@ -1,0 +1,141 @@
+"""A network in the backends of `zoo.optimize`: the same outputs, the network's own description, refusals."""
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import relative_error
+
+import zoo
+from zoo.optimizing import BACKENDS, Report, installed
+
+NAME = 'mobilenetv3_small_050'
+ASKED = [(name, precision) for name, cls in BACKENDS.items() for precision in cls.precisions]
+
+
+def network(name: str = NAME, **options) -> torch.nn.Module:
+    torch.manual_seed(0)
+    model = zoo.create_model(name, **options).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return model
+
+
+def ready(backend: str) -> None:
+    for package in BACKENDS[backend].packages:
+        pytest.importorskip(package)
+
+
+@pytest.mark.parametrize('backend, precision', [
+    asked if asked[1] == 'fp32' and asked[0] != 'inductor' or asked[0] == 'eager' else
+    pytest.param(*asked, marks=pytest.mark.slow) for asked in ASKED])
+def test_outputs_are_the_networks_whatever_comes(backend, precision, tmp_path):
+    ready(backend)
+    if precision == 'int8':
+        pytest.importorskip('nncf')
+    model, images = network(num_classes=7), torch.rand(1, 3, 64, 64)
+    calibration = [torch.rand(4, 3, 64, 64) for _ in range(3)] if precision == 'int8' else None
+    limit = {'fp32': 1e-4, 'fp16': 1e-2, 'bf16': 5e-2, 'int8': 0.3}[precision]
+    fast = zoo.optimize(model, images, precision=precision, backend=backend, calibration=calibration)
+    assert fast.report.chosen.startswith(backend) and fast.report.chosen.endswith(precision)
+    assert fast.report.chosen in str(fast.report) and fast.report.speedup > 0
+    fast.save(tmp_path / 'saved')
+    again = zoo.load_optimized(tmp_path / 'saved')
+    assert again.report == fast.report
+    for shape in ((1, 3, 64, 64), (3, 3, 64, 64), (2, 3, 75, 90)):
+        images = torch.rand(shape)
+        with torch.no_grad():
+            expected = model(images)
+        assert relative_error(fast(images), expected) < limit
+        assert relative_error(again(images), fast(images)) < 1e-2 * limit
+        assert fast(images).dtype == torch.float32
+    for one in (fast, again):
+        assert zoo.data.resolve_model_data_config(one) == zoo.data.resolve_model_data_config(model)
+        assert (one.labels, one.num_classes, one.in_chans) == (model.labels, 7, 3)
+        assert not list(one.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'inductor'])
+def test_backbones_and_embedders(backend):
+    ready(backend)
+    images = torch.rand(2, 3, 64, 64)
+    for model in (network(features_only=True, out_indices=(1, 3)), network(num_classes=0)):
+        fast = zoo.optimize(model, images, backend=backend)
+        with torch.no_grad():
+            expected = model(images)
+        assert type(fast(images)) is type(expected)
+        for got, want in zip(*([f] if isinstance(f, torch.Tensor) else f for f in (fast(images), expected)), strict=True):
+            assert relative_error(got, want) < 1e-4
+
+
+@pytest.mark.parametrize('backend', [name for name in BACKENDS if name != 'inductor'])
+def test_a_network_of_one_size_says_which(backend):
+    ready(backend)
+    model = network('vit_tiny_patch16_224', img_size=64, depth=1)
+    fast = zoo.optimize(model, torch.rand(1, 3, 64, 64), backend=backend)
+    assert relative_error(fast(images := torch.rand(3, 3, 64, 64)), model(images).detach()) < 1e-4
+    with pytest.raises((ValueError, RuntimeError), match='64'):
+        fast(torch.rand(1, 3, 96, 96))
+
+
+def test_the_fastest_of_what_agrees_is_kept():
+    model, images = network(), torch.rand(1, 3, 64, 64)
+    fast = zoo.optimize(model, images, backend='eager')
+    times = {trial.name: trial.milliseconds for trial in fast.report.trials if not trial.problem}
+    assert set(times) == {'eager channels_last fp32', 'eager contiguous fp32'}
+    assert fast.report.chosen == min(times, key=times.get)
+    assert Report.from_dict(fast.report.to_dict()) == fast.report
+    with pytest.raises(ValueError, match=r'outputs differ by .*, more than 1e-09'):
+        zoo.optimize(model, images, backend='eager', precision='bf16', tolerance=1e-9)
+
+
+def test_parts_of_the_network_run_where_the_backend_has_them():
+    model, images = network(), torch.rand(2, 3, 64, 64)
+    fast = zoo.optimize(model, images, backend='eager')
+    features = fast.forward_features(images)
+    with torch.no_grad():
+        assert relative_error(features, model.forward_features(images)) < 1e-5
+        assert relative_error(fast.forward_head(features), model(images)) < 1e-5
+    if 'onnxruntime' in installed():
+        with pytest.raises(RuntimeError, match="'eager'"):
+            zoo.optimize(model, images, backend='onnxruntime').forward_features(images)
+
+
+def test_the_network_is_left_as_it_is():
+    model, images = network().train(), torch.rand(1, 3, 64, 64)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    zoo.optimize(model, images, backend='eager')
+    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_refusals(tmp_path):
+    model, images = network(), torch.rand(1, 3, 64, 64)
+    for options, error, words in [
+            (dict(backend='onnx'), ValueError, "'onnxruntime'"), (dict(precision='fp8'), ValueError, "'fp16'"),
+            (dict(precision='int8'), ValueError, 'calibration'),
+            (dict(precision='int8', backend='eager', calibration=[images]), ValueError, 'fp32 and bf16 and fp16'),
+            (dict(precision='int8', calibration=[]), ValueError, 'no images'),
+            (dict(precision='int8', calibration=str(tmp_path / 'none')), FileNotFoundError, 'none')]:
+        with pytest.raises(error, match=words):
+            zoo.optimize(model, images, **options)
+    for example in (torch.rand(3, 64, 64), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match='prepared images'):
+            zoo.optimize(model, example)
+    fast = zoo.optimize(model, images, backend='eager')
+    with pytest.raises(ValueError, match='frozen'):
+        fast.train()
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'file').touch()
+    with pytest.raises(FileExistsError, match='full'):
+        fast.save(tmp_path / 'full')
+    with pytest.raises(FileNotFoundError, match='plan.json'):
+        zoo.load_optimized(tmp_path / 'full')
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr('zoo.optimizing.backends.missing', lambda cls: ['openvino'] if cls.name == 'openvino' else [])
+    with pytest.raises(ImportError, match=r"openvino.*pip install 'zoo-image-models\[fast\]'"):
+        zoo.optimize(network(), torch.rand(1, 3, 64, 64), backend='openvino')

@@ -1,0 +1,321 @@
+"""What runs a network: PyTorch as it is, PyTorch's compiler, ONNX Runtime, OpenVINO; each a class with the same members."""
+from __future__ import annotations
+
+import copy
+import importlib.util
+import shutil
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluation.network import prepare
+from ..export.graphs import capture, to_openvino, write_onnx
+from ..runtime.sessions import OnnxSession, OpenVinoSession
+from ..spec import unknown
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16, 'int8': torch.int8}
+KEPT = 4                        # sizes of images for which a graph is held ready
+DIMENSIONS = ('batch', 'height', 'width')
+EXTRA = "pip install 'zoo-image-models[fast]'"
+
+
+class Backend:
+    """A network ready to run.
+
+    `build` makes one of a network, `restore` of what `save` wrote. Images (B, C, H, W) in float32 -> outputs in float32,
+    a tensor or a list of them as the network gives them.
+
+    Attributes:
+        name: what `zoo.optimize(backend=)` calls it.
+        packages: modules that have to be installed.
+        precisions: what it computes in on a CPU.
+        variant: which of the ways to build it that are tried, such as a memory format.
+        network: what gives `forward_features` and `forward_head`, where it can; else None.
+    """
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    precisions: ClassVar[tuple[str, ...]] = ('fp32',)
+    variant = ''
+    network: nn.Module | None = None
+
+    @classmethod
+    def variants(cls, device: torch.device) -> tuple[str, ...]:
+        """The ways to build it that are worth trying on a device; none where it does not run."""
+        return ('',)
+
+    @classmethod
+    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
+              calibration: Sequence[Tensor] | None) -> Backend:
+        """Makes one of a network in evaluation mode.
+
+        Args:
+            example: images such as will come.
+            calibration: batches of prepared images, for 'int8'.
+        """
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor) -> Any:
+        """Runs images."""
+        raise NotImplementedError
+
+    def save(self, folder: Path) -> None:
+        """Writes what `restore` needs into a folder."""
+        raise NotImplementedError
+
+    @classmethod
+    def restore(cls, folder: Path, precision: str, variant: str) -> Backend:
+        """What `save` wrote, ready to run."""
+        raise NotImplementedError
+
+
+class Eager(Backend):
+    """PyTorch, operator by operator: normalisations folded into convolutions, in the memory format that is faster."""
+
+    name, precisions = 'eager', ('fp32', 'bf16', 'fp16')
+    LAYOUTS = {'channels_last': torch.channels_last, 'contiguous': torch.contiguous_format}
+
+    def __init__(self, run: Callable[[Tensor], Any], precision: str, variant: str, program: Any = None,
+                 network: nn.Module | None = None) -> None:
+        self.run, self.dtype, self.variant = run, PRECISIONS[precision], variant
+        self.layout = self.LAYOUTS[variant]
+        self.program, self.network = program, network
+
+    @classmethod
+    def variants(cls, device: torch.device) -> tuple[str, ...]:
+        """Both memory formats; on an accelerator that for which its convolutions are made."""
+        return ('channels_last', 'contiguous') if device.type == 'cpu' else ('channels_last',)
+
+    @classmethod
+    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
+              calibration: Sequence[Tensor] | None) -> Eager:
+        network = prepare(model, example.device, PRECISIONS[precision], variant == 'channels_last',
+                          image_size=tuple(example.shape[1:])).requires_grad_(False)
+        return cls(cls.compiled(network), precision, variant, example, network)
+
+    @classmethod
+    def compiled(cls, network: nn.Module) -> Callable[[Tensor], Any]:
+        """What runs the prepared network."""
+        return network
+
+    def __call__(self, images: Tensor) -> Any:
+        found = self.run(images.to(self.dtype).contiguous(memory_format=self.layout))
+        return found.float() if isinstance(found, Tensor) else [one.float() for one in found]
+
+    def save(self, folder: Path) -> None:
+        program = self.program
+        if isinstance(program, Tensor):                             # the example that it was built with
+            # weights in channels_last would hold the graph to several images at a time
+            network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
+            program = _captured(network, program.to(self.dtype))[0]
+        torch.export.save(program, folder / 'model.pt2')
+
+    @classmethod
+    def restore(cls, folder: Path, precision: str, variant: str) -> Eager:
+        program = torch.export.load(folder / 'model.pt2')
+        network = program.module().to(memory_format=cls.LAYOUTS[variant])
+        return cls(cls.compiled(network), precision, variant, program)
+
+
+class Inductor(Eager):
+    """PyTorch's compiler, with frozen weights on a CPU, with CUDA graphs where there is CUDA. Another size of images is
+    compiled when it comes first."""
+
+    name = 'inductor'
+
+    @classmethod
+    def variants(cls, device: torch.device) -> tuple[str, ...]:
+        """None on a CPU without a C++ compiler."""
+        if device.type == 'cpu' and not any(map(shutil.which, ('g++', 'clang++', 'c++', 'cl'))):
+            return ()
+        return ('channels_last',)
+
+    @classmethod
+    def compiled(cls, network: nn.Module) -> Callable[[Tensor], Any]:
+        """The network, to be compiled for each size of images that comes."""
+        cuda = any(p.is_cuda for p in network.parameters())
+        with torch.no_grad():
+            return torch.compile(network, dynamic=False, **(dict(mode='reduce-overhead') if cuda else
+                                                            dict(options={'freezing': True})))
+
+
+class Graph(Backend):
+    """A graph in the runtime of others. For each size of images that comes a session is made, the last few are kept.
+
+    Attributes:
+        graph: what sessions are made of.
+        fixed: the sides (C, H, W) of the images that it takes; None for a dimension of any size.
+        single: whether the network gives a tensor, no list.
+    """
+
+    suffix: ClassVar[str]
+
+    def __init__(self, graph: Any, precision: str, fixed: Sequence[int | None], single: bool) -> None:
+        self.graph, self.precision, self.fixed, self.single = graph, precision, tuple(fixed), single
+        self.sessions: OrderedDict[tuple[int, ...], Callable[..., list[Tensor]]] = OrderedDict()
+
+    @classmethod
+    def variants(cls, device: torch.device) -> tuple[str, ...]:
+        """On CPUs alone."""
+        return ('',) if device.type == 'cpu' else ()
+
+    def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
+        """What runs images of that shape."""
+        raise NotImplementedError
+
+    def __call__(self, images: Tensor) -> Any:
+        shape = tuple(images.shape)
+        if shape not in self.sessions:
+            if len(shape) != 4 or any(want not in (None, got) for want, got in zip(self.fixed, shape)):
+                wanted = ', '.join('any' if side is None else str(side) for side in self.fixed)
+                raise ValueError(f'This graph takes images (B, C, H, W) of ({wanted}); got {shape}.')
+            self.sessions[shape] = self.session(shape)
+            while len(self.sessions) > KEPT:
+                self.sessions.popitem(last=False)
+        self.sessions.move_to_end(shape)
+        found = self.sessions[shape](images.float())
+        return found[0] if self.single else found
+
+
+class OnnxRuntime(Graph):
+    """ONNX Runtime; 'int8' by NNCF."""
+
+    name, packages, precisions = 'onnxruntime', ('onnxruntime', 'onnx', 'onnxscript'), ('fp32', 'int8')
+
+    @classmethod
+    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
+              calibration: Sequence[Tensor] | None) -> OnnxRuntime:
+        program, fixed, single, names = _program(model, example)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, 'model.onnx')
+            write_onnx(program, file, names)
+            if precision == 'int8':
+                import onnx
+                onnx.save(quantized(onnx.load(file), calibration, lambda images: {'images': images.numpy()}, model), file)
+            return cls(file.read_bytes(), precision, fixed, single)
+
+    def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
+        free = {name: shape[place] for name, place in zip(DIMENSIONS, (0, 2, 3)) if self.fixed[place] is None}
+        return OnnxSession(self.graph, sizes=free)
+
+    def save(self, folder: Path) -> None:
+        (folder / 'model.onnx').write_bytes(self.graph)
+
+    @classmethod
+    def restore(cls, folder: Path, precision: str, variant: str) -> OnnxRuntime:
+        import onnx
+        graph = onnx.load(folder / 'model.onnx').graph
+        sides = graph.input[0].type.tensor_type.shape.dim
+        return cls((folder / 'model.onnx').read_bytes(), precision,
+                   [side.dim_value if side.HasField('dim_value') else None for side in sides], len(graph.output) == 1)
+
+
+class OpenVino(Graph):
+    """OpenVINO; 'int8' by NNCF. Processors with instructions for bfloat16 gain most by it."""
+
+    name, packages, precisions = 'openvino', ('openvino',), ('fp32', 'bf16', 'fp16', 'int8')
+
+    @classmethod
+    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
+              calibration: Sequence[Tensor] | None) -> OpenVino:
+        program, fixed, single, names = _program(model, example)
+        graph = to_openvino(program, names)
+        if precision == 'int8':
+            graph = quantized(graph, calibration, lambda images: images.numpy(), model)
+        return cls(graph, precision, fixed, single)
+
+    def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
+        return OpenVinoSession(self.graph, {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}[self.precision],
+                               shape=shape)
+
+    def save(self, folder: Path) -> None:
+        import openvino
+        openvino.save_model(self.graph, folder / 'model.xml', compress_to_fp16=False)
+
+    @classmethod
+    def restore(cls, folder: Path, precision: str, variant: str) -> OpenVino:
+        import openvino
+        graph = openvino.Core().read_model(folder / 'model.xml')
+        sides = [side.get_length() if side.is_static else None for side in graph.input(0).partial_shape]
+        return cls(graph, precision, sides, len(graph.outputs) == 1)
+
+
+BACKENDS: dict[str, type[Backend]] = {cls.name: cls for cls in (Eager, Inductor, OnnxRuntime, OpenVino)}
+
+
+def installed() -> list[str]:
+    """The backends whose packages are installed."""
+    return [name for name, cls in BACKENDS.items() if not missing(cls)]
+
+
+def missing(cls: type[Backend]) -> list[str]:
+    """The packages of a backend that are not installed."""
+    return [name for name in cls.packages if importlib.util.find_spec(name) is None]
+
+
+def get_backend(name: str) -> type[Backend]:
+    """The backend of that name.
+
+    Raises:
+        ValueError: there is none.
+        ImportError: its packages are not installed.
+    """
+    if name not in BACKENDS:
+        raise ValueError(unknown('backend', name, [*BACKENDS, 'auto']))
+    if missing(BACKENDS[name]):
+        raise ImportError(f'backend={name!r} needs {" and ".join(missing(BACKENDS[name]))}: {EXTRA}.')
+    return BACKENDS[name]
+
+
+def quantized(graph: Any, calibration: Sequence[Tensor] | None, feed: Callable[[Tensor], Any], model: nn.Module) -> Any:
+    """The graph in int8, by NNCF's quantisation after training.
+
+    Args:
+        graph: of ONNX or OpenVINO.
+        calibration: batches of prepared images.
+        feed: a batch as the graph takes it.
+        model: the network; attention is treated in its own way.
+
+    Raises:
+        ImportError: NNCF is not installed.
+    """
+    if importlib.util.find_spec('nncf') is None:
+        raise ImportError(f"precision='int8' needs nncf: {EXTRA}.")
+    import logging
+
+    import nncf
+    logging.getLogger('nncf').setLevel(logging.ERROR)
+    images = [image[None] for batch in calibration or () for image in batch]
+    tokens = getattr(model, 'output_fmt', 'NCHW') == 'NLC'
+    return nncf.quantize(graph, nncf.Dataset(images, feed), subset_size=len(images), preset=nncf.QuantizationPreset.MIXED,
+                         model_type=nncf.ModelType.TRANSFORMER if tokens else None)
+
+
+def _program(model: nn.Module, example: Tensor) -> tuple[Any, list[int | None], bool, list[str]]:
+    """The graph of the prepared network, the sides of its images, whether it gives one tensor, and outputs' names."""
+    network = prepare(model, 'cpu', channels_last=False, image_size=tuple(example.shape[1:])).requires_grad_(False)
+    program, fixed = _captured(network, example)
+    with torch.inference_mode():
+        outputs = network(example)
+    single = isinstance(outputs, Tensor)
+    return program, fixed, single, ['outputs'] if single else [f'map{n}' for n in range(len(outputs))]
+
+
+def _captured(network: nn.Module, example: Tensor) -> tuple[Any, list[int | None]]:
+    """The graph for as many sizes of images as the network takes: any number, height and width; any number; this one."""
+    sized = getattr(network, 'img_size', None) and not getattr(network, 'dynamic_img_size', False)
+    tries = [DIMENSIONS, ('batch',), ()]
+    for dynamic in tries[1 if sized else 0:]:
+        try:
+            program = capture(network, example, dynamic)
+            break
+        except (RuntimeError, ValueError, torch._dynamo.exc.UserError):
+            if not dynamic:
+                raise
+    free = {dict(zip(DIMENSIONS, (0, 2, 3)))[name] for name in dynamic}
+    return program, [None if place in free else side for place, side in enumerate(example.shape)]
