@@ -1,12 +1,14 @@
 """Graphs in the runtimes of others, called as a network is: tensors in, tensors out."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..spec import one_line, unknown
 
 
 class Session(Protocol):
@@ -79,6 +81,55 @@ class OpenVinoSession:
         self.outputs = [one.any_name if one.names else f'output{i}' for i, one in enumerate(compiled.outputs)]
         self._request = compiled.create_infer_request()
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself: names -> texts."""
+        info = self.graph.get_rt_info()
+        return {name: str(info[name].value) for name in info if isinstance(info[name].value, str)}
+
     def __call__(self, *images: Tensor) -> list[Tensor]:
         found = self._request.infer([image.contiguous().numpy() for image in images], share_inputs=True)
         return [torch.from_numpy(one) for one in found.values()]
+
+
+class ProgramSession:
+    """A file that `torch.export.save` wrote, in PyTorch."""
+
+    inputs = ['images']
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        texts = {'zoo': ''}
+        program = torch.export.load(str(file), extra_files=texts)
+        self.metadata = {name: text for name, text in texts.items() if text}
+        self._call = program.module()
+        self.outputs = [f'output{i}' for i in range(len(program.graph_signature.user_outputs))]
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            found = self._call(*images)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+
+SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession}
+PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+
+
+def open_session(path: str | Path, threads: int | None = None) -> Any:
+    """A file in the runtime that its suffix names.
+
+    Raises:
+        FileNotFoundError: no such file. ImportError: its runtime is not installed.
+        ValueError: another suffix, or a file that the runtime cannot read.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in SESSIONS:
+        raise ValueError(unknown('Suffix of an exported file', path.suffix, SESSIONS))
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {str(path)!r}.')
+    try:
+        return SESSIONS[path.suffix](path, threads=threads)
+    except ImportError as error:
+        package = PACKAGES.get(path.suffix, error.name)
+        raise ImportError(f'{path.suffix} files are read by {package}: pip install {package}.') from error
+    except Exception as error:                       # every runtime has types of its own
+        raise ValueError(f'{path} cannot be read ({one_line(error)}).') from error
