@@ -23,6 +23,7 @@ class Format:
         precisions: that it is written in.
         dynamic: dimensions of the images that may be left open.
         quantiser: packages that int8 needs beside the others.
+        environment: what is to be known of the environment that converts; '' where that is this one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Format:
     precisions: tuple[str, ...] = PRECISIONS
     dynamic: tuple[str, ...] = DIMENSIONS
     quantiser: tuple[str, ...] = ('nncf',)
+    environment: str = ''
 
 
 FORMATS = {one.name: one for one in (

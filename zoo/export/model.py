@@ -20,6 +20,7 @@ from .description import KEY, as_text, describe, output_names
 from .formats import PRECISIONS, check_request, choose_format
 from .graphs import capture, to_openvino, write_onnx
 from .preprocessing import Normalise, Preprocessing
+from .quantise import Calibration, quantise_onnx, quantise_openvino
 
 WHAT = ('logits', 'features', 'embedding')
 INPUTS = ('float32', 'uint8')
@@ -63,7 +64,7 @@ class Graph(nn.Module):
 
 
 def export_model(model: nn.Module, path: str | Path, format: str | None = None, *,
-                 dynamic: Collection[str] | None = None, what: str | None = None, preprocess: bool = False,
+                 dynamic: Collection[str] = (), what: str | None = None, preprocess: bool = False,
                  input: str | None = None, precision: str = 'fp32', calibration: str | Path | None = None,
                  img_size: int | tuple[int, int] | None = None, batch_size: int = 1, check: str | Path | None = None,
                  limit: float | None = None) -> Outcome:
@@ -78,8 +79,7 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
             it is left as it is. A detector or segmenter is written by `zoo.dense.export_checked`.
         path: its suffix says the format, if `format` does not: .onnx, .xml (OpenVINO, with a .bin beside it), .pt2.
         format: 'onnx', 'openvino' or 'torch-export'.
-        dynamic: which of 'batch', 'height' and 'width' are left open; by default none, with `preprocess` height and
-            width.
+        dynamic: which of 'batch', 'height' and 'width' are left open; with `preprocess` height and width always are.
         what: the file gives 'logits', all the maps of 'features', or an 'embedding'; by default what the model does.
         preprocess: resizing, cut and normalisation are layers of the graph, which takes photographs (B, H, W, C) and
             gives probabilities.
@@ -102,7 +102,7 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
     what = what or ('features' if not hasattr(model, 'forward_head') else
                     'logits' if getattr(model, 'num_classes', 0) else 'embedding')
     _check_words(what, input, precision, calibration, preprocess, model)
-    open_sides = set(dynamic if dynamic is not None else ('height', 'width') if preprocess else ())
+    open_sides = {*dynamic, *(('height', 'width') if preprocess else ())}
     check_request(chosen, precision, open_sides)
     config = resolve_model_data_config(model, {'input_size': _input_size(model, img_size)} if img_size else {})
     network = _ready(model, config, bool({'height', 'width'} & open_sides) and not preprocess)
@@ -120,31 +120,30 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
     graph = Graph(copy.deepcopy(network).half(), what, before, probabilities, half=True).eval() if half else plain
     program = _captured(graph, example, open_sides, last)
     pictures = Pictures(check, config, description)
+    examples = None if calibration is None else Calibration(
+        calibration, config, description, any(hasattr(module, 'num_heads') for module in network.modules()))
     with staged(path) as temporary:
-        _write(program, temporary, chosen.name, description, precision, calibration)
+        _write(program, temporary, chosen.name, description, examples)
         outcome = check_file(temporary, path, plain, pictures, description, limit)
     return outcome
 
 
-def _write(program: Any, path: Path, format: str, description: Mapping[str, Any], precision: str,
-           calibration: str | Path | None) -> None:
+def _write(program: Any, path: Path, format: str, description: Mapping[str, Any], examples: Calibration | None) -> None:
     text, names = as_text(description), description['outputs']
     if format == 'torch-export':
         torch.export.save(program, str(path), extra_files={KEY: text})
         return
     if format == 'onnx':
         write_onnx(program, path, names, metadata={KEY: text})
-        if precision == 'int8':
-            from .quantise import quantise_onnx
-            quantise_onnx(path, calibration, description)
+        if examples:
+            quantise_onnx(path, examples)
         return
     import openvino
     graph = to_openvino(program, names)
-    if precision == 'int8':
-        from .quantise import quantise_openvino
-        graph = quantise_openvino(graph, calibration, description)
+    if examples:
+        graph = quantise_openvino(graph, examples)
     graph.set_rt_info(text, [KEY])
-    openvino.save_model(graph, str(path), compress_to_fp16=precision == 'fp16')
+    openvino.save_model(graph, str(path), compress_to_fp16=description['precision'] == 'fp16')
 
 
 def _captured(graph: Graph, example: Tensor, dynamic: set[str], channels_last: bool) -> Any:
