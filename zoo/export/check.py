@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..data import create_transform, load_image
 from ..data.files import PassedOver, walk_images
 from ..data.photographs import photographs_folder
-from ..runtime import open_session
+from ..runtime import levels_of, open_session
 
 # the largest difference, in parts of the outputs' norm, and the least part of the images with the same first class
 LIMITS = {'fp32': (1e-4, 0.0), 'fp16': (1e-2, 0.0), 'int8': (0.3, 0.8)}
@@ -105,7 +105,7 @@ class Pictures:
         config = {**self.config, 'input_size': (self.config['input_size'][0], *size)}
         prepared = create_transform(**config)(image)[None]
         if self.about['preprocess']:
-            levels = _levels(image)[None]
+            levels = levels_of(image)[None]
         elif self.about['layout'] == 'NHWC' and self.about['type'] == 'uint8':
             levels = create_transform(**config, normalize=False)(image).permute(1, 2, 0)[None]
         else:
@@ -183,8 +183,3 @@ def relative_difference(found: Tensor, expected: Tensor) -> float:
         return math.inf
     value = ((found.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-12)).item()
     return value if math.isfinite(value) else math.inf
-
-
-def _levels(image: Image.Image) -> Tensor:
-    levels = torch.from_numpy(np.array(image))
-    return levels[..., None] if levels.ndim == 2 else levels

@@ -7,15 +7,18 @@ from typing import Any
 
 from torch import nn
 
+from ..profiling import Profile
+
 KEY = 'zoo'                                     # of the metadata, in every format; see zoo.runtime.exported
 SOURCES = ('hf_hub_id', 'wheel', 'url', 'file')
 
 
-def describe(model: nn.Module, config: Mapping[str, Any], **about: Any) -> dict[str, Any]:
+def describe(model: nn.Module, config: Mapping[str, Any], cost: Profile, **about: Any) -> dict[str, Any]:
     """The description of a file: where its network comes from, what it takes and what it gives.
 
     Args:
         config: how images are prepared, see `zoo.data.resolve_data_config`.
+        cost: of one image.
         about: what, format, precision, input, outputs.
     """
     from .. import __version__
@@ -31,6 +34,7 @@ def describe(model: nn.Module, config: Mapping[str, Any], **about: Any) -> dict[
         'num_classes': getattr(model, 'num_classes', 0) if about['what'] == 'logits' else 0,
         'labels': list(labels) if labels and about['what'] == 'logits' else None,
         'data_config': dict(config),
+        'cost': {name: getattr(cost, name) for name in ('params', 'gmacs', 'macts')},
         **about,
     }
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import resolve_model_data_config
+from ..profiling import profile
 from ..spec import unknown
 from .check import Outcome, Pictures, check_file
 from .description import KEY, as_text, describe, output_names
@@ -113,7 +114,8 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
     last = before is not None
     example = _example(config, kind, preprocess, batch_size)
     names = output_names(what, len(_run(plain, example)), 'probabilities' if probabilities else None)
-    description = describe(model, config, what=what, format=chosen.name, precision=precision, outputs=list(names), input={
+    description = describe(model, config, profile(network, tuple(config['input_size'])), what=what, format=chosen.name,
+                           precision=precision, outputs=list(names), input={
         'layout': 'NHWC' if last else 'NCHW', 'type': kind, 'preprocess': preprocess, 'dynamic': sorted(open_sides),
         'batch_size': batch_size})
     half = precision == 'fp16' and chosen.name != 'openvino'

@@ -1,7 +1,9 @@
 """int8 by NNCF's quantisation after training: weights and activations, from what activations are on some images."""
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,12 +45,14 @@ class Calibration:
             inputs: the name that images go by; None where the runtime takes them without.
             ignored: names of operations that stay as they are.
         """
+        logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)      # NNCF asks there for CUDA
         import nncf
         logging.getLogger('nncf').setLevel(logging.ERROR)
         images = [image if inputs is None else {inputs: image} for image in self]
-        return nncf.quantize(graph, nncf.Dataset(images), subset_size=len(images),
-                             model_type=nncf.ModelType.TRANSFORMER if self.attention else None,
-                             ignored_scope=nncf.IgnoredScope(names=[*ignored]))
+        with contextlib.redirect_stdout(sys.stderr):                  # its progress is not what a command prints
+            return nncf.quantize(graph, nncf.Dataset(images), subset_size=len(images),
+                                 model_type=nncf.ModelType.TRANSFORMER if self.attention else None,
+                                 ignored_scope=nncf.IgnoredScope(names=[*ignored]))
 
 
 def quantise_onnx(path: Path, calibration: Calibration) -> None:

@@ -8,8 +8,8 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    'exported': ('Exported', 'load_exported', 'SUFFIXES'),
-    'sessions': ('OnnxSession', 'OpenVinoSession', 'ProgramSession', 'Session', 'open_session'),
+    'exported': ('Exported', 'is_exported', 'levels_of', 'load_exported'),
+    'sessions': ('OnnxSession', 'OpenVinoSession', 'ProgramSession', 'Session', 'import_runtime', 'open_session'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]

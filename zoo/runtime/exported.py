@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from .sessions import SESSIONS, Session, open_session
 
 KEY = 'zoo'                                     # of the metadata, in every format
-SUFFIXES = tuple(SESSIONS)
 
 
 class Exported(nn.Module):
@@ -30,6 +31,7 @@ class Exported(nn.Module):
         pretrained_cfg: the record that preprocessing is resolved from.
         format, precision: of the file.
         takes_photographs: whether preprocessing is part of it.
+        cost: params, gmacs and macts of the network, counted for one image.
     """
 
     grad_checkpointing = False
@@ -44,7 +46,7 @@ class Exported(nn.Module):
         self.format, self.precision = description['format'], description['precision']
         self.in_chans, self.what = config['input_size'][0], description['what']
         self.dynamic = tuple(description['input']['dynamic'])
-        self.takes_photographs = description['input']['preprocess']
+        self.takes_photographs, self.cost = description['input']['preprocess'], dict(description['cost'])
         fixed = not self.takes_photographs and not {'height', 'width'} <= {*self.dynamic}
         self.img_size = config['input_size'][1:] if fixed else None
         self.pretrained_cfg = {**{key: description[key] for key in ('architecture', 'tag', 'num_classes')},
@@ -54,9 +56,7 @@ class Exported(nn.Module):
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """What the network gives for as many images as there are, whatever number the file takes at once."""
         images, device = images.cpu(), images.device
-        if not self.takes_photographs:
-            images = self._as_the_file_takes(images)
-        found = self._run(images)
+        found = self._run(self._as_the_file_takes(images))
         if self.description['outputs'] == ['probabilities']:
             found = [_logits(one, self.task) for one in found]
         found = [one.to(device) for one in found]
@@ -69,8 +69,30 @@ class Exported(nn.Module):
             raise ValueError(f'{self.path} takes images of {self.img_size[0]} x {self.img_size[1]} pixels alone; export '
                              'it with --dynamic height,width, or with another --img-size.')
 
+    def classifier(self) -> Exported:
+        """Itself.
+
+        Raises:
+            ValueError: it gives no classes.
+        """
+        if self.what != 'logits':
+            raise ValueError(f'{self.path} gives {self.what}, not classes.')
+        return self
+
+    def about(self) -> dict[str, str]:
+        """What a row of results says of the file."""
+        return {'file': str(self.path), 'format': self.format, 'precision': self.precision}
+
+    def example(self, batch_size: int, img_size: tuple[int, int]) -> Tensor:
+        """Random images as `forward` takes them, (height, width) in pixels."""
+        if self.takes_photographs:
+            return torch.randint(0, 256, (batch_size, *img_size, self.in_chans), dtype=torch.uint8)
+        return torch.randn(batch_size, self.in_chans, *img_size)
+
     def _as_the_file_takes(self, images: Tensor) -> Tensor:
         about = self.description['input']
+        if self.takes_photographs:
+            return images if about['type'] == 'uint8' else images / 255
         if about['type'] == 'uint8':
             mean, std = self._statistics
             images = ((images.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
@@ -112,6 +134,17 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
     if description['task'] in ('detect', 'segment'):
         raise ValueError(f'{path} is a file to {description["task"]}; it is called as its runtime has it.')
     return Exported(path, session, description).eval()
+
+
+def is_exported(name: str) -> bool:
+    """Whether a model's name is that of a file to load so."""
+    return Path(name).suffix in SESSIONS
+
+
+def levels_of(image: Image.Image) -> Tensor:
+    """A photograph as a file with its own preprocessing takes it: (H, W, C) in uint8."""
+    levels = torch.from_numpy(np.array(image))
+    return levels[..., None] if levels.ndim == 2 else levels
 
 
 def _logits(probabilities: Tensor, task: str) -> Tensor:

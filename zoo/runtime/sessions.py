@@ -1,6 +1,7 @@
 """Graphs in the runtimes of others, called as a network is: tensors in, tensors out."""
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,8 +85,9 @@ class OpenVinoSession:
     @property
     def metadata(self) -> dict[str, str]:
         """What the file says of itself: names -> texts."""
-        info = self.graph.get_rt_info()
-        return {name: str(info[name].value) for name in info if isinstance(info[name].value, str)}
+        names = [name for name in self.graph.get_rt_info() if self.graph.has_rt_info([name])]
+        found = {name: self.graph.get_rt_info([name]).value for name in names}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
 
     def __call__(self, *images: Tensor) -> list[Tensor]:
         found = self._request.infer([image.contiguous().numpy() for image in images], share_inputs=True)
@@ -112,6 +114,11 @@ class ProgramSession:
 
 SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession}
 PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+
+
+def import_runtime(path: str | Path) -> None:
+    """Imports what reads a file, as opening it would."""
+    importlib.import_module(PACKAGES.get(Path(path).suffix, 'torch'))
 
 
 def open_session(path: str | Path, threads: int | None = None) -> Any:
