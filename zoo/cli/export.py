@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='images at once, unless that is dynamic (default: %(default)s)')
     parser.add_argument('--check', metavar='FOLDER',
                         help='photographs to compare the file with the network on (default: those that come with zoo)')
+    parser.add_argument('--environment', metavar='PATH',
+                        help="a virtual environment with LiteRT's converter (default: one of zoo's own, made if it is not "
+                             'there)')
     parser.add_argument('--limit', type=float, metavar='X',
                         help="the largest difference that is let pass, in parts of the outputs' norm (default: 1e-4 in "
                              'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same)')
@@ -60,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f'--img-size is one side, or height and width; got {len(args.img_size)} numbers.')
     if not args.format and not args.output:
         raise ValueError(f'Name a format: --format {"|".join(FORMATS)}; zoo doctor says which work here.')
-    choose_format(args.output, args.format)
+    chosen = choose_format(args.output, args.format)
+    if args.environment and not chosen.environment:
+        raise ValueError(f'--environment is for converters with one of their own; {chosen.name} is converted here.')
     model, name = _build(args)
     output = args.output or Path(name + FORMATS[args.format].suffix)
     from zoo.export import export_model
@@ -76,6 +81,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return dict(dynamic=args.dynamic, preprocess=args.preprocess, input=args.input, precision=args.precision,
                 what='features' if args.features else 'embedding' if args.embedding else None,
                 calibration=args.calibration, batch_size=args.batch_size, check=args.check, limit=args.limit,
+                environment=args.environment,
                 img_size=tuple(args.img_size * 2)[:2] if args.img_size else None)
 
 

@@ -40,6 +40,9 @@ FORMATS = {one.name: one for one in (
     Format('onnx', '.onnx', 'ONNX Runtime and most others', ('onnx', 'onnxscript', 'onnxruntime')),
     Format('openvino', '.xml', 'OpenVINO, on processors and GPUs of Intel', ('openvino',)),
     Format('torch-export', '.pt2', 'PyTorch, without this package', precisions=('fp32', 'fp16')),
+    Format('litert', '.tflite', 'LiteRT (TensorFlow Lite), with the channels last', ('ai_edge_litert',), ('fp32',), (),
+           environment='its converter, litert-torch, runs in an environment of its own: one that zoo export makes, or '
+                       '--environment PATH'),
 )}
 
 
@@ -67,11 +70,14 @@ def choose_format(path: Path | None, name: str | None) -> Format:
     return chosen
 
 
-def check_request(one: Format, precision: str, dynamic: set[str]) -> None:
+def check_request(one: Format, precision: str, dynamic: set[str], preprocess: bool = False) -> None:
     """Raises ValueError for a precision or an open dimension that a format does not have, ImportError for packages that
     are missing."""
     if precision not in one.precisions:
         raise ValueError(f'{one.name}: ' + unknown('precision', precision, one.precisions))
+    if preprocess and not {'height', 'width'} <= {*one.dynamic}:
+        raise ValueError(f"{one.name}: images have one size, so that preprocess=True has nothing to resize; input='uint8' "
+                         'normalises in the graph.')
     for name in sorted(dynamic):
         if name not in one.dynamic:
             raise ValueError(f'{one.name}: ' + unknown('dynamic dimension', name, one.dynamic) if one.dynamic else

@@ -20,7 +20,8 @@ from .check import Outcome, Pictures, check_file
 from .description import KEY, as_text, describe, output_names
 from .formats import PRECISIONS, check_request, choose_format
 from .graphs import capture, to_openvino, write_onnx
-from .preprocessing import Normalise, Preprocessing
+from .litert import convert, environment_python
+from .preprocessing import ChannelsFirst, Normalise, Preprocessing
 from .quantise import Calibration, quantise_onnx, quantise_openvino
 
 WHAT = ('logits', 'features', 'embedding')
@@ -68,7 +69,7 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
                  dynamic: Collection[str] = (), what: str | None = None, preprocess: bool = False,
                  input: str | None = None, precision: str = 'fp32', calibration: str | Path | None = None,
                  img_size: int | tuple[int, int] | None = None, batch_size: int = 1, check: str | Path | None = None,
-                 limit: float | None = None) -> Outcome:
+                 limit: float | None = None, environment: str | Path | None = None) -> Outcome:
     """Writes a network as a file for another runtime, and compares what that runtime makes of photographs with what the
     network does. The file is there only if they agree; one that was there before is replaced.
 
@@ -78,8 +79,9 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
     Args:
         model: a network of `zoo.create_model`, with `features_only=True` or without, or of `zoo.train.load_trained`;
             it is left as it is. A detector or segmenter is written by `zoo.dense.export_checked`.
-        path: its suffix says the format, if `format` does not: .onnx, .xml (OpenVINO, with a .bin beside it), .pt2.
-        format: 'onnx', 'openvino' or 'torch-export'.
+        path: its suffix says the format, if `format` does not: .onnx, .xml (OpenVINO, with a .bin beside it), .pt2,
+            .tflite.
+        format: 'onnx', 'openvino', 'torch-export' or 'litert' (.tflite), whose images have the channels last.
         dynamic: which of 'batch', 'height' and 'width' are left open; with `preprocess` height and width always are.
         what: the file gives 'logits', all the maps of 'features', or an 'embedding'; by default what the model does.
         preprocess: resizing, cut and normalisation are layers of the graph, which takes photographs (B, H, W, C) and
@@ -93,6 +95,8 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
         check: a folder of photographs; by default those that come with zoo.
         limit: the largest relative difference that is let pass; by default `zoo.export.check.LIMITS`.
 
+        environment: of LiteRT's converter; by default one of zoo's own, which is made where it is not there yet.
+
     Raises:
         ValueError: a value that cannot be had, or a network that cannot be exported so.
         ImportError: a package is missing; the message says how to get it.
@@ -104,15 +108,16 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
                     'logits' if getattr(model, 'num_classes', 0) else 'embedding')
     _check_words(what, input, precision, calibration, preprocess, model)
     open_sides = {*dynamic, *(('height', 'width') if preprocess else ())}
-    check_request(chosen, precision, open_sides)
+    check_request(chosen, precision, open_sides, preprocess)
     config = resolve_model_data_config(model, {'input_size': _input_size(model, img_size)} if img_size else {})
     network = _ready(model, config, bool({'height', 'width'} & open_sides) and not preprocess)
     kind = input or ('uint8' if preprocess else 'float32')
     probabilities = _probabilities(model, what) if preprocess else None
-    before = Preprocessing(config) if preprocess else Normalise(config) if kind == 'uint8' else None
+    before = (Preprocessing(config) if preprocess else Normalise(config) if kind == 'uint8' else
+              ChannelsFirst() if chosen.name == 'litert' else None)
     plain = Graph(network, what, before, probabilities).eval()
     last = before is not None
-    example = _example(config, kind, preprocess, batch_size)
+    example = _example(config, kind, last, preprocess, batch_size)
     names = output_names(what, len(_run(plain, example)), 'probabilities' if probabilities else None)
     description = describe(model, config, profile(network, tuple(config['input_size'])), what=what, format=chosen.name,
                            precision=precision, outputs=list(names), input={
@@ -122,18 +127,25 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
     graph = Graph(copy.deepcopy(network).half(), what, before, probabilities, half=True).eval() if half else plain
     program = _captured(graph, example, open_sides, last)
     pictures = Pictures(check, config, description)
+    converter = environment_python(environment) if chosen.name == 'litert' else None
     examples = None if calibration is None else Calibration(
         calibration, config, description, any(hasattr(module, 'num_heads') for module in network.modules()))
     with staged(path) as temporary:
-        _write(program, temporary, chosen.name, description, examples)
+        _write(program, temporary, chosen.name, description, examples, converter)
         outcome = check_file(temporary, path, plain, pictures, description, limit)
     return outcome
 
 
-def _write(program: Any, path: Path, format: str, description: Mapping[str, Any], examples: Calibration | None) -> None:
+def _write(program: Any, path: Path, format: str, description: Mapping[str, Any], examples: Calibration | None,
+           converter: Path | None) -> None:
     text, names = as_text(description), description['outputs']
     if format == 'torch-export':
         torch.export.save(program, str(path), extra_files={KEY: text})
+        return
+    if converter:
+        with tempfile.TemporaryDirectory() as folder:
+            torch.export.save(program, str(Path(folder) / 'program.pt2'))
+            convert(Path(folder) / 'program.pt2', path, converter, description)
         return
     if format == 'onnx':
         write_onnx(program, path, names, metadata={KEY: text})
@@ -211,10 +223,10 @@ def _ready(model: nn.Module, config: Mapping[str, Any], any_size: bool) -> nn.Mo
     return network
 
 
-def _example(config: Mapping[str, Any], kind: str, preprocess: bool, batch_size: int) -> Tensor:
+def _example(config: Mapping[str, Any], kind: str, channels_last: bool, preprocess: bool, batch_size: int) -> Tensor:
     channels, *sides = config['input_size']
     generator = torch.Generator().manual_seed(0)
-    if not preprocess and kind == 'float32':
+    if not channels_last:
         return torch.rand(batch_size, channels, *sides, generator=generator)
     levels = torch.rand(batch_size, *(ANY_SIZE if preprocess else sides), channels, generator=generator)
     return (levels * 255).to(torch.uint8) if kind == 'uint8' else levels

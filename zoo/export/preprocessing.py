@@ -49,6 +49,13 @@ KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     'box': _box, 'bilinear': _triangle, 'hamming': _hamming, 'bicubic': _cubic, 'lanczos': _lanczos}
 
 
+class ChannelsFirst(nn.Module):
+    """Images (B, H, W, C) -> (B, C, H, W)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.permute(0, 3, 1, 2)
+
+
 class Normalise(nn.Module):
     """Levels (B, H, W, C), uint8 or floats in 0..1 -> normalised images (B, C, H, W)."""
 

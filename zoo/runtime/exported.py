@@ -118,7 +118,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
     """A file that `zoo.export_model` wrote, in its own runtime.
 
     Args:
-        path: of an .onnx, .xml or .pt2 file.
+        path: of an .onnx, .xml, .pt2 or .tflite file.
         threads: of the processor; by default as many as PyTorch uses.
 
     Raises:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 from ..spec import one_line, unknown
+
+
+DESCRIBED = 'zoo.json'                           # packed behind a .tflite file
 
 
 class Session(Protocol):
@@ -112,8 +116,33 @@ class ProgramSession:
         return [found] if isinstance(found, Tensor) else list(found)
 
 
-SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession}
-PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+class LiteRtSession:
+    """A .tflite file in LiteRT, on the CPU. What it says of itself is in a file that is packed behind it."""
+
+    inputs = ['images']
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+        self.interpreter = Interpreter(model_path=str(file), num_threads=threads or torch.get_num_threads())
+        self.interpreter.allocate_tensors()
+        self._ends = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        self.outputs = [f'output{i}' for i in range(len(self._ends[1]))]
+        self.metadata: dict[str, str] = {}
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as packed:
+                if DESCRIBED in packed.namelist():
+                    self.metadata = {Path(DESCRIBED).stem: packed.read(DESCRIBED).decode()}
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        for about, image in zip(self._ends[0], images):
+            self.interpreter.set_tensor(about['index'], image.contiguous().numpy())
+        self.interpreter.invoke()
+        return [torch.from_numpy(self.interpreter.get_tensor(about['index'])) for about in self._ends[1]]
+
+
+SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession,
+                                           '.tflite': LiteRtSession}
+PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'ai_edge_litert'}
 
 
 def import_runtime(path: str | Path) -> None:
