@@ -32,14 +32,15 @@ MAY_IMPORT = {
                'train'},                     # and nothing imports compat
     'dense': {'contract', 'data', 'evaluation', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
-    'benchmarking': {'factory', 'registry', 'spec'},
+    'runtime': {'spec'},
+    'export': {'data', 'profiling', 'runtime', 'spec'},
+    'benchmarking': {'factory', 'registry', 'runtime', 'spec'},
     'evaluation': {'data', 'spec'},
-    'export': {'spec'},
-    'runtime': set(),
     'optimizing': {'benchmarking', 'data', 'evaluation', 'export', 'memory', 'runtime', 'spec'},
     'publishing': {'data', 'pretrained', 'spec'},
     'train': {'data', 'dense', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
-    'cli': {'dense', 'data', 'evaluation', 'memory', 'registry', 'spec', 'benchmarking', 'tables', 'train'},
+    'cli': {'dense', 'data', 'evaluation', 'memory', 'registry', 'spec', 'benchmarking', 'export', 'runtime', 'tables',
+            'train'},
     '__main__': {'cli'},
     '__init__': {'spec'},                                        # everything else by name, when first used
 }

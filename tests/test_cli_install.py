@@ -24,7 +24,7 @@ def words(section: str, key: str) -> list[str]:
 def test_every_folder_with_modules_is_installed() -> None:
     folders = {path.parent for path in (ROOT / 'zoo').rglob('*.py')}
     names = {'.'.join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert names == set(words('options', 'packages')) - {'zoo.configs', 'zoo.results'}
+    assert names == set(words('options', 'packages')) - {'zoo.configs', 'zoo.photographs', 'zoo.results'}
     assert all((folder / '__init__.py').exists() for folder in folders)
 
 
@@ -36,6 +36,9 @@ def test_every_data_file_is_installed() -> None:
 
 
 def test_every_recipe_is_installed() -> None:
+    shown = {path.name for path in (ROOT / 'examples' / 'images').iterdir()}
+    assert all(any(Path(name).match(pattern.rstrip(',')) for pattern in words('options.package_data', 'zoo.photographs'))
+               for name in shown) and len(shown) > 3
     files = {path for path in (ROOT / 'configs').rglob('*') if path.is_file()}
     assert files == {path for pattern in words('options.package_data', 'zoo.configs') for path in
                      (ROOT / 'configs').glob(pattern)} and len(files) > 5

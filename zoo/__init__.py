@@ -20,11 +20,13 @@ _PUBLIC = {
     'profiling': ('profile',),
     'pretrained': ('convert',),
     'outputs': ('forward_outputs',),
+    'export': ('export_model',),
+    'runtime': ('load_exported',),
     'publishing': ('push_to_hf_hub', 'save_for_hf'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
-_MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'features', 'layers', 'models',
-            'optimizing', 'pretrained', 'publishing', 'tables', 'train')
+_MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'export', 'features', 'layers',
+            'models', 'optimizing', 'pretrained', 'publishing', 'runtime', 'tables', 'train')
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..runtime import import_runtime, is_exported
 from .networks import Setup, create
 from .work import inference, training
 
@@ -46,8 +47,11 @@ def _on_cpu(setup: Setup, train: bool, threads: int) -> float:
 
 def _import_all(setup: Setup) -> None:
     """Has the library and PyTorch import whatever they put off until it is used, with next to no memory for tensors."""
-    with torch.device('meta'):
-        create(setup.library, setup.name, setup.img_size)
+    if is_exported(setup.name):
+        import_runtime(setup.name)
+    else:
+        with torch.device('meta'):
+            create(setup.library, setup.name, setup.img_size)
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     training(replace(setup, batch_size=2, img_size=8), small)()
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from .. import registry
 from ..factory import create_model
+from ..runtime import Exported, is_exported, load_exported
 from ..spec import unknown
 
 PEERS = ('timm', 'torchvision')
@@ -43,8 +44,11 @@ class Setup:
         """What automatic mixed precision computes in; float32 for none."""
         return PRECISIONS[self.precision]
 
-    def images(self) -> torch.Tensor:
-        """A batch of random images (batch_size, 3, img_size, img_size) on the device."""
+    def images(self, model: nn.Module | None = None) -> torch.Tensor:
+        """A batch of random images (batch_size, 3, img_size, img_size) on the device; those of an exported file are as
+        it takes them."""
+        if isinstance(model, Exported):
+            return model.example(self.batch_size, (self.img_size, self.img_size))
         images = torch.randn(self.batch_size, 3, self.img_size, self.img_size, device=self.device)
         return images.contiguous(memory_format=self.memory_format)
 
@@ -55,12 +59,15 @@ class Setup:
 
 
 def create(library: str, name: str, img_size: int | None = None, checkpoint: str | None = None) -> nn.Module:
-    """The network from its library, with random weights or those of a file that the library's own names fit.
+    """The network from its library, with random weights or those of a file that the library's own names fit; of a name
+    that is a file's, that file.
 
     Raises:
         ValueError: the library does not have it.
         ImportError: the library is not installed.
     """
+    if is_exported(name):
+        return load_exported(name)
     cfg = registry.get_pretrained_cfg(name)
     sized = {'img_size': img_size} if cfg and cfg.fixed_input_size and img_size not in (None, cfg.input_size[1]) else {}
     if library == 'zoo':

@@ -14,7 +14,7 @@ from .networks import Setup, build, create
 def inference(setup: Setup, model: nn.Module | None = None) -> Callable[[], torch.Tensor]:
     """One batch of images through the network in evaluation mode; gives the logits."""
     model = (model or build(setup)).eval()
-    images = setup.images()
+    images = setup.images(model)
 
     def run() -> torch.Tensor:
         with torch.inference_mode(), _mixed(setup):
@@ -26,7 +26,7 @@ def inference(setup: Setup, model: nn.Module | None = None) -> Callable[[], torc
 def training(setup: Setup, model: nn.Module | None = None) -> Callable[[], torch.Tensor]:
     """One step of training on one batch: forward, cross-entropy, backward, SGD with momentum; gives the loss."""
     model = (model or build(setup)).train()
-    images = setup.images()
+    images = setup.images(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     scaler = torch.amp.GradScaler(torch.device(setup.device).type, enabled=setup.precision == 'fp16')
     targets = torch.arange(setup.batch_size, device=setup.device)

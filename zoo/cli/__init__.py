@@ -28,6 +28,8 @@ COMMANDS = {
     'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
     'train': ('zoo.cli.train', 'train a network by a recipe, or go on with a run'),
     'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
+    'export': ('zoo.cli.export', 'write a network as a file for another runtime, checked there on photographs'),
+    'doctor': ('zoo.cli.doctor', 'say which export formats work here, and what is missing for the others'),
     'push': ('zoo.cli.push', 'publish a network: weights, config.json and model card on the Hugging Face hub'),
     'fetch': ('zoo.cli.fetch', 'download weights beforehand, for use without a network'),
 }

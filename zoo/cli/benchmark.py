@@ -20,6 +20,7 @@ from zoo.benchmarking.networks import PEERS
 from zoo.cli import say
 from zoo.cli.images import choose_device, positive
 from zoo.cli.results import grid
+from zoo.runtime import is_exported, load_exported
 from zoo.tables.check import without_results_file
 
 MEASURES = ('latency', 'memory', 'train', 'load')
@@ -28,8 +29,9 @@ Row = dict[str, Any]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo benchmark` to its parser."""
-    parser.add_argument('models', nargs='+', metavar='MODEL',
-                        help="names, or wildcards in quotes: 'tf_efficientnet_lite*'")
+    parser.add_argument('models', nargs='*', metavar='MODEL',
+                        help="names, wildcards in quotes: 'tf_efficientnet_lite*', or files that zoo export wrote")
+    parser.add_argument('--model', nargs='+', default=[], metavar='MODEL', help='the same')
     parser.add_argument('--measure', nargs='+', choices=MEASURES, default=['latency', 'memory'], metavar='WHAT',
                         help=f'any of {" ".join(MEASURES)} (default: latency memory); memory is also that of training '
                              'where train is measured')
@@ -64,14 +66,16 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.load_average = benchmarking.load_average()             # before there is any of our own
-    names = _names(args.models)
+    names = _names([*args.models, *args.model])
+    for name in filter(is_exported, names):
+        _check_exported(name, args)
     if args.against:
         for name in names:
             benchmarking.same_network(name, args.against)
     origin = tables.provenance(shlex.join(without_results_file(shlex.split(args.command_line))), device)
     failed = 0
     for name in names:
-        size = args.img_size or zoo.get_pretrained_cfg(name).input_size[1]
+        size = args.img_size or _usual_size(name)
         load = _load(Setup('zoo', name, size, 1, device), args) if 'load' in args.measure else {}
         for batch_size in args.batch_size:
             setup = Setup('zoo', name, size, batch_size, device, args.precision, args.channels_last, args.compile)
@@ -102,8 +106,13 @@ def _names(patterns: list[str]) -> list[str]:
     Raises:
         ValueError: one means none; the message gives the nearest.
     """
+    if not patterns:
+        raise ValueError('Name a model, or a file that zoo export wrote.')
     found: dict[str, None] = {}
     for pattern in patterns:
+        if is_exported(pattern):
+            found[pattern] = None
+            continue
         names = zoo.list_models(pattern) or zoo.list_models(pattern, include_tags=True)
         if not names and not zoo.is_model(pattern):
             zoo.get_pretrained_cfg(pattern)                     # raises, with the nearest names
@@ -181,7 +190,30 @@ def _what_to_do(args: argparse.Namespace) -> str:
     return 'the row says so' if args.keep_noisy else f'not added to {args.results_file} (--keep-noisy adds such rows)'
 
 
+def _usual_size(name: str) -> int:
+    """The side of the images, in pixels, that a model or a file is made for."""
+    if not is_exported(name):
+        return zoo.get_pretrained_cfg(name).input_size[1]
+    return load_exported(name).pretrained_cfg['input_size'][1]
+
+
+def _check_exported(name: str, args: argparse.Namespace) -> None:
+    """Raises ValueError for what a file cannot be asked."""
+    given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile') if getattr(args, key)]
+    given += ['--precision'] if args.precision != 'fp32' else []
+    given += [f'--measure {what}' for what in ('train', 'load') if what in args.measure]
+    if given:
+        raise ValueError(f'{name} is a file with its network and precision; leave {given[0]} out.')
+
+
 def _described(setup: Setup) -> Row:
+    if is_exported(setup.name):
+        model = load_exported(setup.name)
+        model.set_input_size(setup.img_size)
+        cfg, cost = model.pretrained_cfg, model.cost
+        return {'model': cfg['architecture'], 'tag': cfg['tag'] or '', 'library': setup.library, **model.about(),
+                'img_size': setup.img_size, 'batch_size': setup.batch_size,
+                'param_count': round(cost['params'] / 1e6, 3)}
     with torch.device('meta'):
         fixed = zoo.get_pretrained_cfg(setup.name).fixed_input_size
         model = zoo.create_model(setup.name, **({'img_size': setup.img_size} if fixed else {}))
@@ -197,7 +229,8 @@ def _text(rows: list[Row]) -> str:
     """The rows of one setup for people to read."""
     first = rows[0]
     title = (f'{first["model"]}{"." * bool(first["tag"])}{first["tag"]}  {first["img_size"]} pixels  '
-             f'batch {first["batch_size"]}  {first["precision"]}  {first["device"]}')
+             f'batch {first["batch_size"]}  {first["precision"]}  {first["device"]}'
+             f'{"  " * bool(first.get("file"))}{first.get("file", "")}')
     lines = [['', *(row['library'] for row in rows), *(['ratio'] if len(rows) == 2 else [])]]
     for measure in ('latency', 'train', 'load'):
         if f'{measure}_ms' in first:

@@ -16,6 +16,7 @@ import zoo
 from zoo.cli import printable, say
 from zoo.cli.images import choose_device, find_images, model_arguments, positive
 from zoo.data.files import image_suffixes
+from zoo.runtime import is_exported, levels_of, load_exported
 from zoo.spec import one_line
 from zoo.train import load_trained, trained_record
 
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('paths', nargs='+', metavar='IMAGE_OR_FOLDER',
                         help=f'image files, and folders searched for {" ".join(image_suffixes())}')
     parser.add_argument('--model', metavar='NAME',
-                        help=f'default: what the checkpoint says it is, else {DEFAULT_MODEL}')
+                        help='or a file that zoo export wrote (default: what the checkpoint says it is, else '
+                             f'{DEFAULT_MODEL})')
     parser.add_argument('--checkpoint', metavar='FILE_OR_RUN',
                         help="a file of weights to use in place of the model's own, or a run's folder for its best; "
                              'what zoo train wrote knows network, classes and preprocessing')
@@ -69,7 +71,7 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
     A batch is decoded in parallel and then shown to the network on the device the model is on.
     """
     config = zoo.data.resolve_model_data_config(model)
-    transform = zoo.data.create_transform(**config)
+    transform = levels_of if _takes_photographs(model) else zoo.data.create_transform(**config)
 
     def read(path: Path) -> Tensor | Exception:
         try:
@@ -88,9 +90,12 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
 
 
 def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[dict[str, Any]]]:
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device
     with torch.inference_mode():
-        outputs = model(torch.stack(images).to(device))
+        if _takes_photographs(model):                       # each of a size of its own
+            outputs = torch.cat([model(image[None]) for image in images])
+        else:
+            outputs = model(torch.stack(images).to(device))
     if getattr(model, 'task', 'single') == 'regression':
         return [[{'index': i, 'value': v} for i, v in enumerate(one)] for one in outputs.tolist()]
     # where an image has several classes, each is a yes or no of its own
@@ -101,11 +106,20 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
             for one in zip(indices, values)]
 
 
+def _takes_photographs(model: nn.Module) -> bool:
+    """Whether the model is a file that prepares images itself."""
+    return getattr(model, 'takes_photographs', False)
+
+
 def _build(args: argparse.Namespace) -> nn.Module:
     options = (('--num-classes', args.num_classes), ('--model-kwargs', args.model_kwargs))
     given = [flag for flag, value in options if value]
     if given and not args.checkpoint:
         raise ValueError(f'{given[0]} says something of the network of a --checkpoint; there is none.')
+    if args.model and is_exported(args.model):
+        if args.checkpoint:
+            raise ValueError(f'{args.model} has its weights; leave --checkpoint out.')
+        return load_exported(args.model).classifier()
     device = choose_device(args.device)
     if args.checkpoint and not args.model and trained_record(args.checkpoint):
         if given:

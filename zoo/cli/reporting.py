@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shlex
@@ -16,11 +17,12 @@ from torch import nn
 import zoo
 from zoo.cli import printable, say
 from zoo.evaluation import Evaluation, Preprocess
+from zoo.runtime import Exported, is_exported
 from zoo.spec import read_text
 
 FORMATS = ('csv', 'json')
 # what a row of the same measurement has in common with it
-KEYS = ('model', 'tag', 'checkpoint', 'data', 'data_digest', 'img_size', 'crop_pct', 'crop_mode', 'interpolation',
+KEYS = ('model', 'tag', 'checkpoint', 'file', 'format', 'data', 'data_digest', 'img_size', 'crop_pct', 'crop_mode', 'interpolation',
         'decoder', 'precision', 'options')
 # not repeated in a row's command: what it is about, and where it went
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
@@ -57,11 +59,13 @@ class Report:
         if self.quiet:
             return
         from zoo.tables import provenance
-        cost = zoo.profile(model, tuple(config['input_size']))
-        about = {key: settings[key] for key in ('model', 'tag', 'checkpoint') if settings.get(key)}
+        cost = model.cost if isinstance(model, Exported) else dataclasses.asdict(
+            zoo.profile(model, tuple(config['input_size'])))
+        about = {key: settings[key] for key in ('model', 'tag', 'checkpoint', 'file', 'format') if settings.get(key)}
         row = {**about, **found.metrics, 'samples': found.samples, 'unreadable': len(found.unreadable),
                **{k: v for k, v in settings.items() if k not in about and v not in (None, '')},
-               'param_count': round(cost.params / 1e6, 2), 'gmacs': round(cost.gmacs, 2), 'macts': round(cost.macts, 2),
+               'param_count': round(cost['params'] / 1e6, 2), 'gmacs': round(cost['gmacs'], 2),
+               'macts': round(cost['macts'], 2),
                'batch_size': found.batch_size, 'images_per_second': round(found.samples / found.seconds, 1),
                **provenance(command_of(args, name), str(device))}
         details = {'unreadable_images': found.unreadable, 'per_class': found.per_class, 'confusion': found.confusion,
@@ -134,16 +138,17 @@ def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: M
         'data_digest': source.digest() if hasattr(source, 'encoded') else None,     # of a stream, all would be read
         'img_size': size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}',
         'crop_pct': config['crop_pct'], 'crop_mode': config['crop_mode'], 'interpolation': config['interpolation'],
-        'decoder': Preprocess(config, args.decoder).decoder,
+        'decoder': 'pillow' if getattr(model, 'takes_photographs', False) else Preprocess(config, args.decoder).decoder,
         'precision': f'amp {args.amp_dtype}' if args.amp else args.model_dtype,
         'options': json.dumps(options, sort_keys=True) if options else None,
+        **(model.about() if isinstance(model, Exported) else {}),
     }
 
 
 def command_of(args: argparse.Namespace, name: str | None = None) -> str:
     """The command that measures this one model again; without a name, the one that its checkpoint names."""
     words = ['zoo', 'validate', args.data or args.data_dir or args.dataset, *(['--model', name] if name else [])]
-    words += [] if args.checkpoint else ['--pretrained']
+    words += [] if args.checkpoint or name and is_exported(name) else ['--pretrained']
     for key, value in vars(args).items():
         if key in OWN or value == args.default_of(key):
             continue

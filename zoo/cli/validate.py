@@ -22,6 +22,7 @@ from zoo.evaluation import (
 )
 from zoo.evaluation.loading import default_workers
 from zoo.memory import keep_freed_memory
+from zoo.runtime import is_exported, load_exported
 from zoo.spec import one_line, read_text
 from zoo.train import load_trained, trained_record
 from zoo.train.progress import Stop
@@ -58,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group('model').add_argument
     add('-m', '--model', metavar='NAME',
-        help="a model, a pattern such as 'tf_efficientnet_lite*', or a file with a name a line (default: what the "
-             'checkpoint says it is)')
+        help="a model, a pattern such as 'tf_efficientnet_lite*', a file with a name a line, or one that zoo export wrote "
+             '(default: what the checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
     add('--checkpoint', metavar='FILE_OR_RUN',
         help="a file of weights, or a run's folder for its best; what zoo train wrote knows network, classes and "
@@ -167,6 +168,9 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
     if args.model is None:
         return [_recorded(args)], False
     asked, path = args.model, Path(args.model)
+    if is_exported(asked):
+        _check_exported(args)
+        return [asked], False
     if any(sign in asked for sign in '*?['):
         names = zoo.list_pretrained(asked)
         if not names:
@@ -186,6 +190,14 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
     if args.checkpoint:
         raise ValueError(f'--checkpoint is for one model; {asked!r} names {len(names)}.')
     return names, True
+
+
+def _check_exported(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that say something of a network of PyTorch's."""
+    for key in ('pretrained', 'checkpoint', 'num_classes', 'in_chans', 'model_kwargs', 'amp', 'model_dtype', 'compile',
+                'decoder_effect'):
+        if getattr(args, key) != args.default_of(key):
+            raise ValueError(f'{args.model} is a file with its network and precision; leave --{key.replace("_", "-")} out.')
 
 
 def _recorded(args: argparse.Namespace) -> str:
@@ -211,6 +223,8 @@ def _data(args: argparse.Namespace) -> str:
 def _build(args: argparse.Namespace, name: str) -> nn.Module:
     if args.model is None:
         return load_trained(args.checkpoint)
+    if is_exported(name):
+        return load_exported(name).classifier()
     try:
         model = zoo.create_model(name, pretrained=args.checkpoint is None, checkpoint_path=args.checkpoint,
                                  num_classes=args.num_classes, in_chans=args.in_chans,

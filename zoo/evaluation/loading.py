@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..spec import one_line
-from .preprocess import Preprocess
+from .preprocess import Photographs, Preprocess
 
 NAMED = 5                   # images that a message names
 
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
-def load_batches(source: Any, preprocess: Preprocess, batch_size: int, workers: int, part: int = 0, parts: int = 1,
+def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0, parts: int = 1,
                  pin_memory: bool = False) -> DataLoader:
     """A loader of `Batch`es of part number `part` of `parts`; together the parts have every image once.
 
@@ -83,7 +83,7 @@ def leave_signals(_: int) -> None:
 class _Numbered(Dataset):
     """Every image of one part of a source."""
 
-    def __init__(self, source: Any, preprocess: Preprocess, part: int, parts: int) -> None:
+    def __init__(self, source: Any, preprocess: Preprocess | Photographs, part: int, parts: int) -> None:
         self.source, self.preprocess, self.numbers = source, preprocess, range(part, len(source), parts)
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class _Numbered(Dataset):
 class _Streamed(IterableDataset):
     """The images of a stream, which shares itself out among workers."""
 
-    def __init__(self, stream: Any, preprocess: Preprocess) -> None:
+    def __init__(self, stream: Any, preprocess: Preprocess | Photographs) -> None:
         self.stream, self.preprocess = stream, preprocess
 
     def __iter__(self) -> Iterator[Sample]:

@@ -17,7 +17,8 @@ class NotFoldable(RuntimeError):
 def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32,
             channels_last: bool = True, fold: bool = True, compile: bool = False,
             image_size: tuple[int, int, int] | None = None) -> nn.Module:
-    """A copy of a network for inference on a device; the network itself is left as it is.
+    """A copy of a network for inference on a device; the network itself is left as it is. One without parameters, as
+    those of exported files are, is ready, and comes back.
 
     Args:
         dtype: of its parameters.
@@ -27,6 +28,8 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
         compile: `torch.compile` it, on a CPU with frozen weights; the first batch then takes a minute or so.
         image_size: (channels, height, width) of the image to fold by; by default that of its `pretrained_cfg`.
     """
+    if next(model.parameters(), None) is None:
+        return model
     given, model = model, copy.deepcopy(model).eval().to(device)
     if fold:
         size = image_size or model.pretrained_cfg['input_size']

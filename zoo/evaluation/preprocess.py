@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.transforms.functional import pil_to_tensor
 
 from ..data import create_transform, load_image
 from ..data.images import is_turned, mode_of
@@ -146,6 +147,28 @@ class Preprocess:
 
     def _start(self, spare: int) -> int:
         return spare // 2 if self.crop_mode.endswith('_floor') else round(spare / 2)
+
+
+class Photographs:
+    """Image files in memory -> uint8 levels (C, H, W) as they are, for networks that prepare them themselves.
+
+    Args:
+        channels: of the images.
+        exif: turn images as their EXIF orientation says.
+    """
+
+    decoder = 'pillow'
+
+    def __init__(self, channels: int, exif: bool = False) -> None:
+        self.channels, self.exif = channels, exif
+
+    def __call__(self, encoded: bytes) -> Tensor:
+        """The levels of one image.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        return pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
 
 
 class Normalize:

@@ -17,7 +17,7 @@ from .labels import RealLabels
 from .loading import Batch, check_readable, default_workers, load_batches, some
 from .metrics import Metrics
 from .network import prepare
-from .preprocess import Normalize, Preprocess
+from .preprocess import Normalize, Photographs, Preprocess
 
 CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
 
@@ -64,7 +64,7 @@ class Forward:
     """
 
     model: nn.Module
-    normalize: Normalize
+    normalize: Callable[[Tensor], Tensor]
     device: torch.device
     batch_size: int
     amp_dtype: torch.dtype | None = None
@@ -124,7 +124,8 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
 
     Args:
-        model: images -> outputs (B, n); it is left as it is.
+        model: images -> outputs (B, n); it is left as it is. One that says `takes_photographs` is given the images as
+            they are, one at a time, uint8 (1, H, W, C).
         source: labelled images by number (`name`, `encoded`, `target`, `task`, `len`), or a stream of them.
         config: the settings that `zoo.data.resolve_data_config` returns.
         decoder, exif: see `Preprocess`.
@@ -145,13 +146,15 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     """
     device = torch.device(device)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    preprocess = Preprocess(config, decoder, exif)
+    photographs = getattr(model, 'takes_photographs', False)          # each of a size of its own
+    preprocess = Photographs(config['input_size'][0], exif) if photographs else Preprocess(config, decoder, exif)
+    batch_size = 1 if photographs else batch_size
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device)
     metrics = Metrics(source.task, model.num_classes, device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
-    normalize = Normalize(config['mean'], config['std'], dtype, channels_last)
+    normalize = _channels_last if photographs else Normalize(config['mean'], config['std'], dtype, channels_last)
     forward = Forward(network, normalize, device, batch_size, amp_dtype, pad=compile)
     workers = default_workers() if workers is None else workers
     loader = load_batches(source, preprocess, batch_size, workers, rank, parts, pin_memory=device.type == 'cuda')
@@ -192,6 +195,11 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         raise ValueError('There was no image to measure the network on.')
     return Evaluation(metrics.compute(), metrics.per_class(), metrics.confusion(), metrics.seen, unreadable,
                       preprocess.decoder, forward.batch_size, seconds, waiting)
+
+
+def _channels_last(levels: Tensor) -> Tensor:
+    """Levels (B, C, H, W) as photographs (B, H, W, C)."""
+    return levels.permute(0, 2, 3, 1)
 
 
 def _finished(batch: Batch, finish: Finish) -> Batch:

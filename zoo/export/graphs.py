@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ SMALLEST = 33                                           # pixels of a side that 
 OPSET = 20
 
 
-def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = ()) -> ExportedProgram:
+def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = (), channels_last: bool = False,
+            ) -> ExportedProgram:
     """The network's graph, in evaluation mode.
 
     Args:
-        images: an example (B, C, H, W).
+        images: an example (B, C, H, W), or with `channels_last` (B, H, W, C) of which any size will do.
         dynamic: which of 'batch', 'height' and 'width' may be others later.
 
     Raises:
         ValueError: a dimension of another name.
         RuntimeError: the network takes no other size; the message says what it takes.
     """
-    shapes = _shapes(images, dynamic)
+    shapes = _shapes(dynamic, channels_last)
     # contiguous: of an example in channels_last, torch.export concludes that there are always several images
     example = images if 'batch' not in dynamic or len(images) > 1 else images.expand(2, *images.shape[1:])
     example = example.contiguous()
@@ -43,22 +44,25 @@ def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = ()) -> 
         model.train(training)
 
 
-def _shapes(images: Tensor, dynamic: Collection[str]) -> tuple[dict[int, Any]] | None:
+def _shapes(dynamic: Collection[str], channels_last: bool) -> tuple[dict[int, Any]] | None:
     strange = set(dynamic) - DIMENSIONS.keys()
     if strange:
         from ..spec import unknown
         raise ValueError(unknown('dimension', sorted(strange)[0], DIMENSIONS))
     if not dynamic:
         return None
+    if channels_last:
+        return ({DIMENSIONS[name] - (name != 'batch'): Dim(name, min=2 - (name == 'batch')) for name in dynamic},)
     return ({DIMENSIONS[name]: Dim(name) if name == 'batch' else Dim(name, min=SMALLEST) for name in dynamic},)
 
 
 def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str], inputs: Sequence[str] = ('images',),
-               opset: int = OPSET) -> None:
-    """Writes the graph as an ONNX file with named inputs, outputs and dimensions."""
+               opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the graph as an ONNX file with named inputs, outputs and dimensions, and what is to be said of it."""
     with _quiet(), torch.no_grad():
         written = torch.onnx.export(program, dynamo=True, input_names=list(inputs), output_names=list(outputs),
                                     opset_version=opset, verbose=False)
+        written.model.metadata_props.update(metadata or {})
         written.save(str(path))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..evaluation.network import prepare
 from ..export.graphs import capture, to_openvino, write_onnx
+from ..export.quantise import quantise
 from ..runtime.sessions import OnnxSession, OpenVinoSession
 from ..spec import unknown
 
@@ -196,7 +197,7 @@ class OnnxRuntime(Graph):
             write_onnx(program, file, names)
             if precision == 'int8':
                 import onnx
-                onnx.save(quantized(onnx.load(file), calibration, lambda images: {'images': images.numpy()}, model), file)
+                onnx.save(quantized(onnx.load(file), calibration, 'images', model), file)
             return cls(file.read_bytes(), precision, fixed, single)
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
@@ -226,7 +227,7 @@ class OpenVino(Graph):
         program, fixed, single, names = _program(model, example)
         graph = to_openvino(program, names)
         if precision == 'int8':
-            graph = quantized(graph, calibration, lambda images: images.numpy(), model)
+            graph = quantized(graph, calibration, None, model)
         return cls(graph, precision, fixed, single)
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
@@ -272,28 +273,23 @@ def get_backend(name: str) -> type[Backend]:
     return BACKENDS[name]
 
 
-def quantized(graph: Any, calibration: Sequence[Tensor] | None, feed: Callable[[Tensor], Any], model: nn.Module) -> Any:
+def quantized(graph: Any, calibration: Sequence[Tensor] | None, inputs: str | None, model: nn.Module) -> Any:
     """The graph in int8, by NNCF's quantisation after training.
 
     Args:
         graph: of ONNX or OpenVINO.
         calibration: batches of prepared images.
-        feed: a batch as the graph takes it.
-        model: the network; attention is treated in its own way.
+        inputs: the name that images go by; None where the runtime takes them without.
+        model: the network.
 
     Raises:
         ImportError: NNCF is not installed.
     """
     if importlib.util.find_spec('nncf') is None:
         raise ImportError(f"precision='int8' needs nncf: {EXTRA}.")
-    import logging
-
-    import nncf
-    logging.getLogger('nncf').setLevel(logging.ERROR)
-    images = [image[None] for batch in calibration or () for image in batch]
-    tokens = getattr(model, 'output_fmt', 'NCHW') == 'NLC'
-    return nncf.quantize(graph, nncf.Dataset(images, feed), subset_size=len(images), preset=nncf.QuantizationPreset.MIXED,
-                         model_type=nncf.ModelType.TRANSFORMER if tokens else None)
+    images = [image[None].numpy() for batch in calibration or () for image in batch]
+    return quantise(graph, [image if inputs is None else {inputs: image} for image in images],
+                    any(hasattr(module, 'num_heads') for module in model.modules()))
 
 
 def _program(model: nn.Module, example: Tensor) -> tuple[Any, list[int | None], bool, list[str]]:

@@ -1,12 +1,19 @@
 """Graphs in the runtimes of others, called as a network is: tensors in, tensors out."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..spec import one_line, unknown
+
+
+DESCRIBED = 'zoo.json'                           # packed behind a .tflite file
 
 
 class Session(Protocol):
@@ -79,6 +86,86 @@ class OpenVinoSession:
         self.outputs = [one.any_name if one.names else f'output{i}' for i, one in enumerate(compiled.outputs)]
         self._request = compiled.create_infer_request()
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself: names -> texts."""
+        names = [name for name in self.graph.get_rt_info() if self.graph.has_rt_info([name])]
+        found = {name: self.graph.get_rt_info([name]).value for name in names}
+        return {name: value for name, value in found.items() if isinstance(value, str)}
+
     def __call__(self, *images: Tensor) -> list[Tensor]:
         found = self._request.infer([image.contiguous().numpy() for image in images], share_inputs=True)
         return [torch.from_numpy(one) for one in found.values()]
+
+
+class ProgramSession:
+    """A file that `torch.export.save` wrote, in PyTorch."""
+
+    inputs = ['images']
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        texts = {'zoo': ''}
+        program = torch.export.load(str(file), extra_files=texts)
+        self.metadata = {name: text for name, text in texts.items() if text}
+        self._call = program.module()
+        self.outputs = [f'output{i}' for i in range(len(program.graph_signature.user_outputs))]
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            found = self._call(*images)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+
+class LiteRtSession:
+    """A .tflite file in LiteRT, on the CPU. What it says of itself is in a file that is packed behind it."""
+
+    inputs = ['images']
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+        self.interpreter = Interpreter(model_path=str(file), num_threads=threads or torch.get_num_threads())
+        self.interpreter.allocate_tensors()
+        self._ends = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        self.outputs = [f'output{i}' for i in range(len(self._ends[1]))]
+        self.metadata: dict[str, str] = {}
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as packed:
+                if DESCRIBED in packed.namelist():
+                    self.metadata = {Path(DESCRIBED).stem: packed.read(DESCRIBED).decode()}
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        for about, image in zip(self._ends[0], images):
+            self.interpreter.set_tensor(about['index'], image.contiguous().numpy())
+        self.interpreter.invoke()
+        return [torch.from_numpy(self.interpreter.get_tensor(about['index'])) for about in self._ends[1]]
+
+
+SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession,
+                                           '.tflite': LiteRtSession}
+PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'ai_edge_litert'}
+
+
+def import_runtime(path: str | Path) -> None:
+    """Imports what reads a file, as opening it would."""
+    importlib.import_module(PACKAGES.get(Path(path).suffix, 'torch'))
+
+
+def open_session(path: str | Path, threads: int | None = None) -> Any:
+    """A file in the runtime that its suffix names.
+
+    Raises:
+        FileNotFoundError: no such file. ImportError: its runtime is not installed.
+        ValueError: another suffix, or a file that the runtime cannot read.
+    """
+    path = Path(path).expanduser()
+    if path.suffix not in SESSIONS:
+        raise ValueError(unknown('Suffix of an exported file', path.suffix, SESSIONS))
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file {str(path)!r}.')
+    try:
+        return SESSIONS[path.suffix](path, threads=threads)
+    except ImportError as error:
+        package = PACKAGES.get(path.suffix, error.name)
+        raise ImportError(f'{path.suffix} files are read by {package}: pip install {package}.') from error
+    except Exception as error:                       # every runtime has types of its own
+        raise ValueError(f'{path} cannot be read ({one_line(error)}).') from error
