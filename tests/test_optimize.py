@@ -1,11 +1,15 @@
 """A network in the backends of `zoo.optimize`: the same outputs, the network's own description, refusals."""
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from conftest import relative_error
+from PIL import Image
 
 import zoo
+from zoo.cli import main
 from zoo.optimizing import BACKENDS, Report, installed
 
 NAME = 'mobilenetv3_small_050'
@@ -139,3 +143,50 @@ def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr('zoo.optimizing.backends.missing', lambda cls: ['openvino'] if cls.name == 'openvino' else [])
     with pytest.raises(ImportError, match=r"openvino.*pip install 'zoo-image-models\[fast\]'"):
         zoo.optimize(network(), torch.rand(1, 3, 64, 64), backend='openvino')
+
+
+@pytest.fixture
+def eager_alone(monkeypatch):
+    """As if nothing else were installed, so that commands are soon done."""
+    monkeypatch.setattr('zoo.optimizing.choice.installed', lambda: ['eager'])
+
+
+def test_commands_run_the_optimized_network(eager_alone, tmp_path, capsys):
+    for number in range(3):
+        folder = tmp_path / 'data' / f'class{number}'
+        folder.mkdir(parents=True)
+        Image.new('RGB', (80, 70), (80 * number, 40, 200 - 60 * number)).save(folder / 'one.png')
+    torch.save(network(num_classes=3).state_dict(), tmp_path / 'weights.pth')
+    made_of = ['--checkpoint', str(tmp_path / 'weights.pth'), '--num-classes', '3', '--model', NAME]
+    answers = []
+    for more in ([], ['--optimize']):
+        assert main(['predict', str(tmp_path / 'data'), *made_of, '--json', *more]) == 0
+        out, err = capsys.readouterr()
+        answers.append([json.loads(line)['predictions'] for line in out.splitlines()])
+        assert ('eager' in err and 'times as fast' in err) == bool(more)
+    for plain, fast in zip(*answers, strict=True):
+        assert [one['index'] for one in plain] == [one['index'] for one in fast]
+        assert [one['probability'] for one in fast] == pytest.approx([one['probability'] for one in plain], abs=1e-4)
+    tables = []
+    for more in ([], ['--optimize', 'fp32']):
+        assert main(['validate', str(tmp_path / 'data'), *made_of, '--img-size', '64', '--workers', '0',
+                     '--results-format', 'json', *more]) == 0
+        tables.append(json.loads(capsys.readouterr().out)[0])
+    assert tables[0]['top1'] == tables[1]['top1'] and '"optimize": "fp32"' in tables[1]['options']
+
+
+def test_the_benchmark_says_what_ran(eager_alone, capsys):
+    assert main(['benchmark', NAME, '--img-size', '64', '--optimize', '--json', '--keep-noisy']) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row['backend'].startswith('eager') and row['precision'] == 'fp32' and row['latency_ms'] > 0
+
+
+@pytest.mark.parametrize('words, complaint', [
+    (['predict', 'README.md', '--calibration', 'x'], '--optimize int8'),
+    (['benchmark', NAME, '--optimize', '--compile'], '--compile'),
+    (['benchmark', NAME, '--optimize', '--measure', 'memory'], '--measure memory'),
+    (['benchmark', NAME, '--calibration', 'x'], '--optimize int8'),
+    (['validate', 'x', '-m', NAME, '--pretrained', '--optimize', '--amp'], '--amp')])
+def test_commands_refuse_what_does_not_go_with_it(words, complaint, capsys):
+    assert main(words) == 2
+    assert complaint in capsys.readouterr().err

@@ -18,12 +18,13 @@ from zoo import benchmarking, tables
 from zoo.benchmarking import Setup
 from zoo.benchmarking.networks import PEERS
 from zoo.cli import say
-from zoo.cli.images import choose_device, positive
+from zoo.cli.images import add_optimize, choose_device, optimized, positive
 from zoo.cli.results import grid
 from zoo.runtime import is_exported, load_exported
 from zoo.tables.check import without_results_file
 
 MEASURES = ('latency', 'memory', 'train', 'load')
+SECONDS = 3                         # that each run of --optimize is timed, in blocks
 Row = dict[str, Any]
 
 
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('models', nargs='*', metavar='MODEL',
                         help="names, wildcards in quotes: 'tf_efficientnet_lite*', or files that zoo export wrote")
     parser.add_argument('--model', nargs='+', default=[], metavar='MODEL', help='the same')
-    parser.add_argument('--measure', nargs='+', choices=MEASURES, default=['latency', 'memory'], metavar='WHAT',
-                        help=f'any of {" ".join(MEASURES)} (default: latency memory); memory is also that of training '
+    parser.add_argument('--measure', nargs='+', choices=MEASURES, metavar='WHAT',
+                        help=f'any of {" ".join(MEASURES)} (default: latency memory, with --optimize latency); memory is also that of training '
                              'where train is measured')
     parser.add_argument('--batch-size', nargs='+', type=positive, default=[1], metavar='N',
                         help='one or more (default: 1)')
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--channels-last', action='store_true', help='images and weights in NHWC layout')
     parser.add_argument('--compile', action='store_true', help='with torch.compile; on the CPU, memory is '
                                                                'then also that of the compiler')
+    add_optimize(parser.add_argument)
     parser.add_argument('--threads', type=positive, metavar='N', help="of the CPU (default: PyTorch's)")
     parser.add_argument('--warmup', type=_whole, default=5, metavar='N',
                         help='untimed runs first (default: %(default)s)')
@@ -67,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     args.load_average = benchmarking.load_average()             # before there is any of our own
     names = _names([*args.models, *args.model])
+    _check_optimize(args)
     for name in filter(is_exported, names):
         _check_exported(name, args)
     if args.against:
@@ -127,7 +130,7 @@ def _measure(setup: Setup, args: argparse.Namespace) -> list[Row]:
     works = {'latency': benchmarking.inference, 'train': benchmarking.training}
     for measure, work in works.items():
         if measure in args.measure:
-            runs = [work(each) for each in setups]
+            runs = [_optimized(setup, args, rows[0]) if args.optimize and each is setup else work(each) for each in setups]
             timings = _time(rows, measure, runs, setup.device, args.warmup, args)
             for row, timing in zip(rows, timings):
                 column = 'img_per_sec' if measure == 'latency' else 'train_img_per_sec'
@@ -141,6 +144,30 @@ def _measure(setup: Setup, args: argparse.Namespace) -> list[Row]:
             if args.against:
                 rows[0]['train_memory_ratio' if train else 'memory_ratio'] = _short(peaks[1] / peaks[0])
     return rows
+
+
+def _check_optimize(args: argparse.Namespace) -> None:
+    """Fills in what is measured by default.
+
+    Raises:
+        ValueError: something that does not go with --optimize.
+    """
+    args.measure = args.measure or (['latency'] if args.optimize else ['latency', 'memory'])
+    if args.calibration and not args.optimize:
+        raise ValueError('--calibration is for --optimize int8 or auto.')
+    given = [f'--{key.replace("_", "-")}' for key in ('channels_last', 'compile') if getattr(args, key)]
+    given += ['--precision'] if args.precision != 'fp32' else []
+    given += [f'--measure {what}' for what in args.measure if what != 'latency']
+    if args.optimize and given:
+        raise ValueError(f'--optimize chooses how a network runs, and its latency is measured; leave {given[0]} out.')
+
+
+def _optimized(setup: Setup, args: argparse.Namespace, row: Row) -> Callable[[], object]:
+    """A batch through the optimized network; the row gets what was chosen."""
+    model = benchmarking.build(setup)
+    fast = optimized(model, args, setup.images(model).shape, setup.device)
+    row |= {'precision': fast.precision, 'backend': fast.report.chosen}
+    return benchmarking.inference(setup, fast)
 
 
 def _load(setup: Setup, args: argparse.Namespace) -> dict[str, Row]:
@@ -160,7 +187,8 @@ def _time(rows: list[Row], measure: str, runs: list[Callable[[], object]], devic
     for run_once in runs * warmup:                              # a compiler's processes work for us, not beside us
         run_once()
     watch = benchmarking.Watch(args.load_average)
-    timings = benchmarking.in_turn(runs, device, 0, args.repeats)
+    timings = (benchmarking.in_blocks(runs, device, seconds=SECONDS) if args.optimize else
+               benchmarking.in_turn(runs, device, 0, args.repeats))
     others = watch.others()
     threads = torch.get_num_threads() if torch.device(device).type == 'cpu' else 1
     disturbed = {'noise': '; '.join(benchmarking.noise(measure, timings, others, threads))}
@@ -171,7 +199,8 @@ def _time(rows: list[Row], measure: str, runs: list[Callable[[], object]], devic
         row |= {f'{measure}_ms': _short(timing.median * 1e3), f'{measure}_ms_p10': _short(timing.p10 * 1e3),
                 f'{measure}_ms_p90': _short(timing.p90 * 1e3)}
     if len(timings) == 2:
-        rows[0][f'{measure}_ratio'] = _short(benchmarking.ratio(*timings))
+        rows[0][f'{measure}_ratio'] = _short(timings[1].median / timings[0].median if args.optimize else
+                                             benchmarking.ratio(*timings))
     return timings
 
 
@@ -199,7 +228,7 @@ def _usual_size(name: str) -> int:
 
 def _check_exported(name: str, args: argparse.Namespace) -> None:
     """Raises ValueError for what a file cannot be asked."""
-    given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile') if getattr(args, key)]
+    given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile', 'optimize') if getattr(args, key)]
     given += ['--precision'] if args.precision != 'fp32' else []
     given += [f'--measure {what}' for what in ('train', 'load') if what in args.measure]
     if given:

@@ -3,13 +3,18 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from zoo.cli import say
 from zoo.data.files import PassedOver, image_suffixes, walk_images
+
+
+OPTIMIZED = ('fp32', 'bf16', 'fp16', 'int8', 'auto')
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -61,6 +66,36 @@ def fraction(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
     return value
+
+
+def add_optimize(add: Callable[..., Any]) -> None:
+    """Adds --optimize and --calibration by a parser's or group's `add_argument`."""
+    add('--optimize', nargs='?', const='fp32', choices=OPTIMIZED, metavar='PRECISION',
+        help='run it by zoo.optimize, in the fastest of what is installed whose outputs agree: fp32 (if none is named), '
+             "bf16, fp16, int8 or auto (pip install 'zoo-image-models[fast]')")
+    add('--calibration', metavar='FOLDER', help="images like those to come, for --optimize int8; auto then tries it, too")
+
+
+def optimized(model: nn.Module, args: argparse.Namespace, shape: Sequence[int], device: torch.device | str) -> nn.Module:
+    """The network as it was asked for: by `zoo.optimize`, which says what it chose, or as it is.
+
+    Args:
+        shape: (B, C, H, W) of the images that will come.
+
+    Raises:
+        ValueError: --calibration without --optimize.
+    """
+    if not args.optimize:
+        if args.calibration:
+            raise ValueError('--calibration is for --optimize int8 or auto.')
+        return model
+    from zoo.optimizing import optimize
+    example = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0)).to(device)
+    fast = optimize(model.to(device), example, precision=args.optimize, calibration=args.calibration)
+    chosen = next(trial for trial in fast.report.trials if trial.name == fast.report.chosen)
+    say(f'{chosen.name}: {chosen.milliseconds:.1f} ms for {example.shape[0]} images, {fast.report.speedup:.1f} times as '
+        f'fast as the network as it is; outputs differ by {chosen.difference:.1e} of their norm')
+    return fast
 
 
 def model_arguments(texts: Sequence[str]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import choose_device, find_images, model_arguments, positive
+from zoo.cli.images import add_optimize, choose_device, find_images, model_arguments, optimized, positive
 from zoo.data.files import image_suffixes
-from zoo.runtime import is_exported, levels_of, load_exported
+from zoo.runtime import Exported, is_exported, levels_of, load_exported
 from zoo.spec import one_line
 from zoo.train import load_trained, trained_record
 
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--topk', type=positive, default=5, metavar='K', help='classes per image (default: %(default)s)')
     parser.add_argument('--batch-size', type=positive, default=16, metavar='N', help='default: %(default)s')
     parser.add_argument('--device', help="'cpu', 'cuda', 'cuda:1' (default: an accelerator if there is one)")
+    add_optimize(parser.add_argument)
     parser.add_argument('--json', action='store_true', help='print one JSON object a line for each image')
 
 
@@ -49,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
 
     paths = find_images(args.paths)
     model = _build(args)
+    if args.optimize and isinstance(model, Exported):
+        raise ValueError(f'{args.model} is a file with its network and precision; leave --optimize out.')
+    size = zoo.data.resolve_model_data_config(model)['input_size']
+    model = optimized(model, args, (min(args.batch_size, len(paths)), *size), _device_of(model))
     lines = _json_lines if args.json else _table(paths, getattr(model, 'task', 'single') == 'regression')
     broken = 0
     with tqdm(total=len(paths), unit='image', disable=len(paths) <= args.batch_size or None) as progress:
@@ -90,7 +95,7 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
 
 
 def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[dict[str, Any]]]:
-    device = next(model.parameters(), torch.empty(0)).device
+    device = _device_of(model)
     with torch.inference_mode():
         if _takes_photographs(model):                       # each of a size of its own
             outputs = torch.cat([model(image[None]) for image in images])
@@ -104,6 +109,11 @@ def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[di
     names = model.labels or range(probabilities.shape[-1])
     return [[{'index': i, 'class': str(names[i]), 'probability': v} for i, v in zip(*one)]
             for one in zip(indices, values)]
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    """Where its images have to be."""
+    return getattr(model, 'device', next(model.parameters(), torch.empty(0)).device)
 
 
 def _takes_photographs(model: nn.Module) -> bool:

@@ -28,7 +28,7 @@ KEYS = ('model', 'tag', 'checkpoint', 'file', 'format', 'data', 'data_digest', '
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
        'results_format', 'decoder_effect')
 MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes',
-             'in_chans', 'exif')
+             'in_chans', 'exif', 'optimize')
 SCREEN = ('img_size', 'crop_pct', 'interpolation', 'param_count')
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 import zoo
 from zoo.cli import say, validate_dense
-from zoo.cli.images import choose_device, model_arguments, positive
+from zoo.cli.images import add_optimize, choose_device, model_arguments, optimized, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import (
-    DECODERS, Evaluation, EvaluationStopped, RealLabels, decoder_effect, evaluate, read_valid_labels,
+    DECODERS, Evaluation, EvaluationStopped, RealLabels, at_once, decoder_effect, evaluate, read_valid_labels,
 )
 from zoo.evaluation.loading import default_workers
 from zoo.memory import keep_freed_memory
@@ -90,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--channels-last', action=argparse.BooleanOptionalAction, default=True, help='memory format (default: yes)')
     add('--fold', action=argparse.BooleanOptionalAction, default=True,
         help='put batch normalisations into the convolutions before them (default: yes)')
+    add_optimize(add)
     add('--compile', '--torchcompile', action='store_true', help='torch.compile; pays on many thousands of images')
 
     add = parser.add_argument_group('results').add_argument
@@ -105,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure every model; the status is 1 if one of a list failed, 128 and the signal if one ended it."""
     if args.amp_dtype and not args.amp:
         raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
+    if args.optimize and (args.amp or args.compile or args.model_dtype != 'float32'):
+        raise ValueError('--optimize chooses precision and compiler itself; leave --amp, --compile and --model-dtype out.')
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
     if validate_dense.is_dense(args):
         return validate_dense.run(args, _data(args), _device(args), _processes)
@@ -150,8 +153,9 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
         model.set_input_size(config['input_size'][1:])
     valid = read_valid_labels(args.valid_labels, model.num_classes) if args.valid_labels else None
     real = RealLabels(args.real_labels) if args.real_labels else None
+    shape = (at_once(args.batch_size, config['input_size'], device), *config['input_size'])
     found: Evaluation = evaluate(
-        model, source, config, decoder=args.decoder, exif=args.exif, batch_size=args.batch_size, workers=args.workers,
+        optimized(model, args, shape, device), source, config, decoder=args.decoder, exif=args.exif, batch_size=args.batch_size, workers=args.workers,
         device=device, dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
         channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
         valid=valid, real_labels=real, progress=not report.quiet,
@@ -195,7 +199,7 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
 def _check_exported(args: argparse.Namespace) -> None:
     """Raises ValueError for options that say something of a network of PyTorch's."""
     for key in ('pretrained', 'checkpoint', 'num_classes', 'in_chans', 'model_kwargs', 'amp', 'model_dtype', 'compile',
-                'decoder_effect'):
+                'optimize', 'calibration', 'decoder_effect'):
         if getattr(args, key) != args.default_of(key):
             raise ValueError(f'{args.model} is a file with its network and precision; leave --{key.replace("_", "-")} out.')
 

@@ -10,7 +10,7 @@ _PUBLIC = {
     'metrics': ('Metrics',),
     'network': ('fold_batch_norm', 'prepare'),
     'preprocess': ('DECODERS', 'Normalize', 'Preprocess'),
-    'runner': ('Evaluation', 'EvaluationStopped', 'evaluate'),
+    'runner': ('Evaluation', 'EvaluationStopped', 'at_once', 'evaluate'),
 }
 _WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*_WHERE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,12 +86,7 @@ class Forward:
         return torch.cat(outputs)
 
     def _piece(self, levels: Tensor) -> int:
-        """How many images go through the network at once. A CPU is soonest done with few, whose maps stay in its caches
-        and in memory that it has already."""
-        if self.device.type != 'cpu':
-            return self.batch_size
-        cached = CACHED * torch.get_num_threads() // levels[0, 0].numel()
-        return min(self.batch_size, max(cached, 1))
+        return at_once(self.batch_size, levels.shape[1:], self.device)
 
     def _run(self, levels: Tensor, piece: int) -> Tensor:
         count = len(levels)
@@ -113,6 +108,15 @@ class Forward:
         print(f'zoo: out of memory with a batch of {tried}; going on with {self.batch_size}.', file=sys.stderr)
 
 
+def at_once(batch_size: int, image: Sequence[int], device: torch.device) -> int:
+    """How many images (C, H, W) go through the network at once. A CPU is soonest done with few, whose maps stay in its
+    caches and in memory that it has already."""
+    if device.type != 'cpu':
+        return batch_size
+    cached = CACHED * torch.get_num_threads() // (image[1] * image[2])
+    return min(batch_size, max(cached, 1))
+
+
 def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decoder: str = 'pillow', exif: bool = False,
              batch_size: int = 64, workers: int | None = None, device: torch.device | str = 'cpu',
              dtype: torch.dtype = torch.float32, amp_dtype: torch.dtype | None = None, channels_last: bool = True,
@@ -125,7 +129,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
 
     Args:
         model: images -> outputs (B, n); it is left as it is. One that says `takes_photographs` is given the images as
-            they are, one at a time, uint8 (1, H, W, C).
+            they are, one at a time, uint8 (1, H, W, C). One that is `sized_for_a_batch` gets smaller batches filled up.
         source: labelled images by number (`name`, `encoded`, `target`, `task`, `len`), or a stream of them.
         config: the settings that `zoo.data.resolve_data_config` returns.
         decoder, exif: see `Preprocess`.
@@ -155,7 +159,8 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     metrics = Metrics(source.task, model.num_classes, device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = _channels_last if photographs else Normalize(config['mean'], config['std'], dtype, channels_last)
-    forward = Forward(network, normalize, device, batch_size, amp_dtype, pad=compile)
+    forward = Forward(network, normalize, device, batch_size, amp_dtype,
+                      pad=compile or getattr(model, 'sized_for_a_batch', False))
     workers = default_workers() if workers is None else workers
     loader = load_batches(source, preprocess, batch_size, workers, rank, parts, pin_memory=device.type == 'cuda')
 

@@ -3,6 +3,6 @@ from __future__ import annotations
 
 from .backends import BACKENDS, PRECISIONS, installed
 from .network import Optimized, load_optimized
-from .optimize import Report, Trial, optimize
+from .choice import Report, Trial, optimize
 
 __all__ = ['BACKENDS', 'PRECISIONS', 'Optimized', 'Report', 'Trial', 'installed', 'load_optimized', 'optimize']

@@ -30,6 +30,8 @@ class Optimized(nn.Module):
         report: what was tried, see `zoo.optimizing.Report`.
     """
 
+    sized_for_a_batch = True                        # a batch of another size makes the backend begin anew
+
     def __init__(self, backend: Backend, precision: str, device: torch.device, record: Mapping[str, Any],
                  report: Any) -> None:
         super().__init__()
@@ -103,7 +105,7 @@ def load_optimized(folder: str | Path) -> Optimized:
         FileNotFoundError: the folder holds no optimized network.
         ImportError: what runs it is not installed.
     """
-    from .optimize import Report
+    from .choice import Report
     path = Path(folder, PLAN)
     if not path.is_file():
         raise FileNotFoundError(f'{str(folder)!r} holds no optimized network: there is no {PLAN} in it.')
