@@ -46,7 +46,8 @@ class CpuSyncBatchNorm(_BatchNorm):
         out = (wide - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(x.dtype)
+        x = out.to(x.dtype)
+        return x
 
     def _track(self, mean: Tensor, var: Tensor) -> None:
         self.num_batches_tracked.add_(1)
