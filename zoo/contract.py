@@ -7,7 +7,7 @@ state, is the network's own: a map, tokens, several branches. `maps_of` and `pre
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NoReturn
@@ -20,11 +20,12 @@ from .layers.init import init_tensorflow
 from .layers.pool import FAST, POOLS, GlobalPool
 from .layers.recording import ATTENTION
 from .layers.sizes import ImageSize, SizedLayer, pair_of
-from .spec import Feature, Sizes, unknown, whole
+from .spec import Feature, Sizes, is_index, unknown, whole
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
 LOCATIONS = ('bottleneck', 'expansion')
 State = Any                                  # what goes from stage to stage: a Tensor, or a network's own record
+Logits = Any                                 # a Tensor (B, num_classes), or a network's own record of several
 
 NOT_SCRIPTED = ('torch.jit.script, which PyTorch has deprecated, is not supported. Use torch.export.export(model, '
                 '(images,)) to save a program, torch.jit.trace(model, images) where it has to be a TorchScript file, '
@@ -63,7 +64,6 @@ class ImageModel(nn.Module):
 
     Attributes:
         parts: what its submodules are for.
-        draw: draws every parameter, and resets every buffer, of a module anew.
         num_classes: width of the logits; 0 for none.
         in_chans: channels of the images.
         num_features: channels of what `forward_features` returns.
@@ -71,19 +71,16 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
-        pools: the kinds of pooling that `reset_classifier` takes.
         default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
 
     parts: Parts
-    draw: ClassVar[Callable[[nn.Module], None]] = staticmethod(init_tensorflow)
     feature_info: list[Feature]
     num_classes: int
     in_chans: int
     num_features: int
     num_prefix_tokens = 0
-    pools: ClassVar[tuple[str, ...]] = POOLS
     default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
     img_size: tuple[int, int] | None = None
@@ -95,6 +92,11 @@ class ImageModel(nn.Module):
         raise NotImplementedError(NOT_SCRIPTED)         # torch.jit.script asks for this
 
     # --- what a network may say of itself
+
+    @staticmethod
+    def draw(module: nn.Module) -> None:
+        """Draws every parameter, and resets every buffer, of a module anew."""
+        init_tensorflow(module)
 
     def run_stem(self, x: Tensor) -> State:
         """Images (B, in_chans, H, W) -> the state that goes into the first stage."""
@@ -141,7 +143,8 @@ class ImageModel(nn.Module):
 
     def pre_head(self, state: State) -> Tensor:
         """From the state after the last stage to what the head takes in."""
-        return self._run(self.parts.pre_head, self.normalise(state))
+        x: Tensor = self._run(self.parts.pre_head, self.normalise(state))
+        return x
 
     def init_weights(self) -> None:
         """Draws every parameter anew and resets every buffer, whatever was in them."""
@@ -318,7 +321,7 @@ class ImageModel(nn.Module):
             return features, self.maps_of(self.normalise(state), len(self.stage_names()))[0]
         return features, features.permute(0, 3, 1, 2) if self.output_fmt == 'NHWC' else features
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifier takes in (B, embedding_size)."""
         x = self._run(self.parts.head, x)
@@ -332,9 +335,10 @@ class ImageModel(nn.Module):
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""
-        return self._run(self.parts.classifier, embedding)
+        logits: Tensor = self._run(self.parts.classifier, embedding)
+        return logits
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Logits:
         return self.forward_head(self.forward_features(x))
 
     def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None,
@@ -386,8 +390,9 @@ class ImageModel(nn.Module):
                                 return_prefix_tokens: bool = False, norm: bool = False) -> list[Any]:
         """The maps of the last `n` stages, or of those listed: tokens (B, pixels, C), or with `reshape` maps (B, C, H,
         W); with `return_prefix_tokens` in pairs. See `forward_intermediates`."""
-        return self.forward_intermediates(x, n, return_prefix_tokens, norm, output_fmt='NCHW' if reshape else 'NLC',
-                                          intermediates_only=True)
+        maps: list[Any] = self.forward_intermediates(
+            x, n, return_prefix_tokens, norm, output_fmt='NCHW' if reshape else 'NLC', intermediates_only=True)
+        return maps
 
     def forward_attentions(self, x: Tensor) -> list[Tensor]:
         """The softmax weights of every attention layer in order, each (B, heads, queries, keys); they sum to 1 over the
@@ -408,7 +413,7 @@ class ImageModel(nn.Module):
     def feature_indices(self, indices: int | Sequence[int] | None = None) -> list[int]:
         """Entries of `feature_info` as non-negative numbers, in the order given; see `forward_intermediates`."""
         count = len(self.feature_info)
-        if hasattr(indices, '__index__'):
+        if is_index(indices):
             if not 0 < indices <= count:
                 raise ValueError(f'The last {indices} feature maps are out of range: it is the last 1 to {count}.')
             return list(range(count - indices, count))
@@ -417,7 +422,7 @@ class ImageModel(nn.Module):
                              f'not {indices!r}.')
         chosen = list(range(count) if indices is None else indices)
         for index in chosen:
-            if not hasattr(index, '__index__') or not -count <= index < count:
+            if not is_index(index) or not -count <= index < count:
                 raise ValueError(f'Feature index {index!r} is out of range: there are {count} feature maps, '
                                  f'0 to {count - 1} (or -{count} to -1).')
         if not chosen:
@@ -460,7 +465,11 @@ class ImageModel(nn.Module):
             if isinstance(stage, str) and stage.endswith('.*'):
                 container = stage.removesuffix('.*')
                 kept = sum(names[0].startswith(f'{container}.') for names in stages[:last])
-                self._set(container, self.get_submodule(container)[:kept])
+                row = self.get_submodule(container)
+                if not isinstance(row, (nn.Sequential, nn.ModuleList)):
+                    raise TypeError(f'{container} of {type(self).__name__} is a {type(row).__name__}, of which no stage '
+                                    'can be left out: make it an nn.Sequential.')
+                self._set(container, row[:kept])
 
     def drop_head(self) -> None:
         """Removes pooling and all that follows it."""
@@ -470,9 +479,16 @@ class ImageModel(nn.Module):
     # --- the head
 
     @property
+    def pools(self) -> tuple[str, ...]:
+        """The kinds of pooling that `reset_classifier` takes."""
+        return POOLS
+
+    @property
     def pool_layer(self) -> GlobalPool:
         """What pools: the first submodule of the head."""
-        return self.get_submodule(self.parts.head[0])
+        layer: Any = self.get_submodule(self.parts.head[0])         # or a user's own in its place
+        pool: GlobalPool = layer
+        return pool
 
     def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
         """Adds pooling and classifiers for maps, or tokens, of `width` channels."""

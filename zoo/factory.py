@@ -100,7 +100,7 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
                      wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
                      check=':' not in model_name,     # beside the weights in a folder stands what they imply
                      sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
-    model.model_args = {**args, **given}              # what publishing says that it is built with
+    setattr(model, 'model_args', {**args, **given})   # what publishing says that it is built with
     return model
 
 
@@ -145,7 +145,8 @@ def network_class_of(path: str) -> type[ImageModel]:
     module, _, name = path.partition('.')
     if module not in registry.list_modules():
         raise ValueError(unknown('Network module', module, registry.list_modules()))
-    found = getattr(importlib.import_module(f'.models.{module}', __package__), name, None)
+    content = importlib.import_module(f'.models.{module}', __package__)
+    found: type[ImageModel] | None = getattr(content, name, None)
     if found is None:
         raise ValueError(f'Module zoo.models.{module} has no network {name!r}.')
     return found
@@ -201,16 +202,22 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     device, own = _device(device), not network_class.__module__.startswith(f'{__package__}.models.')
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise TypeError(f'dtype is a floating-point type of PyTorch, such as torch.bfloat16, not {dtype!r}.')
+
+    def build() -> tuple[nn.Module, nn.Module]:
+        """The network, and what it is wrapped in."""
+        network = network_class(**arguments).to(dtype=dtype)
+        if not wrap:
+            return network, network
+        if not isinstance(network, ImageModel):
+            raise TypeError('features_only=True makes backbones of subclasses of zoo.contract.ImageModel, and '
+                            f'{type(network).__name__} is none.')
+        return network, wrap(network)
+
     try:
         with device if own else weights.without_storage():
-            model = network_class(**arguments).to(dtype=dtype)
-            if wrap and not isinstance(model, ImageModel):
-                raise TypeError('features_only=True makes backbones of subclasses of zoo.contract.ImageModel, and '
-                                f'{type(model).__name__} is none.')
-            wrapped = wrap(model) if wrap else model
+            model, wrapped = build()
         if not own and device.type != 'meta' and weights.filled_by_constructors(model):
-            model = network_class(**arguments).to(dtype=dtype)
-            wrapped = wrap(model) if wrap else model
+            model, wrapped = build()
     except (RuntimeError, OverflowError) as error:
         problem = str(error).partition('\n')[0]
         raise ValueError(f'{network_class.__name__} cannot be built of these arguments: {problem}') from error
@@ -221,7 +228,7 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                              settings=arguments if check else None, new_head=new_head, strict=strict, adapt=adapt)
-    elif not own:
+    elif isinstance(model, ImageModel) and not own:
         weights.materialise(model, device)
         model.init_weights()
     return _described(model, wrapped, cfg, sized)
@@ -237,12 +244,12 @@ def _described(model: nn.Module, wrapped: nn.Module, cfg: PretrainedCfg, sized: 
     about_classes = ('num_classes', 'classifier') if wrapped is not model else ()
     record = {k: v for k, v in cfg.to_dict().items() if k not in about_classes}
     for part in {model, wrapped}:
-        part.pretrained_cfg = part.default_cfg = record
-        part.labels = labels
+        for name, value in (('pretrained_cfg', record), ('default_cfg', record), ('labels', labels)):
+            setattr(part, name, value)
     return wrapped
 
 
-def _called(function: Callable[..., nn.Module], pretrained: bool | Weights, checkpoint_path: str | Path | None,
+def _called(function: Callable[..., nn.Module], pretrained: bool | Weights, checkpoint_path: Weights | None,
             device: torch.device | str | None, dtype: torch.dtype | None, options: Mapping[str, Any],
             cfg: PretrainedCfg) -> nn.Module:
     """The network that a user's own function makes; a file is loaded into it here, and its record attached unless the

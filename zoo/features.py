@@ -11,6 +11,7 @@ from .contract import NOT_SCRIPTED, OUTPUT_FORMATS, ImageModel
 from .spec import Feature, map_side, unknown
 
 FEATURE_CLASSES = ('list', 'dict', 'hook', 'fx', 'getter')
+IMPLIED: dict[str, dict[str, Any]] = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}
 OPTIONS = {'out_indices', 'output_fmt', 'norm', 'return_dict', 'out_map', 'return_prefix_tokens', 'feature_location'}
 TAKEN_APART = {'flatten_sequential', 'no_rewrite'}      # how timm takes a network apart: no difference here
 
@@ -59,7 +60,6 @@ class FeatureInfo:
     def __len__(self) -> int:
         return len(self.info)
 
-
     def map_sizes(self, img_size: Sequence[int]) -> list[tuple[int, int]]:
         """(height, width) of the maps that come out, in their order, of images (height, width) in pixels."""
         chosen = [self.info[i] for i in self.out_indices]
@@ -90,6 +90,10 @@ class FeatureNet(nn.Module):
     Raises:
         ValueError: an index out of range, another `output_fmt`, or not one name for each map. KeyError: no such key.
     """
+
+    network: ImageModel
+    pretrained_cfg: dict[str, Any]
+    default_cfg: dict[str, Any]
 
     def __init__(self, network: ImageModel, out_indices: int | Sequence[int] | None = None, output_fmt: str = 'NCHW',
                  norm: bool = False, return_dict: bool = False, out_map: str | Sequence[str] = 'index',
@@ -140,7 +144,7 @@ class FeatureNet(nn.Module):
     @return_layers.setter
     def return_layers(self, layers: Mapping[str, str]) -> None:
         """Chooses the maps that come out."""
-        number = {feature['module']: i for i, feature in enumerate(self.feature_info)}
+        number = {feature['module']: i for i, feature in enumerate(self.feature_info.info)}
         for module in layers:
             if module not in number:
                 raise ValueError(unknown('Submodule of a feature map', module, number))
@@ -185,7 +189,7 @@ def feature_wrapper(features_only: bool, options: Mapping[str, Any], own: Collec
             raise TypeError(f'feature_cfg: {option} is True or False.')
     if surplus := given.keys() - OPTIONS:
         raise TypeError(unknown('feature_cfg option', min(surplus), OPTIONS))
-    extra = {'dict': {'return_dict': True}, 'hook': {'out_map': 'module'}}.get(str(kind).lower(), {})
+    extra = IMPLIED.get(str(kind).lower(), {})
     users = isinstance(kind, type) and issubclass(kind, FeatureNet)
     if not users and str(kind).lower() not in FEATURE_CLASSES:
         raise ValueError(unknown('feature_cls (or a subclass of zoo.features.FeatureNet)', str(kind), FEATURE_CLASSES))

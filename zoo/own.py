@@ -37,7 +37,7 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     """
     if isinstance(spec, (str, Path)):
         spec = _read_yaml(Path(spec))
-    arguments = dict(spec) if isinstance(spec, Mapping) else {'blocks': spec}
+    arguments: dict[str, Any] = dict(spec) if isinstance(spec, Mapping) else {'blocks': spec}
     if 'blocks' not in arguments:
         raise ValueError(f"A network's description needs the key 'blocks'; it has {', '.join(arguments) or 'none'}.")
     network_class = network_class_of(arguments.pop('model', 'efficientnet.EfficientNet'))

@@ -38,7 +38,7 @@ class _ShapesOnly(TorchDispatchMode):
     """Runs every operation on the meta device, whatever device its tensors are on, and counts activations."""
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.activations = 0
         self.in_attention = False
 
@@ -96,7 +96,8 @@ def _input_size(model: nn.Module, given: int | tuple[int, int, int] | None) -> t
         given = recorded and (_channels(model), *recorded[1:])
     if not isinstance(given, (tuple, list)) or len(given) != 3:
         raise ValueError(f'An input size is a side in pixels or (channels, height, width); got {given!r}.')
-    return tuple(given)
+    channels, height, width = given
+    return channels, height, width
 
 
 def _channels(model: nn.Module) -> int:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeGuard
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
@@ -68,6 +68,21 @@ def decode(content: bytes, name: str | os.PathLike[str]) -> str:
         raise ValueError(f'{name}:{line}: the bytes {wrong} are not {encoding}. Save the file as UTF-8.') from error
 
 
+def is_index(got: object) -> TypeGuard[int]:
+    """Whether something can be used as a whole number, as numpy's and torch's integers can."""
+    return hasattr(got, '__index__')
+
+
+def is_integral(got: object) -> TypeGuard[int]:
+    """Whether something is a whole number, of Python or of numpy."""
+    return isinstance(got, numbers.Integral)
+
+
+def is_real(got: object) -> TypeGuard[float]:
+    """Whether something is a real number, of Python or of numpy."""
+    return isinstance(got, numbers.Real)
+
+
 MOST = 10 ** 8                                         # more channels, blocks or classes than any network has
 
 
@@ -81,7 +96,8 @@ def whole(what: str, got: Any, least: int, most: int = MOST) -> int:
         raise ValueError(f'{what} is a whole number, {least} or more, not {got!r}.')
     if got > most:
         raise ValueError(f'{what}={got} is more than any network has, which is {most} at most.')
-    return got
+    number: int = got
+    return number
 
 
 def between(what: str, got: Any, least: float, bound: float) -> float:
@@ -90,7 +106,7 @@ def between(what: str, got: Any, least: float, bound: float) -> float:
     Raises:
         ValueError: `got` is anything else.
     """
-    if isinstance(got, bool) or not isinstance(got, numbers.Real) or not least <= got < bound:
+    if isinstance(got, bool) or not is_real(got) or not least <= got < bound:
         raise ValueError(f'{what} is a number from {least} to below {bound}, not {got!r}.')
     return float(got)
 

@@ -26,7 +26,7 @@ COMMANDS = {
     'segment': ('zoo.cli.segment', 'colour what photographs show, pixel by pixel'),
     'results': ('zoo.cli.results', 'choose, compare, draw and check models by published and measured figures'),
     'benchmark': ('zoo.cli.benchmark', 'measure speed, memory, training steps and loading, beside other libraries'),
-    'train': ('zoo.cli.train', 'train a network by a recipe, or go on with a run'),
+    'train': ('zoo.cli.train', 'train a network by a recipe, or resume a run'),
     'validate': ('zoo.cli.validate', 'measure the accuracy of networks on labelled images'),
     'export': ('zoo.cli.export', 'write a network as a file for another runtime, checked there on photographs'),
     'doctor': ('zoo.cli.doctor', 'say which export formats work here, and what is missing for the others'),
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.filterwarnings('default', 'The model name', DeprecationWarning)
             warnings.showwarning = _say_warning
-            status = args.run(args)
+            status: int = args.run(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever read our output has gone, as in `zoo list | head`

@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and print the boxes of every image."""
     model = drawing.load(args, 'detect')
-    names = ['background', *(model.classes or (str(i) for i in range(1, model.config['num_classes'])))]
+    classes: list[str] | None = getattr(model, 'classes')
+    names = ['background', *(classes or (str(i) for i in range(1, getattr(model, 'config')['num_classes'])))]
 
     def look(model: nn.Module, image: Tensor) -> tuple[Image.Image, drawing.Found]:
         found = {key: value.cpu() for key, value in model([image])[0].items()}

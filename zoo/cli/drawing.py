@@ -47,8 +47,9 @@ def load(args: argparse.Namespace, task: str) -> nn.Module:
     if trained and trained['task'] not in ('detect', 'segment'):
         raise ValueError(f'{args.checkpoint} holds a network for `zoo predict`, not for `zoo {task}`.')
     model = load_trained(args.checkpoint) if trained else zoo.dense.load(args.checkpoint)
-    if model.config['task'] != task:
-        raise ValueError(f'{args.checkpoint} is for `zoo {model.config["task"]}`, not for `zoo {task}`.')
+    own: str = getattr(model, 'config')['task']
+    if own != task:
+        raise ValueError(f'{args.checkpoint} is for `zoo {own}`, not for `zoo {task}`.')
     return model.to(choose_device(args.device))
 
 

@@ -22,7 +22,7 @@ def facts(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
     if ':' not in name:
         cfg = zoo.get_pretrained_cfg(name)
         for row in tables.read(tables.results_folder() / TABLE) if cfg else ():
-            if tuple(row[column] for column in KEY) == _key(cfg):
+            if cfg and tuple(row[column] for column in KEY) == _key(cfg):
                 return cfg, _from_row(row)
     return measured(name)
 
@@ -32,7 +32,7 @@ def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
     import torch
 
     with torch.device('meta'):
-        model = zoo.create_model(name)
+        model: Any = zoo.create_model(name)
     cfg = zoo.PretrainedCfg(**model.pretrained_cfg)
     cost = zoo.profile(model, cfg.input_size)
     return cfg, {

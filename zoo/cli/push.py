@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
 import zoo
 from zoo.train import load_trained, trained_record
 
-SAFE = {'safetensors': True, 'bin': False, 'both': 'both'}
+SAFE: dict[str, bool | Literal['both']] = {'safetensors': True, 'bin': False, 'both': 'both'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -79,7 +79,7 @@ class Report:
         from zoo.tables import append
         if self.format == 'json' and not self.path:
             self._shown.append({**row, **details})
-        elif self.format == 'json':
+        elif self.format == 'json' and self.path:
             _write_json(self.path, [*self._rows(), {**row, **details}])
         elif self.path:
             append(self.path, [row])
@@ -128,7 +128,8 @@ class Report:
 def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: Mapping[str, Any],
                 source: Any) -> dict[str, Any]:
     """The columns that tell one measurement from another, see `KEYS`."""
-    cfg, size = model.pretrained_cfg, config['input_size'][1:]
+    cfg: Mapping[str, Any] = getattr(model, 'pretrained_cfg')
+    size = config['input_size'][1:]
     options = {key: getattr(args, key) for key in MEASURING if getattr(args, key) != args.default_of(key)}
     return {
         'model': cfg.get('architecture') or name,

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from zoo import tables
 from zoo.cli import say
@@ -179,7 +180,7 @@ def _side_by_side(rows: list[Row], shown: list[str]) -> str:
     for column in shown:
         if column == 'model':
             continue
-        cells = [row.get(column) for row in rows]
+        cells: list[Any] = [row.get(column) for row in rows]
         line = [column, *map(_cell, cells)]
         if len(rows) == 2:
             numbers = all(isinstance(cell, (int, float)) for cell in cells)

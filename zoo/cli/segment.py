@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the masks of every image and print what share of it each class has."""
     model = drawing.load(args, 'segment')
-    names = model.classes or [str(i) for i in range(model.config['num_classes'])]
+    classes: list[str] | None = getattr(model, 'classes')
+    names = classes or [str(i) for i in range(getattr(model, 'config')['num_classes'])]
 
     def look(model: nn.Module, image: Tensor) -> tuple[Image.Image, drawing.Found]:
         mask = model(image[None])[0].argmax(0).cpu()

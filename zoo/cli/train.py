@@ -23,20 +23,21 @@ SHORT = {'batch_size': ('-b',), 'validation_batch_size': ('-vb',), 'workers': ('
 LOSSES = {'bce': ('--bce-loss',), 'jsd': ('--jsd-loss', '--jsd')}
 HELP = {
     'model': 'the network', 'data': 'images and targets', 'augment': 'what happens to training images',
-    'dense': 'boxes or masks', 'loss': 'what is made small', 'distill': 'a teacher', 'optimizer': 'the optimizer',
+    'dense': 'boxes or masks', 'loss': 'the loss function', 'distill': 'a teacher', 'optimizer': 'the optimizer',
     'schedule': 'how the learning rate changes', 'ema': 'moving average of the weights', 'run': 'the run',
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `zoo train` to its parser: one for each key of a recipe, spelled as timm's."""
-    parser.description += (' WORDS are a recipe (a .yaml file, or the name of one that comes with zoo), the images, '
-                           'and changes such as schedule.epochs=5, in any order. Every key of a recipe is an option, '
-                           'too, spelled as in timm where timm has it.')
+    parser.description = (parser.description or '') + (
+        ' WORDS are a recipe (a .yaml file, or the name of one that comes with zoo), the images, and changes such as '
+        'schedule.epochs=5, in any order. Every key of a recipe is an option, too, spelled as in timm where timm '
+        'has it.')
     parser.add_argument('words', nargs='*', metavar='WORDS', help='RECIPE, DATA, section.key=value')
     parser.add_argument('-c', '--config', metavar='RECIPE', help='the recipe')
     parser.add_argument('--list', action='store_true', help='list the recipes that come with zoo')
-    parser.add_argument('--resume', metavar='PATH', help="go on with a run: its folder, or one of its checkpoints")
+    parser.add_argument('--resume', metavar='PATH', help="resume a run: its folder, or one of its checkpoints")
     parser.add_argument('--dry-run', action='store_true',
                         help='show recipe, network, data, augmented images and plan, and train two steps')
     parser.add_argument('--dry-run-sheet', type=Path, metavar='PNG',
@@ -65,9 +66,10 @@ def run(args: argparse.Namespace) -> int:
     _complete(recipe)
     if args.dry_run and args.resume:
         raise ValueError('--dry-run shows how a run begins; it does not go with --resume.')
+    from zoo.train.build import choose_device
     from zoo.train.parallel import Processes
     from zoo.train.plan import dry_run, plan_lines
-    from zoo.train.trainer import Trainer, choose_device
+    from zoo.train.trainer import Trainer
     processes = Processes(choose_device(recipe))
     if processes.device.type == 'cpu':
         keep_freed_memory()

@@ -60,11 +60,15 @@ def run(args: argparse.Namespace, place: str, device: torch.device,
             if key not in OPTIONS and key not in ('command', 'run', 'default_of') and value != args.default_of(key)]
     if idle:
         raise ValueError(f'{args.checkpoint} holds a network for boxes or masks; {", ".join(idle)} would not be read.')
-    name, config, layout = _about(args.checkpoint)
+    about = _about(args.checkpoint)
+    if about is None:
+        raise ValueError(f'{args.checkpoint} holds no detector or segmenter.')
+    name, config, layout = about
     given = {key: getattr(args, option) for option, key in LAYOUT.items()}
     layout = layout | {key: value for key, value in given.items() if value is not None}
     model = (load_trained if trained_record(args.checkpoint) else load)(args.checkpoint)
-    classes = model.classes or [str(i) for i in range(config['task'] == 'detect', config['num_classes'])]
+    own: list[str] | None = getattr(model, 'classes')
+    classes = own or [str(i) for i in range(config['task'] == 'detect', config['num_classes'])]
     source = open_dense(place, args.split, layout, classes)
     with processes(device) as rank, Stop() as stop:
         report = Report(args.results_file, args.results_format, quiet=rank > 0)
@@ -89,7 +93,7 @@ def _about(path: str) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     if record is not None:
         return (record['name'], record['dense'], record['layout']) if 'dense' in record else None
     config = read_config(Path(path))
-    return config and (config['backbone'], config, USUAL | {'task': config['task']})
+    return (config['backbone'], config, USUAL | {'task': config['task']}) if config else None
 
 
 def _tell(args: argparse.Namespace, report: Report, about: dict[str, Any], found: DenseEvaluation,

@@ -31,9 +31,9 @@ class RotAttentionPool2d(nn.Module):
                              'head_dim that divides them.')
         self.ref_feat_size = pair_of(ref_feat_size)
         self.qkv = nn.Linear(in_features, 3 * in_features, bias=qkv_bias)
-        self.proj = nn.Linear(in_features, in_features if out_features is None else out_features)
-        if out_features == 0:
-            self.proj = nn.Identity()
+        self.proj: nn.Module = nn.Identity()
+        if out_features != 0:
+            self.proj = nn.Linear(in_features, in_features if out_features is None else out_features)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -42,11 +42,11 @@ class RotAttentionPool2d(nn.Module):
         if self.qkv.bias is not None:
             nn.init.zeros_(self.qkv.bias)
 
-    def place(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def place(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Changes nothing: positions are in the rotation."""
         return tokens
 
-    def rotate(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def rotate(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Rotates pairs of features of the pixels, in (B, heads, 1 + pixels, features per head)."""
         bands = 10000 ** (-torch.arange(x.shape[-1] // 4, device=x.device) / (x.shape[-1] // 4))
         axes = [torch.arange(n, device=x.device) / n * ref for n, ref in zip(grid, self.ref_feat_size)]
@@ -61,7 +61,8 @@ class RotAttentionPool2d(nn.Module):
         tokens = self.place(torch.cat([tokens.mean(1, keepdim=True), tokens], 1), grid)
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.rotate(q, grid)[:, :, :1], self.rotate(k, grid)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
+        x = self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
+        return x
 
 
 class AttentionPool2d(RotAttentionPool2d):
@@ -74,15 +75,15 @@ class AttentionPool2d(RotAttentionPool2d):
         self.pos_embed = nn.Parameter(torch.empty(1 + height * width, in_features))
         nn.init.trunc_normal_(self.pos_embed, std=in_features ** -0.5)
 
-    def place(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    def place(self, tokens: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Adds positions to the tokens (B, 1 + pixels, C)."""
-        places = self.pos_embed
+        places: Tensor = self.pos_embed
         if grid != self.ref_feat_size:
             of_map = places[1:].float().T.unflatten(1, self.ref_feat_size)[None]
             resized = F.interpolate(of_map, size=grid, mode='bicubic', antialias=True)[0].flatten(1).T
             places = torch.cat([places[:1], resized.to(places.dtype)])
         return tokens + places
 
-    def rotate(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def rotate(self, x: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Changes nothing: positions are in the tokens."""
         return x

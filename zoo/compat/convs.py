@@ -49,6 +49,9 @@ def create_conv2d(in_channels: int, out_channels: int, kernel_size: int | list[i
 class SameMaxPool2d(nn.MaxPool2d):
     """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
 
+    kernel_size: int
+    stride: int
+
     def forward(self, x: Tensor) -> Tensor:
         padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
         return F.max_pool2d(padded, self.kernel_size, self.stride)

@@ -26,4 +26,5 @@ def str_to_interp_mode(mode_str: str) -> InterpolationMode:
 
 def interp_mode_to_str(mode: InterpolationMode) -> str:
     """The name of an interpolation of torchvision's."""
-    return mode.value
+    name: str = mode.value
+    return name

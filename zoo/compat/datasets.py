@@ -24,7 +24,7 @@ FOLDERS = ('', 'folder', 'imagefolder', 'image_folder', 'torch/folder', 'torch/i
 PREFIXES = ('torch/', 'hfds/', 'hfids/', 'wds/')
 
 
-class ImageDataset(Dataset):
+class ImageDataset(Dataset[tuple[Any, Any]]):
     """(image, class) by number, in the natural order of the images' names ('2.png' before '10.png').
 
     Args:
@@ -72,7 +72,7 @@ class ImageDataset(Dataset):
         return [self.filename(index, basename, absolute) for index in range(len(self))]
 
 
-class IterableImageDataset(IterableDataset):
+class IterableImageDataset(IterableDataset[tuple[Any, Any]]):
     """(image, class) one after the other; arguments and attributes as those of `ImageDataset`."""
 
     def __init__(self, source: ImageStream, mode: str = 'RGB', load_bytes: bool = False,

@@ -97,9 +97,10 @@ def register_model(fn: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     if given is not None and not isinstance(given, DefaultCfg):
         given = DefaultCfg(deque(['']), {'': _record(given)})
     rows = {}
+    cfgs = given.cfgs if given else {}
     for tag in given.tags if given else ():
         full_name = f'{name}.{tag}' if tag else name
-        row = {key: value for key, value in given.cfgs[tag].to_dict().items() if key not in ('architecture', 'tag')}
+        row = {key: value for key, value in cfgs[tag].to_dict().items() if key not in ('architecture', 'tag')}
         if row.get('hf_hub_id', '').endswith('/'):
             row['hf_hub_id'] += full_name
         rows[full_name] = row
@@ -116,11 +117,13 @@ def register_model_deprecations(module_name: str, deprecation_map: Mapping[str, 
     Raises:
         ValueError: a name of today's that is not known; None, for a network that is gone.
     """
+    former: dict[str, str] = {}
     for old, new in deprecation_map.items():
         if not new or not registry.is_model(new):
             raise ValueError(f'The former name {old!r} of {module_name} means {new!r}, which is no network that there is.')
+        former[old] = new
     short = module_name.rpartition('.')[2]
-    registry.register_family(Family(f'{short}.', variants={}, weights={}, former=dict(deprecation_map),
+    registry.register_family(Family(f'{short}.', variants={}, weights={}, former=former,
                                     network=create_model))
 
 
@@ -164,7 +167,7 @@ def build_model_with_cfg(model_cls: Callable[..., nn.Module], variant: str, pret
     if pretrained and not record.has_weights:
         raise ValueError(f'There are no published weights for {variant!r}: its record names no place of them.')
     features_only = kwargs.pop('features_only', False)
-    given = {key: kwargs.pop(key) for key in ('out_indices', 'feature_cls') if key in kwargs}
+    given: dict[str, Any] = {key: kwargs.pop(key) for key in ('out_indices', 'feature_cls') if key in kwargs}
     wrap, _ = feature_wrapper(features_only, {**given, 'feature_cfg': feature_cfg} if features_only else {})
     arguments = accepted(model_cls, {'num_classes': record.num_classes, 'in_chans': record.input_size[0]} |
                          ({'img_size': record.input_size[-1]} if record.fixed_input_size else {}))

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 from .modules import is_module, missing, module
 
 
-class TimmFinder:
+class TimmFinder(Loader):
     """Finds timm and the modules under it; all others are left to Python's own finders."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None,

@@ -38,7 +38,7 @@ def model_parameters(model: nn.Module, exclude_head: bool = False) -> list[nn.Pa
     """A network's parameters; with `exclude_head` without those of its classifier."""
     if not exclude_head:
         return model.parameters()
-    heads = model.get_classifier()
+    heads = getattr(model, 'get_classifier')()
     head = {id(p) for part in (heads if isinstance(heads, tuple) else (heads,)) for p in part.parameters()}
     return [parameter for parameter in model.parameters() if id(parameter) not in head]
 
@@ -99,12 +99,12 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
     return torch_checkpoint(function, *args, use_reentrant=bool(use_reentrant), **kwargs)
 
 
-def checkpoint_seq(functions: Iterable[Callable[[Tensor], Tensor]], x: Tensor, every: int = 1,
+def checkpoint_seq(functions: Iterable[Any], x: Tensor, every: int = 1,
                    flatten: bool = False, skip_last: bool = False, use_reentrant: bool | None = None) -> Tensor:
     """Runs layers one after the other, and recomputes them in the backward pass, `every` of them at a time.
 
     Args:
-        flatten: `functions` are sequences of layers. skip_last: keep the activations of the last layer.
+        functions: layers. flatten: `functions` are sequences of layers. skip_last: keep the activations of the last layer.
     """
     layers = [layer for part in functions for layer in part] if flatten else list(functions)
     end = len(layers) - 1 if skip_last else len(layers)

@@ -44,7 +44,7 @@ class BatchNormAct2d(nn.BatchNorm2d):
         drop_layer: a module class; what it makes stands between the two.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True,
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, apply_act: bool = True, act_layer: ActLayer = nn.ReLU,
                  act_kwargs: Mapping[str, Any] | None = None, inplace: bool | None = None,
                  drop_layer: Callable[[], nn.Module] | None = None) -> None:
@@ -54,7 +54,8 @@ class BatchNormAct2d(nn.BatchNorm2d):
         self.act = get_act_layer(act_layer)(**options) if apply_act and act_layer is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.drop(super().forward(x)))
+        x = self.act(self.drop(super().forward(x)))
+        return x
 
 
 def joined(batch_norm: nn.BatchNorm2d, act: nn.Module) -> BatchNormAct2d:
@@ -92,12 +93,15 @@ class ConvNormAct(nn.Module):
             self.bn = nn.Sequential(norm_layer(out_channels, **(norm_kwargs or {})), act)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x))
+        x = self.bn(self.conv(x))
+        return x
 
 
 ConvBnAct = ConvNormAct
 # zoo's layers of the same kind -> those here, whose values where nothing is said are timm's
-OWN = {norm.LayerNorm2d: LayerNorm2d, norm.GroupNorm: GroupNorm, norm.GroupNorm1: GroupNorm1, nn.LayerNorm: norm.LayerNorm}
+OWN: dict[object, Callable[..., nn.Module]] = {
+    norm.LayerNorm2d: LayerNorm2d, norm.GroupNorm: GroupNorm, norm.GroupNorm1: GroupNorm1,
+    nn.LayerNorm: norm.LayerNorm}
 
 
 def get_norm_layer(norm_layer: NormLayer | None) -> Callable[..., nn.Module] | None:
@@ -114,4 +118,5 @@ def get_norm_layer(norm_layer: NormLayer | None) -> Callable[..., nn.Module] | N
 
 def create_norm_layer(layer_name: NormLayer, num_features: int, **options: Any) -> nn.Module:
     """A normalisation of so many channels by name."""
-    return get_norm_layer(layer_name)(num_features, **options)
+    layer = Norm(layer_name).layer
+    return OWN.get(layer, layer)(num_features, **options)

@@ -11,7 +11,7 @@ from ..data.augment.sampling import RepeatAugSampler
 __all__ = ['OrderedDistributedSampler', 'RepeatAugSampler']
 
 
-class OrderedDistributedSampler(Sampler):
+class OrderedDistributedSampler(Sampler[int]):
     """Every `num_replicas`-th index of a data set, from `rank` on; the first ones again at the end, so that all
     processes have as many. Both are by default those of `torch.distributed`.
 

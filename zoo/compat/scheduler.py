@@ -23,7 +23,7 @@ class Scheduler:
     """Base: sets each group's 'lr' from its 'initial_lr', the learning rate it was made with, times its 'lr_scale'.
 
     Args:
-        t_in_epochs: `step(epoch)` moves it, otherwise `step_update(num_updates)` does.
+        t_in_epochs: it counts epochs, by `step(epoch)`, otherwise updates, by `step_update(num_updates)`.
         warmup_t, warmup_lr_init: so many epochs, or updates, in a line from `warmup_lr_init`.
         warmup_prefix: the schedule starts after the warm-up.
     """
@@ -170,8 +170,9 @@ class PlateauLRScheduler(Scheduler):
                  threshold: float = 1e-4, cooldown_t: int = 0, mode: str = 'max', lr_min: float = 0.0,
                  **options: Any) -> None:
         super().__init__(optimizer, **options)
+        better: Any = mode                                     # torch says which words there are
         self.watch = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode, decay_rate, patience_t, threshold, cooldown=cooldown_t, min_lr=lr_min)
+            optimizer, better, decay_rate, patience_t, threshold, cooldown=cooldown_t, min_lr=lr_min)
 
     def step(self, epoch: int, metric: float | None = None) -> None:
         """Sets the learning rates after an epoch with its metric."""
@@ -205,7 +206,7 @@ def create_scheduler_v2(optimizer: torch.optim.Optimizer, sched: str = 'cosine',
 
     Args:
         decay_rate: of 'step', 'multistep' and 'plateau'; the power of 'poly'.
-        step_on_epochs: `step` moves it; otherwise `step_update` does, with `updates_per_epoch`.
+        step_on_epochs: it counts epochs, by `step`; otherwise updates, by `step_update`, with `updates_per_epoch`.
 
     Raises:
         ValueError: another name; updates without their number; noise, which zoo does not have.
@@ -215,9 +216,10 @@ def create_scheduler_v2(optimizer: torch.optim.Optimizer, sched: str = 'cosine',
     if not step_on_epochs and updates_per_epoch <= 0:
         raise ValueError(f'step_on_epochs=False needs updates_per_epoch, above 0; got {updates_per_epoch}.')
     unit = 1 if step_on_epochs else updates_per_epoch
-    warmup = dict(t_in_epochs=step_on_epochs, warmup_t=warmup_epochs * unit, warmup_lr_init=warmup_lr,
-                  warmup_prefix=warmup_prefix)
-    cycles = dict(cycle_mul=cycle_mul, cycle_decay=cycle_decay, cycle_limit=cycle_limit, lr_min=min_lr, **warmup)
+    warmup: dict[str, Any] = dict(t_in_epochs=step_on_epochs, warmup_t=warmup_epochs * unit, warmup_lr_init=warmup_lr,
+                                  warmup_prefix=warmup_prefix)
+    cycles: dict[str, Any] = dict(cycle_mul=cycle_mul, cycle_decay=cycle_decay, cycle_limit=cycle_limit, lr_min=min_lr,
+                                  **warmup)
     makers: dict[str, Callable[[], Scheduler]] = {
         'cosine': lambda: CosineLRScheduler(optimizer, num_epochs * unit, k_decay=k_decay, **cycles),
         'tanh': lambda: TanhLRScheduler(optimizer, num_epochs * unit, **cycles),

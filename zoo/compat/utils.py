@@ -31,7 +31,8 @@ class FrozenBatchNormAct2d(FrozenBatchNorm2d):
     """Frozen batch normalisation and the activation after it, what a frozen `BatchNormAct2d` becomes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(super().forward(x))
+        x = self.act(super().forward(x))
+        return x
 
 
 def freeze_batch_norm_2d(module: nn.Module) -> nn.Module:
@@ -56,19 +57,23 @@ def _replace(module: nn.Module, kinds: tuple[type[nn.Module], ...],
 
 @torch.no_grad()
 def _frozen(norm: nn.Module) -> nn.Module:
-    frozen = FrozenBatchNormAct2d(norm.num_features, norm.eps) if isinstance(norm, (BatchNormAct2d, SyncBatchNormAct)) else \
+    frozen: Any = FrozenBatchNormAct2d(norm.num_features, norm.eps) if isinstance(norm, (BatchNormAct2d, SyncBatchNormAct)) else \
         FrozenBatchNorm2d(norm.num_features, norm.eps)
     for name in STATE:
         if (value := getattr(norm, name)) is not None:
             setattr(frozen, name, value.detach().clone())
     if isinstance(norm, (BatchNormAct2d, SyncBatchNormAct)):
         frozen.act = norm.act
-    return frozen.train(norm.training)
+    frozen.train(norm.training)
+    module: nn.Module = frozen
+    return module
 
 
 @torch.no_grad()
 def _thawed(frozen: nn.Module) -> nn.Module:
-    norm = nn.BatchNorm2d(len(frozen.weight), frozen.eps, device=frozen.weight.device, dtype=frozen.weight.dtype)
+    weight = frozen.get_buffer('weight')
+    eps: float = getattr(frozen, 'eps')
+    norm = nn.BatchNorm2d(len(weight), eps, device=weight.device, dtype=weight.dtype)
     for name in STATE:
         getattr(norm, name).copy_(getattr(frozen, name))
     if isinstance(frozen, FrozenBatchNormAct2d):
@@ -115,7 +120,9 @@ class AverageMeter:
 
     def reset(self) -> None:
         """Forgets all values."""
-        self.val = self.avg = self.sum = 0
+        self.val: float = 0
+        self.avg: float = 0
+        self.sum: float = 0
         self.count = 0
 
     def update(self, val: float, n: int = 1) -> None:
@@ -181,7 +188,8 @@ def unwrap_model(model: Any) -> nn.Module:
     while True:
         inner = getattr(model, 'ema', None) or getattr(model, 'module', None)
         if not isinstance(inner, nn.Module):
-            return model
+            found: nn.Module = model
+            return found
         model = inner
 
 
@@ -218,7 +226,8 @@ def is_distributed_env() -> bool:
 
 def is_primary(args: Any, local: bool = False) -> bool:
     """Whether `args.rank` is that of the first process, with `local` of each machine (`args.local_rank`)."""
-    return (args.local_rank if local else args.rank) == 0
+    rank: int = args.local_rank if local else args.rank
+    return rank == 0
 
 
 def reduce_tensor(tensor: Tensor, n: int) -> Tensor:

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..spec import unknown
+from ..spec import is_integral, is_real, unknown
 from .constants import (
     CROP_MODES, DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, DEFAULT_INTERPOLATION, DEFAULT_SIDES, IMAGENET_DEFAULT_MEAN,
     IMAGENET_DEFAULT_STD, INTERPOLATIONS, RANDOM,
@@ -94,7 +93,7 @@ def check_settings(interpolation: str, crop_mode: str, crop_pct: float, std: Seq
         raise ValueError(unknown('interpolation', str(interpolation), (*INTERPOLATIONS, RANDOM)))
     if crop_mode not in CROP_MODES:
         raise ValueError(unknown('crop_mode', str(crop_mode), CROP_MODES))
-    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
+    if not is_real(crop_pct) or not 0 < crop_pct <= 1:
         raise ValueError(f'crop_pct is a positive fraction of the image, at most 1, such as {DEFAULT_CROP_PCT}; '
                          f'got {crop_pct!r}.')
     if not all(0 < s < math.inf for s in std):
@@ -107,7 +106,7 @@ def sizes(size: Any, count: int, name: str) -> tuple[int, ...]:
     Raises:
         ValueError: `size` is anything else.
     """
-    whole = isinstance(size, Sequence) and all(isinstance(s, numbers.Integral) and s > 0 for s in size)
+    whole = isinstance(size, Sequence) and all(is_integral(s) and s > 0 for s in size)
     if not whole or len(size) != count:
         what = '(channels, height, width)' if count == 3 else '(height, width)'
         raise ValueError(f'{name} is {what} in positive integers; got {size!r}.')
@@ -121,8 +120,8 @@ def values(given: Any, name: str) -> tuple[float, ...]:
         ValueError: `given` is neither, or empty.
     """
     found = given.tolist() if hasattr(given, 'tolist') else given
-    found = (found,) if isinstance(found, numbers.Real) else found
-    if not isinstance(found, Sequence) or not found or not all(isinstance(v, numbers.Real) for v in found):
+    found = (found,) if is_real(found) else found
+    if not isinstance(found, Sequence) or not found or not all(is_real(v) for v in found):
         raise ValueError(f'{name} is one number, or one per channel; got {given!r}.')
     return tuple(found)
 
@@ -151,7 +150,8 @@ def _mapping(source: Any) -> Mapping[str, Any]:
     """Settings as a mapping, whichever way they were given."""
     if source is None or isinstance(source, Mapping):
         return source or {}
-    return source.to_dict() if hasattr(source, 'to_dict') else vars(source)
+    settings: Mapping[str, Any] = source.to_dict() if hasattr(source, 'to_dict') else vars(source)
+    return settings
 
 
 def _first(*candidates: Any) -> Any:
@@ -170,7 +170,7 @@ def _channels(asked: Mapping[str, Any]) -> int:
     if asked.get('input_size'):
         return sizes(asked['input_size'], 3, 'input_size')[0]
     channels = _first(asked.get('in_chans'), asked.get('chans'), 3)
-    if not isinstance(channels, numbers.Integral) or channels < 1:
+    if not is_integral(channels) or channels < 1:
         raise ValueError(f'in_chans is a positive integer; got {channels!r}.')
     return int(channels)
 
@@ -182,7 +182,7 @@ def _input_size(asked: Mapping[str, Any]) -> tuple[int, ...] | None:
     side = asked.get('img_size')
     if side is None:
         return None
-    if not isinstance(side, numbers.Integral) or side < 1:
+    if not is_integral(side) or side < 1:
         raise ValueError(f'img_size is one positive integer, the side of a square; got {side!r}. '
                          'For other shapes there is input_size (channels, height, width).')
     return (_channels(asked), int(side), int(side))

@@ -35,10 +35,10 @@ def load_image(path_or_file: str | os.PathLike[str] | BinaryIO, exif: bool = Fal
             name. Another number of channels.
     """
     mode = mode_of(channels)
-    if hasattr(path_or_file, 'read'):
-        return _decode(path_or_file, getattr(path_or_file, 'name', None), exif, mode)
-    with open(path_or_file, 'rb') as file:
-        return _decode(file, os.fspath(path_or_file), exif, mode)
+    if isinstance(path_or_file, (str, os.PathLike)):
+        with open(path_or_file, 'rb') as file:
+            return _decode(file, os.fspath(path_or_file), exif, mode)
+    return _decode(path_or_file, getattr(path_or_file, 'name', None), exif, mode)
 
 
 def mode_of(channels: int) -> str:
@@ -56,7 +56,8 @@ def mode_of(channels: int) -> str:
 def is_turned(encoded: bytes) -> bool:
     """Whether the EXIF orientation of an image file in memory says that it is to be turned or mirrored."""
     try:
-        return Image.open(io.BytesIO(encoded)).getexif().get(ORIENTATION, 1) != 1
+        orientation: int = Image.open(io.BytesIO(encoded)).getexif().get(ORIENTATION, 1)
+        return orientation != 1
     except Exception:               # of what cannot be read: decoding will say
         return False
 
@@ -135,7 +136,8 @@ def convert_image(image: Image.Image, mode: str) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Integer levels as 8-bit grey."""
     image = image.convert('I')
-    if image.getextrema()[1] > 255:
+    _, highest = image.getextrema()
+    if isinstance(highest, (int, float)) and highest > 255:
         image = image.point(lambda level: level * (1 / 257) + 0.5)     # 65535 = 255 * 257
     return image.convert('L')
 
@@ -154,5 +156,5 @@ def _from_floats(image: Image.Image) -> Image.Image:
 def _from_lab(image: Image.Image) -> Image.Image:
     """CIE L*a*b* (D50) as RGB."""
     from PIL import ImageCms
-    return ImageCms.profileToProfile(
-        image, ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), outputMode='RGB')
+    to_rgb = ImageCms.buildTransform(ImageCms.createProfile('LAB'), ImageCms.createProfile('sRGB'), image.mode, 'RGB')
+    return to_rgb.apply(image)

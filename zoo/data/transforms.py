@@ -57,11 +57,14 @@ class ToTensor:
         if isinstance(image, torch.Tensor):
             exact = not self.floats or image.is_floating_point()
             return image if exact else F.convert_image_dtype(image, torch.float32)
+        levels: torch.Tensor
+        if self.floats and image.mode not in MODES.values():
+            levels = F.to_tensor(image)
+            return levels
+        levels = F.pil_to_tensor(image)
         if not self.floats:
-            return F.pil_to_tensor(image)
-        if image.mode not in MODES.values():
-            return F.to_tensor(image)
-        levels = F.pil_to_tensor(image)                        # one pass over it where F.to_tensor takes three
+            return levels
+        # one pass over it where F.to_tensor takes three
         return levels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
@@ -79,7 +82,8 @@ class TrimBorder:
         _, height, width = F.get_dimensions(image)
         if min(height, width) <= 2 * self.pixels:
             raise ValueError(f'Cutting off {self.pixels} pixels on each side leaves nothing of {height} x {width}.')
-        return F.crop(image, self.pixels, self.pixels, height - 2 * self.pixels, width - 2 * self.pixels)
+        trimmed: Picture = F.crop(image, self.pixels, self.pixels, height - 2 * self.pixels, width - 2 * self.pixels)
+        return trimmed
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ class ResizeKeepRatio:
         ratio = max(ratios) if self.inside else min(ratios)
         taller, wider = self.stretch()
         shape = [max(1, round(height * taller / ratio)), max(1, round(width * wider / ratio))]
-        return F.resize(image, shape, InterpolationMode(self.interpolation), antialias=True)
+        resized: Picture = F.resize(image, shape, InterpolationMode(self.interpolation), antialias=True)
+        return resized
 
     def stretch(self) -> tuple[float, float]:
         """What height and width are multiplied with beyond the resizing."""
@@ -118,7 +123,9 @@ class RandomCropResize:
     def __call__(self, image: Picture) -> Picture:
         if isinstance(image, torch.Tensor):
             top, left, high, wide = self.part(*image.shape[-2:])
-            return F.resized_crop(image, top, left, high, wide, list(self.size), InterpolationMode(self.interpolation))
+            mode = InterpolationMode(self.interpolation)
+            resized: Picture = F.resized_crop(image, top, left, high, wide, list(self.size), mode)
+            return resized
         top, left, high, wide = self.part(image.height, image.width)
         part = image.crop((left, top, left + wide, top + high))
         return part.resize(self.size[::-1], Image.Resampling[self.interpolation.upper()])
@@ -175,7 +182,8 @@ class CropOrPad:
         padding = [max(-left, 0), max(-top, 0), max(right, 0), max(below, 0)]
         if any(padding):
             image = self._pad(image, padding)
-        return F.crop(image, max(top, 0), max(left, 0), *self.size)
+        cut: Picture = F.crop(image, max(top, 0), max(left, 0), *self.size)
+        return cut
 
     def _start(self, spare: int) -> int:
         """Where the cut begins, given how much longer the image is; below zero in the padding."""
@@ -184,13 +192,16 @@ class CropOrPad:
         return int(spare / 2) if spare < 0 else round(spare / 2)
 
     def _pad(self, image: Picture, padding: Sequence[int]) -> Picture:
+        padded: Picture
         if self.fill is None:
-            return v2.functional.pad(image, padding, padding_mode='reflect')
+            padded = v2.functional.pad(image, padding, padding_mode='reflect')
+            return padded
         channels = F.get_dimensions(image)[0]
         fill = self.fill if len(self.fill) == channels else (sum(self.fill) / len(self.fill),) * channels
         if isinstance(image, Image.Image) or not image.is_floating_point():
             fill = [round(255 * level) for level in fill]
-        return v2.functional.pad(image, padding, fill=list(fill))
+        padded = v2.functional.pad(image, padding, fill=list(fill))
+        return padded
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from PIL import Image
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode, v2
 
-from ..spec import unknown
+from ..spec import is_integral, is_real, unknown
 from .augment import RandomErasing, create_augment
 from .config import check_settings, per_channel, sizes, values
 from .constants import (
@@ -119,7 +118,8 @@ def create_transform(
     check_settings(interpolation, crop_mode, crop_pct, values(std, 'std'))
     size = _size(input_size)
     channels = _channels(input_size, mean, std, normalize and not use_prefetcher)
-    start = [ToChannels(channels)]
+    start: list[Callable[..., Any]] = [ToChannels(channels)]
+    end: list[Callable[..., Any]]
     if use_prefetcher or not normalize:
         end = [ToTensor(floats=False)]
     else:
@@ -140,7 +140,7 @@ def create_transform(
     first = [*_random_crop(_pair(size), train_crop_mode or 'rrc', scale, ratio, interpolation),
              *_sometimes(hflip, 'hflip', T.RandomHorizontalFlip), *_sometimes(vflip, 'vflip', T.RandomVerticalFlip)]
     auto = _auto_augment(auto_augment, _pair(size), interpolation, channels, values(mean, 'mean'))
-    jitter = not auto or '3a' in auto_augment
+    jitter = not auto_augment or '3a' in auto_augment
     second = [*auto, *(_color_jitter(color_jitter, color_jitter_prob) if jitter else ()),
               *_sometimes(grayscale_prob, 'grayscale_prob', T.RandomGrayscale),
               *_sometimes(gaussian_blur_prob, 'gaussian_blur_prob',
@@ -162,7 +162,7 @@ def _refuse_unserved(given: dict[str, Any], unserved: dict[str, Any]) -> None:
 
 def _size(input_size: int | Sequence[int]) -> int | tuple[int, ...]:
     """The side of a square, or height and width."""
-    if isinstance(input_size, numbers.Integral) and input_size > 0:
+    if is_integral(input_size) and input_size > 0:
         return int(input_size)
     if isinstance(input_size, Sequence) and len(input_size) == 3:
         return sizes(input_size, 3, 'input_size')[1:]
@@ -195,7 +195,7 @@ def _evaluation_steps(
         raise ValueError("interpolation='random' is for training; evaluation needs one, such as 'bicubic'.")
     height, width = (math.floor(side / crop_pct) for side in _pair(size))
     border = crop_border_pixels or 0
-    if not isinstance(border, numbers.Integral) or border < 0:
+    if not is_integral(border) or border < 0:
         raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')
     trim = [TrimBorder(int(border))] if border else []
     mode = InterpolationMode(interpolation)
@@ -242,7 +242,7 @@ def _sometimes(
     probability: float, name: str, step: Callable[[float], Callable[..., Any]],
 ) -> list[Callable[..., Any]]:
     """The step that acts with `probability`; none at all for zero."""
-    if not isinstance(probability, numbers.Real) or not 0 <= probability <= 1:
+    if not is_real(probability) or not 0 <= probability <= 1:
         raise ValueError(f'{name} is a probability from 0 to 1; got {probability!r}.')
     return [step(probability)] if probability else []
 

@@ -12,7 +12,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from ..contract import ImageModel
 from ..data.config import per_channel
 from ..factory import Weights, create_model
-from ..features import FeatureNet
+from ..features import FeatureInfo, FeatureNet
 
 
 def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretrained: bool | Weights = False,
@@ -32,20 +32,30 @@ def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretra
     """
     if isinstance(backbone, str):
         whole = create_model(backbone, pretrained, features_only=True, **(options or {}))
+        if not isinstance(whole, FeatureNet):
+            raise ValueError(f'{backbone} makes a {type(whole).__name__}, which is no backbone of this library: pass '
+                             'the module itself.')
         whole.set_input_size(dynamic_img_size=True)
         last = {reduction: i for i, reduction in enumerate(whole.feature_info.reduction()) if reduction in reductions}
         if not last:
             raise ValueError(f'{backbone} has maps of the reductions {whole.feature_info.reduction()}; '
                              f'none of {list(reductions)} is among them.')
-        found = FeatureNet(whole.network, sorted(last.values()))
-        found.pretrained_cfg, found.default_cfg = whole.pretrained_cfg, whole.default_cfg
+        chosen = FeatureNet(whole.network, sorted(last.values()))
+        chosen.pretrained_cfg, chosen.default_cfg = whole.pretrained_cfg, whole.default_cfg
+        found: nn.Module = chosen
     else:
-        found = backbone
-        if strange := [r for r in found.feature_info.reduction() if r not in reductions]:
-            raise ValueError(f'The backbone gives maps of the reductions {found.feature_info.reduction()}; {strange} '
-                             f'are not among {list(reductions)}: choose with out_indices.')
+        found, given = backbone, info_of(backbone).reduction()
+        if strange := [r for r in given if r not in reductions]:
+            raise ValueError(f'The backbone gives maps of the reductions {given}; {strange} are not among '
+                             f'{list(reductions)}: choose with out_indices.')
     freeze(found, bool(pretrained) if frozen_bn is None else frozen_bn, trainable_layers)
     return found
+
+
+def info_of(backbone: nn.Module) -> FeatureInfo:
+    """What a backbone says of its maps."""
+    info: FeatureInfo = getattr(backbone, 'feature_info')
+    return info
 
 
 def freeze(backbone: nn.Module, frozen_bn: bool = True, trainable_layers: int | None = None) -> None:
@@ -100,7 +110,7 @@ def _frozen(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
 
 def image_statistics(backbone: nn.Module) -> tuple[list[float], list[float]]:
     """Mean and standard deviation, per channel of images in 0..1, that the backbone's weights were trained with."""
-    cfg = backbone.pretrained_cfg
+    cfg: Mapping[str, Any] = getattr(backbone, 'pretrained_cfg')
     mean, std = (per_channel(cfg[name], cfg['input_size'][0], name) for name in ('mean', 'std'))
     return [*map(float, mean)], [*map(float, std)]
 
@@ -118,10 +128,11 @@ class Pyramid(nn.Module):
                  extra_levels: int = 0) -> None:
         super().__init__()
         self.body = body
-        self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), out_channels, extra_blocks)
+        self.fpn = FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
         self.out_channels = out_channels
-        self.strides = [*body.feature_info.reduction()]
+        self.strides = [*info_of(body).reduction()]
         self.strides += [self.strides[-1] * 2 ** (i + 1) for i in range(extra_levels)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
+        maps: dict[str, Tensor] = self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
+        return maps

@@ -48,7 +48,7 @@ class _Record:
     target: Target
 
 
-class BoxDataset(Dataset):
+class BoxDataset(Dataset[tuple[torch.Tensor, Target]]):
     """Images with their boxes, as `box_dataset`, `coco_boxes`, `voc_boxes` and `table_boxes` read them.
 
     Item i is (image, target): the image as float32 (3, H, W) in 0..1, RGB, turned as its EXIF orientation says, and
@@ -309,7 +309,7 @@ def _coco_files(root: Path) -> dict[str, Path]:
 def _coco_content(file: Path) -> dict[str, Any]:
     """The content of a COCO-format JSON file, after a look that everything which is read is there."""
     try:
-        content = json.loads(read_text(file))
+        content: dict[str, Any] = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise ValueError(f'{file}: not a JSON file that can be read ({error}).') from error
     keys = ('images', 'annotations', 'categories')

@@ -26,14 +26,16 @@ def _retinanet(body: nn.Module, width: int, anchor_sizes: Sizes | None, **option
     """RetinaNet (arXiv:1708.02002): levels from reduction 8 to 128, anchors of 4 strides and two sizes above."""
     pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[int(4 * s * 2 ** (i / 3)) for i in range(3)] for s in pyramid.strides]
-    return RetinaNet(pyramid, anchor_generator=_anchors(sizes, RATIOS, pyramid), **options)
+    detector: nn.Module = RetinaNet(pyramid, anchor_generator=_anchors(sizes, RATIOS, pyramid), **options)
+    return detector
 
 
 def _fcos(body: nn.Module, width: int, anchor_sizes: Sizes | None, **options: Any) -> nn.Module:
     """FCOS (arXiv:1904.01355): levels from reduction 8 to 128, a point a pixel, as large as its stride."""
     pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[s] for s in pyramid.strides]
-    return FCOS(pyramid, anchor_generator=_anchors(sizes, (1.0,), pyramid), **options)
+    detector: nn.Module = FCOS(pyramid, anchor_generator=_anchors(sizes, (1.0,), pyramid), **options)
+    return detector
 
 
 def _faster_rcnn(body: nn.Module, width: int, anchor_sizes: Sizes | None, **options: Any) -> nn.Module:
@@ -42,7 +44,9 @@ def _faster_rcnn(body: nn.Module, width: int, anchor_sizes: Sizes | None, **opti
     pyramid = Pyramid(body, width, LastLevelMaxPool(), extra_levels=1)
     sizes = anchor_sizes or [[8 * s] for s in pyramid.strides]
     pool = MultiScaleRoIAlign([str(i) for i in range(len(pyramid.strides) - 1)], output_size=7, sampling_ratio=2)
-    return FasterRCNN(pyramid, rpn_anchor_generator=_anchors(sizes, RATIOS, pyramid), box_roi_pool=pool, **options)
+    detector: nn.Module = FasterRCNN(pyramid, rpn_anchor_generator=_anchors(sizes, RATIOS, pyramid), box_roi_pool=pool,
+                                     **options)
+    return detector
 
 
 # head -> (maker, torchvision's class, reductions of the maps it takes)
@@ -108,7 +112,8 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
     config |= {name: options.get(name, value) for name, value in defaults.items()}
     detector = make(body, pyramid_channels, anchor_sizes, num_classes=num_classes, **{**defaults, **options})
     detector.transform = _Inputs(detector.transform, num_classes)
-    detector.config, detector.classes = config, config['classes']
+    setattr(detector, 'config', config)
+    setattr(detector, 'classes', config['classes'])
     return detector
 
 
@@ -127,11 +132,13 @@ class _Inputs(GeneralizedRCNNTransform):
             if len(wrong):
                 raise ValueError(f'The target of image {number} of the batch has the label {wrong[0].item()}; labels '
                                  f'are 1 to {self.num_classes - 1}, and 0 is the background, which has no boxes.')
-        return super().forward(images, targets)
+        batch: tuple[Any, Any] = super().forward(images, targets)
+        return batch
 
     def normalize(self, image: Tensor) -> Tensor:
         """An image, uint8 or in 0..1, normalised."""
-        return super().normalize(unit_interval(image))
+        image = super().normalize(unit_interval(image))
+        return image
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
         """An image and its target at the size that the network sees."""
@@ -140,7 +147,8 @@ class _Inputs(GeneralizedRCNNTransform):
         if min(height, width) * scale < 1:
             raise ValueError(f'An image of {height} x {width} pixels (height x width) is too narrow for max_size='
                              f'{self.max_size}: its shorter side would be less than a pixel.')
-        return super().resize(image, target)
+        resized: tuple[Tensor, Any] = super().resize(image, target)
+        return resized
 
     def postprocess(self, result: list[dict[str, Tensor]], image_shapes: Any, original_image_sizes: Any) -> Any:
         """What was found, at the size of the images, without what was found of the background."""
@@ -151,16 +159,15 @@ class _Inputs(GeneralizedRCNNTransform):
 
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
     """The number of classes with the background."""
-    if classes:
-        checked_classes(classes)
-    elif num_classes is None:
-        raise ValueError('A detector needs classes=[…], their names, or num_classes, one more than there are.')
-    if num_classes is not None and classes and num_classes != len(classes) + 1:
+    if not classes:
+        if num_classes is None:
+            raise ValueError('A detector needs classes=[…], their names, or num_classes, one more than there are.')
+        return whole('num_classes, which counts the background,', num_classes, 2)
+    checked_classes(classes)
+    if num_classes not in (None, len(classes) + 1):
         raise ValueError(f'num_classes is one more than the {len(classes)} classes, for the background: '
                          f'{len(classes) + 1}, not {num_classes}.')
-    if num_classes is None:
-        return len(classes) + 1
-    return whole('num_classes, which counts the background,', num_classes, 2)
+    return len(classes) + 1
 
 
 def _anchors(sizes: Sizes, ratios: Sequence[float], pyramid: Pyramid) -> AnchorGenerator:

@@ -22,7 +22,7 @@ def class_colours(count: int) -> list[Colour]:
     """`count` colours that are told apart: hues a golden section apart, in three strengths by turns."""
     strengths = ((1.0, 0.9), (0.6, 1.0), (1.0, 0.55))
     colours = (colorsys.hsv_to_rgb(i * 0.618034 % 1, *strengths[i % 3]) for i in range(count))
-    return [tuple(round(255 * level) for level in colour) for colour in colours]
+    return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colours]
 
 
 def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] | None = None,
@@ -44,8 +44,10 @@ def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] |
     for what, given in (('labels', labels), ('scores', scores)):
         if given is not None and len(given) != len(boxes):
             raise ValueError(f'There are {len(given)} {what} for {len(boxes)} boxes.')
+    picture: Image.Image
     if not len(boxes):
-        return F.to_pil_image(image)
+        picture = F.to_pil_image(image)
+        return picture
     names = list(labels) if labels is not None else [''] * len(boxes)
     known = list(classes) if classes is not None and labels is not None else sorted(set(names))
     for name in names:
@@ -60,7 +62,8 @@ def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] |
     drawn = draw_bounding_boxes(
         image, pixels, texts if any(texts) else None, colors=frames, width=max(1, round(min(image.shape[-2:]) / 200)),
         label_colors=[_legible(colour) for colour in frames], fill_labels=True)
-    return F.to_pil_image(drawn)
+    picture = F.to_pil_image(drawn)
+    return picture
 
 
 def draw_masks(image: torch.Tensor, mask: torch.Tensor, classes: Sequence[str],
@@ -114,7 +117,8 @@ def _levels(image: torch.Tensor) -> torch.Tensor:
         raise ValueError(f'The image is {tuple(image.shape)}; expected (3, height, width).')
     if image.is_floating_point():
         image = image.clamp(0, 1)
-    return F.to_dtype(image.detach().cpu(), torch.uint8, scale=True)
+    image = F.to_dtype(image.detach().cpu(), torch.uint8, scale=True)
+    return image
 
 
 def _legible(colour: Colour) -> Colour:

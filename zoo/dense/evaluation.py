@@ -62,14 +62,19 @@ def evaluate(model: nn.Module, data: BoxDataset | MaskDataset, *, workers: int =
         ValueError: more unreadable images than allowed, no image at all, or other classes than the model's.
         ImportError: boxes without pycocotools.
     """
-    if model.classes and list(model.classes) != list(data.classes):
-        raise ValueError(f'The classes of the network are {", ".join(model.classes)}; those of the images are '
+    classes: Sequence[str] | None = getattr(model, 'classes')
+    if classes and list(classes) != list(data.classes):
+        raise ValueError(f'The classes of the network are {", ".join(classes)}; those of the images are '
                          f'{", ".join(data.classes)}.')
     boxes, device = isinstance(data, BoxDataset), torch.device(device)
-    model = model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format).eval()
+    model = model.to(device).eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    begun, found, unreadable, stopped = time.perf_counter(), [], [], False
-    confusion = MeanIoU(len(data.classes), None if boxes else data.ignore_index)
+    begun, stopped = time.perf_counter(), False
+    found: list[tuple[Any, ...]] = []                                   # (number, what was found, target), or (number,)
+    unreadable: list[tuple[Any, ...]] = []                              # (file, reason)
+    confusion = MeanIoU(len(data.classes), data.ignore_index if isinstance(data, MaskDataset) else None)
     loader = DataLoader(_Readable(data, range(rank, len(data), parts)), batch_size=None, num_workers=workers,
                         worker_init_fn=leave_signals,
                         generator=torch.Generator())                     # its own, so that none is drawn from a run's
@@ -115,7 +120,7 @@ def find_unreadable(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
             yield str(file), reason
 
 
-class _Readable(Dataset):
+class _Readable(Dataset[tuple[int, Tensor | None, Any, str]]):
     """(number, image, target, '') of images, or (number, None, None, reason) where one cannot be read."""
 
     def __init__(self, data: BoxDataset | MaskDataset, numbers: range) -> None:

@@ -24,7 +24,7 @@ def export_onnx(model: nn.Module, path: str | Path, size: Sequence[int] = (480, 
     """
     training = model.training
     model.eval()
-    channels = len(model.config['image_mean'])
+    channels = len(getattr(model, 'config')['image_mean'])
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')               # of PyTorch about its own exporters

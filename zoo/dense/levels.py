@@ -7,6 +7,9 @@ from torch import Tensor
 LOW, HIGH = -0.5, 1.5                # resizing can overshoot 0..1 a little; normalised images and levels go far beyond
 
 
+_is_tracing = getattr(torch.jit, 'is_tracing')      # torch.jit does not list it among its names
+
+
 def unit_interval(images: Tensor) -> Tensor:
     """Images of any shape in 0..1: uint8 levels are divided by 255, floats are taken as they are.
 
@@ -19,7 +22,7 @@ def unit_interval(images: Tensor) -> Tensor:
         return images / 255
     if not images.is_floating_point():
         raise ValueError(f'Images are floats in 0..1, or uint8 levels of 0 to 255; got {images.dtype}.')
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not images.numel():
+    if torch.compiler.is_compiling() or _is_tracing() or not images.numel():
         return images
     bounds = images.detach().aminmax()
     if not bounds.min.is_meta:                            # as it is where only shapes are computed

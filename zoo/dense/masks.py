@@ -21,7 +21,7 @@ VOC_FOLDERS = ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation')
 INDEX_MODES = ('1', 'L', 'P', 'I', 'I;16')         # Pillow's modes whose numbers can be indices
 
 
-class MaskDataset(Dataset):
+class MaskDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images with their masks, as `mask_dataset` and `voc_masks` find them.
 
     Item i is (image, mask): the image as float32 (3, H, W) in 0..1, RGB, and the mask as int64 (H, W) with indices into

@@ -119,7 +119,7 @@ class MeanIoU:
 
 def _in_memory(rows: Sequence[Mapping[str, Any]], num_classes: int, what: str) -> Any:
     """Boxes of images as pycocotools holds them; an image's id is its place."""
-    entries = []
+    entries: list[dict[str, Any]] = []
     for image, row in enumerate(rows):
         boxes, labels = row['boxes'].detach().cpu().double(), row['labels'].tolist()
         sizes = boxes[:, 2:] - boxes[:, :2]

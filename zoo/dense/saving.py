@@ -1,7 +1,7 @@
 """One file for a detector or a segmenter: safetensors, with all that is needed to build it again."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from .detector import create_detector
 from .segmenter import create_segmenter
 
 KEY = 'zoo.dense'                                         # of the file's metadata
-_MAKERS = {'detect': create_detector, 'segment': create_segmenter}
+_MAKERS: dict[str, Callable[..., nn.Module]] = {'detect': create_detector, 'segment': create_segmenter}
 
 
 def save(model: nn.Module, path: str | Path) -> None:

@@ -12,7 +12,7 @@ from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
 from ..factory import Weights
 from ..spec import unknown, whole
-from .backbone import create_backbone, image_statistics
+from .backbone import create_backbone, image_statistics, info_of
 from .files import checked_classes
 from .levels import unit_interval
 
@@ -40,7 +40,8 @@ class Unet(nn.Module):
         for step, skip in zip(self.steps, [*skips, None]):
             x = F.interpolate(x, size if skip is None else skip.shape[-2:], mode='nearest')
             x = step(x if skip is None else torch.cat([x, skip], 1))
-        return self.classifier(x)
+        logits: Tensor = self.classifier(x)
+        return logits
 
 
 class PanopticFPN(nn.Module):
@@ -67,7 +68,7 @@ class PanopticFPN(nn.Module):
         sizes = [level.shape[-2:] for level in levels]
         total = torch.zeros((), dtype=maps[0].dtype, device=maps[0].device)
         for number, (x, branch) in enumerate(zip(levels, self.branches)):
-            for step, layer in enumerate(branch):
+            for step, layer in enumerate(branch.children()):
                 x = layer(x)
                 if number:                                # to the size of the level below
                     x = F.interpolate(x, sizes[max(number - step - 1, 0)], mode='bilinear')
@@ -91,7 +92,7 @@ class DeepLabV3(nn.Module):
         return F.interpolate(self.classifier(self.conv(self.pyramid(maps[-1]))), size, mode='bilinear')
 
 
-_HEADS: dict[str, type[nn.Module]] = {'unet': Unet, 'fpn': PanopticFPN, 'deeplabv3': DeepLabV3}
+_HEADS: dict[str, type[Unet] | type[PanopticFPN] | type[DeepLabV3]] = {'unet': Unet, 'fpn': PanopticFPN, 'deeplabv3': DeepLabV3}
 SEGMENTATION_HEADS = tuple(_HEADS)
 
 
@@ -102,6 +103,9 @@ class Segmenter(nn.Module):
         classes: their names, or None.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: nn.Module, decoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.backbone, self.decoder = backbone, decoder
@@ -111,7 +115,8 @@ class Segmenter(nn.Module):
         self.config: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
+        x = self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
+        return x
 
 
 def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes: int | None = None, *,
@@ -143,15 +148,16 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
         raise ValueError(unknown('Segmentation head', head, SEGMENTATION_HEADS))
     num_classes = _count(num_classes, classes)
     options = dict(backbone_options or {}) | ({} if output_stride is None else {'output_stride': output_stride})
-    config = dict(task='segment', backbone=backbone, head=head, num_classes=num_classes,
-                  classes=list(classes) if classes else None, trainable_layers=trainable_layers,
-                  frozen_bn=bool(pretrained_backbone) if frozen_bn is None else frozen_bn,
-                  output_stride=output_stride, backbone_options=dict(backbone_options or {}))
+    config: dict[str, Any] = dict(
+        task='segment', backbone=backbone, head=head, num_classes=num_classes,
+        classes=list(classes) if classes else None, trainable_layers=trainable_layers,
+        frozen_bn=bool(pretrained_backbone) if frozen_bn is None else frozen_bn,
+        output_stride=output_stride, backbone_options=dict(backbone_options or {}))
     kind = _HEADS[head]
     body = create_backbone(backbone, kind.reductions, pretrained_backbone, frozen_bn, trainable_layers, options)
     mean, std = image_statistics(body)
     config |= dict(image_mean=list(image_mean or mean), image_std=list(image_std or std))
-    decoder = kind(body.feature_info.channels(), body.feature_info.reduction(), num_classes)
+    decoder = kind(info_of(body).channels(), info_of(body).reduction(), num_classes)
     _initialise(decoder)
     segmenter = Segmenter(body, decoder, config['image_mean'], config['image_std'])
     segmenter.config, segmenter.classes = config, config['classes']
@@ -159,13 +165,14 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
 
 
 def _count(num_classes: int | None, classes: Sequence[str] | None) -> int:
-    if classes:
-        checked_classes(classes)
-    elif num_classes is None:
-        raise ValueError('A segmenter needs classes=[…], their names, or num_classes.')
-    if num_classes is not None and classes and num_classes != len(classes):
+    if not classes:
+        if num_classes is None:
+            raise ValueError('A segmenter needs classes=[…], their names, or num_classes.')
+        return whole('num_classes', num_classes, 1)
+    checked_classes(classes)
+    if num_classes not in (None, len(classes)):
         raise ValueError(f'num_classes={num_classes}, but there are {len(classes)} classes: {", ".join(classes)}.')
-    return len(classes) if num_classes is None else whole('num_classes', num_classes, 1)
+    return len(classes)
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch import nn
 
 from ..spec import unknown
@@ -38,7 +39,9 @@ def decoder_effect(model: nn.Module, source: Any, config: Mapping[str, Any], ima
     network, chosen = prepare(model, device, image_size=config['input_size']), _Some(source, images)
     forward = Forward(network, Normalize(config['mean'], config['std'], channels_last=True), torch.device(device),
                       batch_size)
-    logits, truth, level = {decoder: [], 'pillow': []}, [], 0.0
+    logits: dict[str, list[Tensor]] = {decoder: [], 'pillow': []}
+    truth: list[int] = []
+    level = 0.0
     loaders = [load_batches(chosen, Preprocess(config, name, exif), batch_size, workers) for name in logits]
     for own, pillow in zip(*loaders):
         if own.levels is not None:                      # what another path cannot read, it leaves to Pillow's
@@ -72,11 +75,13 @@ class _Some:
 
     def name(self, index: int) -> str:
         """The name of an image."""
-        return self.source.name(self.numbers[index])
+        name: str = self.source.name(self.numbers[index])
+        return name
 
     def encoded(self, index: int) -> bytes:
         """Its file."""
-        return self.source.encoded(self.numbers[index])
+        content: bytes = self.source.encoded(self.numbers[index])
+        return content
 
     def target(self, index: int) -> Any:
         """Its class."""

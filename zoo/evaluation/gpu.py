@@ -73,10 +73,12 @@ def decode_jpegs(files: list[Tensor], device: torch.device) -> list[Tensor]:
     """
     try:
         from torchcodec.decoders import decode_jpeg
-        return decode_jpeg(files, mode='RGB', device=device)
+        levels: list[Tensor] = decode_jpeg(files, mode='RGB', device=device)
+        return levels
     except ImportError:
         from torchvision.io import ImageReadMode, decode_jpeg
-        return decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
+        levels = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
+        return levels
 
 
 def resize_and_cut(image: Tensor, preprocess: Preprocess) -> Tensor:

@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
-def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0, parts: int = 1,
-                 pin_memory: bool = False) -> DataLoader:
+def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0,
+                 parts: int = 1, pin_memory: bool = False) -> DataLoader[Sample]:
     """A loader of `Batch`es of part number `part` of `parts`; together the parts have every image once.
 
     Args:
@@ -80,7 +80,7 @@ def leave_signals(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-class _Numbered(Dataset):
+class _Numbered(Dataset[Sample]):
     """Every image of one part of a source."""
 
     def __init__(self, source: Any, preprocess: Preprocess | Photographs, part: int, parts: int) -> None:
@@ -98,7 +98,7 @@ class _Numbered(Dataset):
             return Sample(name, target, None, one_line(error))
 
 
-class _Streamed(IterableDataset):
+class _Streamed(IterableDataset[Sample]):
     """The images of a stream, which shares itself out among workers."""
 
     def __init__(self, stream: Any, preprocess: Preprocess | Photographs) -> None:
@@ -115,8 +115,9 @@ class _Streamed(IterableDataset):
 def _collate(samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample.levels is not None]
     # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
-    levels: Tensor | list[Tensor] | None = [s.levels for s in read] or None
-    if read and all(s.levels.ndim == 3 for s in read):
-        levels = torch.cat([s.levels.permute(1, 2, 0)[None] for s in read]).permute(0, 3, 1, 2)
+    each = [sample.levels for sample in read if sample.levels is not None]
+    levels: Tensor | list[Tensor] | None = each or None
+    if each and all(one.ndim == 3 for one in each):
+        levels = torch.cat([one.permute(1, 2, 0)[None] for one in each]).permute(0, 3, 1, 2)
     return Batch([s.name for s in read], [s.target for s in read], levels,
                  [(s.name, s.error) for s in samples if s.levels is None])

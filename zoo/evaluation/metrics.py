@@ -41,8 +41,9 @@ class Metrics:
         self._position = {index: place for place, index in enumerate(self.classes)}
         metric = torchmetrics.classification
         # processes are put together in `gather`, also where one of them has seen nothing
-        own, classes = {'sync_on_compute': False}, len(self.classes)
-        fast = {**own, 'validate_args': False}
+        own: dict[str, Any] = {'sync_on_compute': False}
+        classes = len(self.classes)
+        fast: dict[str, Any] = {**own, 'validate_args': False}
         if task == 'single':
             self._metrics = {
                 'top1': metric.MulticlassAccuracy(classes, average='micro', **fast),
@@ -181,10 +182,11 @@ class Metrics:
         """A figure a class, from 0 to 1; NaN where there is no image of it."""
         if self.task == 'multi':
             metric = self._metrics['ap']
-            there = torch.cat([t.long() for t in metric.target]).sum(0) > 0
+            there = torch.cat([t.long() for t in getattr(metric, 'target')]).sum(0) > 0
             return torch.where(there, metric.compute().nan_to_num(0.0), torch.nan)
         matrix = self._metrics['confusion'].compute().double()
-        return matrix.diagonal() / matrix.sum(1)
+        by_class: Tensor = matrix.diagonal() / matrix.sum(1)
+        return by_class
 
 
 def _moved(state: Tensor | list[Tensor], device: torch.device | str) -> Tensor | list[Tensor]:

@@ -71,7 +71,7 @@ class Preprocess:
         self.size = tuple(config['input_size'][1:])
         self.interpolation, self.crop_mode = config['interpolation'], config['crop_mode']
         self.target = tuple(math.floor(side / config['crop_pct']) for side in self.size)
-        self.transform = create_transform(**config, normalize=False)
+        self.transform: Any = create_transform(**config, normalize=False)
 
     def __call__(self, encoded: bytes) -> Tensor:
         """The levels of one image; with 'nvjpeg' a JPEG file as it is, if it is whole.
@@ -96,7 +96,8 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
-        return self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
+        levels: Tensor = self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
+        return levels
 
     def resize_and_cut(self, image: Tensor, whole: tuple[int, int] | None = None, eighths: int = 8) -> Tensor:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width).
@@ -106,15 +107,15 @@ class Preprocess:
             whole: (height, width) of the image in its file, where it was decoded at less; see `decode_scaled`.
             eighths: at how much of that, in eighths.
         """
-        whole = whole or tuple(image.shape[-2:])
-        resized = self.resized_size(*whole)
+        height, width = whole or image.shape[-2:]
+        resized = self.resized_size(height, width)
         corner = self.corner(resized)
         needed = [start + cut for start, cut in zip(corner, self.size)]
         # Only what lies above and left of the cut's far corner is computed: the pixels are those of the whole image.
         # An image decoded at less was rounded up to whole pixels: its scale is that of the sides before; a hair more of
         # it, so that no pixel is lost to rounding.
         hair = 1 if eighths == 8 else 1 + 1e-7
-        scales = [new / old * 8 / eighths * hair for new, old in zip(resized, whole)]
+        scales = [new / old * 8 / eighths * hair for new, old in zip(resized, (height, width))]
         reach = [math.ceil((end + 1) / scale + SUPPORT[self.interpolation] * max(1 / scale, 1)) + 1
                  for end, scale in zip(needed, scales)]
         options = dict(mode=self.interpolation, antialias=True)
@@ -123,10 +124,10 @@ class Preprocess:
         # Decoded images lie pixel by pixel, and PyTorch resizes them soonest so. By its strides image[None] would pass
         # for planes, as does a part of an image until that is copied.
         images = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
-        if eighths < 8 or not kept and all(end < side for end, side in zip(reach, whole)):
+        if eighths < 8 or not kept and reach[0] < height and reach[1] < width:
             images = images[..., :reach[0], :reach[1]].contiguous(memory_format=torch.channels_last)
             images = F.interpolate(images, scale_factor=tuple(scales), recompute_scale_factor=False, **options)
-        elif resized != whole:
+        elif resized != (height, width):
             images = F.interpolate(images, resized, **options)
         return images[0, :, corner[0]:needed[0], corner[1]:needed[1]]
 

@@ -156,7 +156,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device)
-    metrics = Metrics(source.task, model.num_classes, device, valid, loss)
+    metrics = Metrics(source.task, getattr(model, 'num_classes'), device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = _channels_last if photographs else Normalize(config['mean'], config['std'], dtype, channels_last)
     forward = Forward(network, normalize, device, batch_size, amp_dtype,
@@ -177,8 +177,8 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
             batch = _finished(batch, finish)
             unreadable += batch.unreadable
             check_readable(unreadable, max_unreadable)
-            if batch.levels is not None:
-                _measure(batch, forward, metrics, real_labels)
+            if isinstance(batch.levels, Tensor):
+                _measure(batch, batch.levels, forward, metrics, real_labels)
             seen = bar.n + parts * (len(batch.names) + len(batch.unreadable))
             bar.update((seen if total is None else min(seen, total)) - bar.n)     # parts differ by an image
             bar.set_postfix_str(metrics.running, refresh=False)
@@ -217,15 +217,15 @@ def _finished(batch: Batch, finish: Finish) -> Batch:
                  [*batch.unreadable, *((batch.names[place], reason) for place, reason in problems.items())])
 
 
-def _measure(batch: Batch, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:
+def _measure(batch: Batch, levels: Tensor, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:
     targets = metrics.targets(batch.targets)
-    outputs = forward(batch.levels)
+    outputs = forward(levels)
     finite = outputs.isfinite().all(1).tolist()
     if not all(finite):
         bad = [name for name, good in zip(batch.names, finite) if not good]
         raise RuntimeError(f'The network gives outputs that are not finite, for {len(bad)} of {len(finite)} images '
                            f'of a batch: {some(bad)}.')
-    metrics.update(outputs, targets, real_labels and [real_labels.of(name) for name in batch.names])
+    metrics.update(outputs, targets, [real_labels.of(name) for name in batch.names] if real_labels else None)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from ..spec import Pair, Sizes
 from .sizes import SizedLayer, map_size
 
 
-def resize_table(table: Tensor, old: Pair, new: Pair) -> Tensor:
+def resize_table(table: Tensor, old: Pair, new: Sequence[int]) -> Tensor:
     """A table (heads, rows * columns) over the distances 0 to rows - 1 and 0 to columns - 1, stretched to another map.
 
     Linear between the distances, so that the nearest and the farthest keep their values, and all where the maps are of
@@ -64,7 +65,7 @@ class OffsetBias(SizedLayer):
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
         self.reset_constants()
 
-    def bias(self, queries: Pair, keys: Pair) -> Tensor:
+    def bias(self, queries: Sequence[int], keys: Sequence[int]) -> Tensor:
         """(heads, queries, keys), for maps of so many rows and columns.
 
         Raises:
@@ -124,7 +125,7 @@ class OffsetBias(SizedLayer):
             return torch.empty(math.prod(queries), math.prod(self.grid), dtype=torch.int64, device=device)
         return self._distances(queries, self.grid, device)
 
-    def _distances(self, queries: Pair, keys: Pair, device: torch.device) -> Tensor:
+    def _distances(self, queries: Sequence[int], keys: Sequence[int], device: torch.device) -> Tensor:
         """For each query and key, row by row, the entry of the table over the map of keys: (queries, keys)."""
         rows, columns = ((torch.arange(q, device=device)[:, None] * self.query_stride
                           - torch.arange(k, device=device)).abs() for q, k in zip(queries, keys))

@@ -45,7 +45,8 @@ def merge_heads(x: Tensor) -> Tensor:
 
 def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
     """The softmax weights (B, heads, N, M) of `attend`."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    scale: float = q.shape[-1] ** -0.5
+    scores = (q * scale) @ k.transpose(-2, -1)
     if is_causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -math.inf)
@@ -60,8 +61,10 @@ def norms_for(qk_norm: bool, scale_norm: bool, norm_layer: MakeNorm | None) -> t
     Raises:
         ValueError: a normalisation without `norm_layer`.
     """
-    if (qk_norm or scale_norm) and norm_layer is None:
-        raise ValueError('qk_norm and scale_norm need norm_layer, which makes the normalisations.')
+    if norm_layer is None:
+        if qk_norm or scale_norm:
+            raise ValueError('qk_norm and scale_norm need norm_layer, which makes the normalisations.')
+        return nn.Identity, nn.Identity
     return (norm_layer if qk_norm else nn.Identity), (norm_layer if scale_norm else nn.Identity)
 
 
@@ -111,7 +114,8 @@ class Attention(nn.Module):
         mixed = self.norm(merge_heads(mixed))
         if self.gate is not None:
             mixed = mixed * self.gate(x).sigmoid()
-        return self.proj_drop(self.proj(mixed))
+        x = self.proj_drop(self.proj(mixed))
+        return x
 
 
 class Differential(nn.Module):
@@ -128,6 +132,12 @@ class Differential(nn.Module):
     head_dim: int
     attn_drop: nn.Dropout
     fused_attn = True
+    lambda_a: nn.Parameter | None
+    lambda_b: nn.Parameter | None
+    lambda_q1: nn.Parameter
+    lambda_k1: nn.Parameter
+    lambda_q2: nn.Parameter
+    lambda_k2: nn.Parameter
 
     def build_difference(self, depth: int, dual_lambda: bool) -> None:
         """Adds lambda's parameters and the heads' normalisation."""
@@ -143,7 +153,7 @@ class Differential(nn.Module):
 
     def reset_parameters(self) -> None:
         """Lambda near its initial value."""
-        if self.dual_lambda:
+        if self.lambda_a is not None and self.lambda_b is not None:
             nn.init.zeros_(self.lambda_a)
             nn.init.zeros_(self.lambda_b)
             return
@@ -153,7 +163,7 @@ class Differential(nn.Module):
     def difference(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None, is_causal: bool) -> Tensor:
         """Queries and keys (B, 2 heads, N, head_dim), in pairs, values (B, heads, N, 2 head_dim) -> tokens
         (B, N, heads 2 head_dim)."""
-        if self.dual_lambda:
+        if self.lambda_a is not None and self.lambda_b is not None:
             weight = self.lambda_a.exp() - self.lambda_b.exp() + self.lambda_init
         else:
             weight = ((self.lambda_q1 * self.lambda_k1).sum().exp() - (self.lambda_q2 * self.lambda_k2).sum().exp()
@@ -200,7 +210,8 @@ class DiffAttention(Differential):
         q, k = (part.unflatten(-1, (2 * self.num_heads, self.head_dim)).transpose(1, 2) for part in (q, k))
         v = v.unflatten(-1, (self.num_heads, 2 * self.head_dim)).transpose(1, 2)
         mixed = self.difference(self.q_norm(q), self.k_norm(k), v, attn_mask, is_causal)
-        return self.proj_drop(self.proj(self.norm(mixed)))
+        x = self.proj_drop(self.proj(self.norm(mixed)))
+        return x
 
 
 ATTENTIONS: dict[str, type[nn.Module]] = {'': Attention, 'attn': Attention, 'diff': DiffAttention}

@@ -50,7 +50,8 @@ class SEModule(nn.Module):
         self.gate = create_act(gate_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc2(self.act(self.bn(self.fc1(_means(x, self.add_maxpool))))))
+        x = x * self.gate(self.fc2(self.act(self.bn(self.fc1(_means(x, self.add_maxpool))))))
+        return x
 
 
 class EffectiveSEModule(nn.Module):
@@ -63,7 +64,8 @@ class EffectiveSEModule(nn.Module):
         self.gate = create_act(gate_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc(_means(x, self.add_maxpool)))
+        x = x * self.gate(self.fc(_means(x, self.add_maxpool)))
+        return x
 
 
 class EcaModule(nn.Module):
@@ -77,6 +79,7 @@ class EcaModule(nn.Module):
     """
 
     circular = False
+    conv2: nn.Module
 
     def __init__(self, channels: int | None = None, kernel_size: int | None = None, gamma: float = 2, beta: float = 1,
                  act_layer: ActLayer | None = None, gate_layer: ActLayer = 'sigmoid', rd_ratio: float = 1 / 8,
@@ -104,7 +107,8 @@ class EcaModule(nn.Module):
             side = self.conv.kernel_size[0] // 2
             means = F.pad(means, (side, side), mode='circular')
         gates = self.gate(self.conv2(self.act(self.conv(means))))
-        return x * gates.transpose(1, 2).unsqueeze(-1)
+        x = x * gates.transpose(1, 2).unsqueeze(-1)
+        return x
 
 
 class CecaModule(EcaModule):
@@ -139,12 +143,15 @@ class ChannelAttn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         if self.light:
-            return x * self.gate(self.mlp((mean + largest) / 2))
-        return x * self.gate(self.mlp(mean) + self.mlp(largest))
+            x = x * self.gate(self.mlp((mean + largest) / 2))
+            return x
+        x = x * self.gate(self.mlp(mean) + self.mlp(largest))
+        return x
 
     def mlp(self, vectors: Tensor) -> Tensor:
         """(B, C, 1, 1) -> (B, C, 1, 1)."""
-        return self.fc2(self.act(self.fc1(vectors)))
+        vectors = self.fc2(self.act(self.fc1(vectors)))
+        return vectors
 
 
 class SpatialAttn(nn.Module):
@@ -161,7 +168,8 @@ class SpatialAttn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, largest = x.mean(1, keepdim=True), x.amax(1, keepdim=True)
-        return x * self.gate(self.conv((mean + largest) / 2 if self.light else torch.cat([mean, largest], dim=1)))
+        x = x * self.gate(self.conv((mean + largest) / 2 if self.light else torch.cat([mean, largest], dim=1)))
+        return x
 
 
 class CbamModule(nn.Sequential):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
         # The padded size is a multiple of ceil(size / stride) and a constant, and what stands before cancels out of it:
         # where `size` is symbolic (torch.export) it stays one short expression instead of growing with every layer.
         span = (k - 1) * d + 1
-        total = ((size + s - 1) // s - 1) * s + span - size
+        total: Any = ((size + s - 1) // s - 1) * s + span - size
         if span < s:                                # a kernel that skips pixels may need no padding at all
             total = torch.sym_max(total, 0)
         pads = [total // 2, total - total // 2, *pads]

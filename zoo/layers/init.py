@@ -3,28 +3,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-Rule = Callable[[nn.Conv2d | nn.Linear], None]
+
+@runtime_checkable
+class HasParameters(Protocol):
+    """A layer that draws its own parameters."""
+
+    def reset_parameters(self) -> None:
+        """Draws them anew."""
 
 
-def draw_anew(module: nn.Module, rules: dict[type[nn.Module], Rule]) -> None:
+@runtime_checkable
+class HasConstants(Protocol):
+    """A layer with buffers that no checkpoint holds."""
+
+    def reset_constants(self) -> None:
+        """Fills them."""
+
+
+def draw_anew(module: nn.Module, conv: Callable[[nn.Conv2d], None] | None = None,
+              linear: Callable[[nn.Linear], None] | None = None) -> None:
     """Draws every parameter, and resets every buffer, of a module anew.
 
     Args:
-        rules: kind of layer -> what draws its weight; its biases become zero. Everything else draws itself, as its own
-            `reset_parameters` and `reset_constants` say.
+        conv, linear: what draws the weight of a convolution, and of a linear layer; their biases become zero. Everything
+            else draws itself, as its own `reset_parameters` and `reset_constants` say.
     """
     for layer in module.modules():
-        rule = next((rule for kind, rule in rules.items() if isinstance(layer, kind)), None)
-        if rule:
-            rule(layer)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif hasattr(layer, 'reset_parameters'):
+        if conv and isinstance(layer, nn.Conv2d):
+            conv(layer)
+            _no_bias(layer)
+        elif linear and isinstance(layer, nn.Linear):
+            linear(layer)
+            _no_bias(layer)
+        elif isinstance(layer, HasParameters):
             layer.reset_parameters()
-        if hasattr(layer, 'reset_constants'):
+        if isinstance(layer, HasConstants):
             layer.reset_constants()
 
 
@@ -33,19 +50,24 @@ def init_tensorflow(module: nn.Module) -> None:
 
     Convolutions: normal with variance 2 / fan-out of a group. Linear layers: uniform within 1 / sqrt(outputs).
     """
-    draw_anew(module, {nn.Conv2d: _normal_of_group, nn.Linear: _uniform_of_outputs})
+    draw_anew(module, _normal_of_group, _uniform_of_outputs)
 
 
 def init_he(module: nn.Module) -> None:
     """Draws a module anew, see `draw_anew`; convolutions normal with variance 2 / fan-out (arXiv:1502.01852, section
     2.2)."""
-    draw_anew(module, {nn.Conv2d: _normal_of_fan_out})
+    draw_anew(module, _normal_of_fan_out)
 
 
 def init_transformer(module: nn.Module, convs: bool = False) -> None:
     """Draws a module anew, see `draw_anew`, as DeiT (arXiv:2012.12877) and what follows it do: linear layers, and with
     `convs` convolutions, truncated normal with deviation 0.02."""
-    draw_anew(module, {nn.Linear: _truncated} | ({nn.Conv2d: _truncated} if convs else {}))
+    draw_anew(module, _truncated if convs else None, _truncated)
+
+
+def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _normal_of_group(layer: nn.Conv2d) -> None:

@@ -130,6 +130,8 @@ class DepthwiseSeparable(Residual):
     With space-to-depth (EfficientNet-X, arXiv:2102.05610), a 2x2 convolution of stride 2 quadruples the channels first.
     """
 
+    conv_dw: nn.Module
+
     def __init__(self, block: Block, in_chans: int, style: Style, dilation: int = 1, drop_path: float = 0.0) -> None:
         super().__init__(block, in_chans, drop_path, default_skip=block.kind == 'ds')
         act, kernel, mid = style.act(block), block.kernel, in_chans
@@ -159,7 +161,8 @@ class DepthwiseSeparable(Residual):
         x = self.act1(self.bn1(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pw(x)
-        return self.act2(self.bn2(x))
+        x = self.act2(self.bn2(x))
+        return x
 
 
 class InvertedResidual(Residual):
@@ -186,7 +189,8 @@ class InvertedResidual(Residual):
         x = self.act2(self.bn2(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pwl(x)
-        return self.bn3(x)
+        x = self.bn3(x)
+        return x
 
 
 class CondConvResidual(Residual):
@@ -214,7 +218,8 @@ class CondConvResidual(Residual):
         x = self.act2(self.bn2(x))
         x = keep(self.se(x), inner)
         x = self.conv_pwl(x, routing)
-        return self.bn3(x)
+        x = self.bn3(x)
+        return x
 
 
 class EdgeResidual(Residual):
@@ -237,7 +242,8 @@ class EdgeResidual(Residual):
         x = self.act1(self.bn1(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pwl(x)
-        return self.bn2(x)
+        x = self.bn2(x)
+        return x
 
 
 class ConvNormAct(Residual):
@@ -295,11 +301,14 @@ class UniversalInvertedResidual(Residual):
         x = self.dw_mid(x)
         x = keep(self.se(x), inner)
         x = self.pw_proj(x)
-        return self.layer_scale(self.dw_end(x))
+        x = self.layer_scale(self.dw_end(x))
+        return x
 
 
 class MobileAttention(Residual):
     """mha, mqa: normalisation and self-attention over the pixels (MobileNetV4, arXiv:2404.10518, section 4)."""
+
+    attn: nn.Module
 
     def __init__(self, block: Block, in_chans: int, style: Style, dilation: int = 1, drop_path: float = 0.0) -> None:
         super().__init__(block, in_chans, drop_path)
@@ -318,10 +327,13 @@ class MobileAttention(Residual):
         self.layer_scale = style.scale(block.channels)
 
     def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
-        return self.layer_scale(self.attn(self.norm(x)))
+        x = self.layer_scale(self.attn(self.norm(x)))
+        return x
 
 
-BLOCK_CLASSES: dict[str, type[Residual]] = {
+MakeBlock = Callable[[Block, int, Style, int, float], Residual]     # of in_chans, dilation and drop_path
+
+BLOCK_CLASSES: dict[str, MakeBlock] = {
     'ds': DepthwiseSeparable, 'dsa': DepthwiseSeparable, 'ir': InvertedResidual, 'er': EdgeResidual, 'cn': ConvNormAct,
     'uir': UniversalInvertedResidual, 'mha': MobileAttention, 'mqa': MobileAttention,
 }
@@ -356,7 +368,7 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
                 next_dilation, block = dilation * block.stride, block.replace(stride=1)
             else:
                 reduction *= step
-            kind = CondConvResidual if block.experts else BLOCK_CLASSES[block.kind]
+            kind: MakeBlock = CondConvResidual if block.experts else BLOCK_CLASSES[block.kind]
             try:
                 own = replace(style, pad_type='') if index in symmetric_blocks else style
                 layers.append(kind(block, in_chans, own, dilation, drop_path_rate * index / total))

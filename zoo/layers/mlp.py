@@ -44,7 +44,8 @@ class Mlp(nn.Module):
         self.drop2 = nn.Dropout(drop2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1(x))))))
+        x = self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1(x))))))
+        return x
 
 
 class GlobalResponseNormMlp(nn.Module):
@@ -61,4 +62,5 @@ class GlobalResponseNormMlp(nn.Module):
         self.fc2, self.drop2 = plain.fc2, plain.drop2
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop2(self.fc2(self.grn(self.drop1(self.act(self.fc1(x))))))
+        x = self.drop2(self.fc2(self.grn(self.drop1(self.act(self.fc1(x))))))
+        return x

@@ -55,6 +55,8 @@ class LayerNorm2d(nn.LayerNorm):
 class RmsNorm(nn.RMSNorm):
     """Layer normalisation without a mean and without a bias, arXiv:1910.07467, over the last dimension."""
 
+    eps: float
+
     def __init__(self, channels: int, eps: float = 1e-6, affine: bool = True) -> None:
         super().__init__(channels, eps, affine)
 

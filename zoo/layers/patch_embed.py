@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
@@ -60,15 +60,24 @@ class PatchEmbed(SizedLayer):
         """Patches of the images that it is fitted to."""
         return None if self.grid_size is None else self.grid_size[0] * self.grid_size[1]
 
+    @overload
+    def feat_ratio(self, as_scalar: Literal[True] = True) -> int:
+        """Pixels per patch, of the longer side of a patch."""
+
+    @overload
+    def feat_ratio(self, as_scalar: bool) -> int | Pair:
+        """Pixels per patch, as `as_scalar` says."""
+
     def feat_ratio(self, as_scalar: bool = True) -> int | Pair:
         """Pixels per patch: of the longer side of a patch, or (height, width)."""
         return max(self.patch_size) if as_scalar else self.patch_size
 
     def dynamic_feat_size(self, img_size: Pair) -> Pair:
         """Rows and columns of patches of an image (height, width)."""
+        (height, width), (rows, columns) = img_size, self.patch_size
         if self.dynamic_img_pad:
-            return tuple(-(-side // patch) for side, patch in zip(img_size, self.patch_size))
-        return tuple(side // patch for side, patch in zip(img_size, self.patch_size))
+            return -(-height // rows), -(-width // columns)
+        return height // rows, width // columns
 
     def fit(self, sizes: Sizes) -> None:
         """Other images, patches with the kernel resampled, or any images, then padded to whole patches."""
@@ -100,7 +109,8 @@ class PatchEmbed(SizedLayer):
         if self.output_fmt != 'NCHW':
             x = x.flatten(2) if self.output_fmt == 'NCL' else x.permute(0, 2, 3, 1)
             x = x.flatten(1, 2) if self.output_fmt == 'NLC' else x
-        return self.norm(x)
+        x = self.norm(x)
+        return x
 
     def _fitting(self, x: Tensor) -> Tensor:
         """The image, padded to whole patches where that is asked for.

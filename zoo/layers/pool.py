@@ -79,6 +79,8 @@ class CeilAvgPool2d(nn.Module):
 class BlurPool2d(nn.Module):
     """Binomial 3x3 blur, then every `stride`-th pixel: arXiv:1904.11486. Padded with `pad_mode`."""
 
+    kernel: Tensor
+
     def __init__(self, channels: int, stride: int = 2, pad_mode: str = 'reflect') -> None:
         super().__init__()
         self.stride, self.pad_mode = stride, pad_mode
@@ -101,6 +103,9 @@ class BlurPool2d(nn.Module):
 
 class SameAvgPool2d(nn.AvgPool2d):
     """Average pooling with TensorFlow's SAME, whose zeros count: (B, C, H, W) -> (B, C, ceil(H / stride), …)."""
+
+    kernel_size: int
+    stride: int
 
     def forward(self, x: Tensor) -> Tensor:
         padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1))

@@ -50,5 +50,6 @@ def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpola
         return patch_embed
     pixels = torch.eye(math.prod(old), device=patch_embed.device).unflatten(1, (1, *old))
     resized = F.interpolate(pixels, new, mode=interpolation, antialias=antialias).flatten(1)      # (old, new)
-    kernel = patch_embed.float().flatten(2) @ torch.linalg.pinv(resized).T
-    return kernel.unflatten(2, new).to(patch_embed.dtype)
+    kernel: Tensor = patch_embed.float().flatten(2) @ torch.linalg.pinv(resized).T
+    kernel = kernel.unflatten(2, new)
+    return kernel.to(patch_embed.dtype)

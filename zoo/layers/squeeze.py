@@ -21,7 +21,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
-        return x * self.gate(gate)
+        x = x * self.gate(gate)
+        return x
 
 
 class GlobalContext(nn.Module):

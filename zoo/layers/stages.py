@@ -2,7 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import nn
+
+M = TypeVar('M', bound=nn.Module)
 
 
 def check_stages(depths: Sequence[int], embed_dims: Sequence[int], downsamples: Sequence[bool], *others: Sequence[Any],
@@ -23,6 +27,11 @@ def check_stages(depths: Sequence[int], embed_dims: Sequence[int], downsamples: 
             raise ValueError(f'Stage {number} cannot go from {before} to {width} channels without downsampling.')
     if num_vit < 0:
         raise ValueError(f'num_vit is a number of blocks, 0 or more, not {num_vit}.')
+
+
+def children_of(module: nn.Module, kind: type[M]) -> list[M]:
+    """The children of a module, such as the blocks of a stage, that are of one kind."""
+    return [child for child in module.children() if isinstance(child, kind)]
 
 
 def drop_path_rates(last: float, depth: int) -> list[float]:

@@ -1,6 +1,8 @@
 """Windows of a map: cut apart, put together, and what of a shifted window belongs together (Swin, arXiv:2103.14030)."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,12 +30,13 @@ def pad_to_windows(x: Tensor, window_size: Pair) -> Tensor:
     return F.pad(x, (0, 0, 0, right, 0, down))
 
 
-def missing(size: Pair, window_size: Pair) -> Pair:
+def missing(size: Sequence[int], window_size: Pair) -> Pair:
     """Rows and columns that a map lacks to be of whole windows."""
-    return tuple((side + window - 1) // window * window - side for side, window in zip(size, window_size))
+    down, right = ((side + window - 1) // window * window - side for side, window in zip(size, window_size))
+    return down, right
 
 
-def shift_mask(size: Pair, window_size: Pair, shift_size: Pair, like: Tensor) -> Tensor:
+def shift_mask(size: Sequence[int], window_size: Pair, shift_size: Pair, like: Tensor) -> Tensor:
     """What to add to attention scores inside the windows of a map that was rolled by `shift_size`: -100 between pixels
     that lay apart before, else 0 (section 3.2, Figure 4). (windows, pixels, pixels), in the type and on the device of
     `like`; `size` are whole windows."""

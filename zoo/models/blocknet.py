@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..blocks import parse_stages, round_channels, scale
 from ..contract import ImageModel, Parts
 from ..layers.conv import conv2d
-from ..layers.mbconv import Style, build_stages
+from ..layers.mbconv import Residual, Style, build_stages
 from ..spec import Feature, whole
 
 
@@ -45,7 +45,7 @@ class BlockNet(ImageModel):
 
     def hidden_modules(self) -> list[nn.Module]:
         """Every block."""
-        return [block for stage in self.blocks for block in stage]
+        return [block for stage in self.blocks for block in stage.children()]
 
     def set_feature_location(self, location: str) -> None:
         """Chooses where in a stage's last block its map is taken, see `ImageModel.set_feature_location`. The stem's map
@@ -61,7 +61,8 @@ class BlockNet(ImageModel):
         x = state[0] if isinstance(state, tuple) else state
         if self.feature_location == 'expansion' and number + 1 in {f['stage'] for f in self.feature_info}:
             return _with_inner_map(self.blocks[number], x)
-        return super().run_stage(number, x)
+        after: Tensor = super().run_stage(number, x)
+        return after
 
     def maps_of(self, state: Tensor | tuple[Tensor, Tensor], step: int) -> list[Tensor]:
         return [state[1] if isinstance(state, tuple) else state]
@@ -72,18 +73,20 @@ class BlockNet(ImageModel):
     def _inside(self, feature: Feature) -> Feature:
         """The inner map of a stage's last block."""
         stage = feature['stage'] - 1
-        last = self.blocks[stage][-1]
-        if not last.inner_channels:
+        blocks = list(self.blocks[stage].children())
+        last = blocks[-1]
+        if not isinstance(last, Residual) or not last.inner_channels:
             raise ValueError(f"feature_location='expansion': the last block of stage {stage}, {type(last).__name__}, "
                              "expands no channels; its map is what comes out of it, 'bottleneck'.")
-        module = f'blocks.{stage}.{len(self.blocks[stage]) - 1}.{last.inner_module}'
+        module = f'blocks.{stage}.{len(blocks) - 1}.{last.inner_module}'
         return Feature(num_chs=last.inner_channels, reduction=feature['reduction'], module=module,
                        stage=feature['stage'], hook_type=last.inner_hook)
 
 
-def _with_inner_map(stage: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+def _with_inner_map(stage: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """What comes out of a stage, and the inner map of its last block."""
     inner: list[Tensor] = []
-    for block in stage[:-1]:
+    *blocks, last = stage.children()
+    for block in blocks:
         x = block(x)
-    return stage[-1](x, inner), inner[0]
+    return last(x, inner), inner[0]

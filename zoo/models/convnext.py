@@ -106,13 +106,17 @@ class ConvNeXt(ImageModel):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
+        x = self.head(x, pre_logits)
+        return x
 
     @property
     def embedding_size(self) -> int:
         """The width of the embedding: of the hidden layer, where there is one."""
-        hidden = self.head.pre_logits
-        return hidden.fc.out_features if getattr(hidden, 'fc', None) else super().embedding_size
+        hidden = getattr(self.head.pre_logits, 'fc', None)
+        if hidden is None:
+            return super().embedding_size
+        width: int = hidden.out_features
+        return width
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -132,7 +136,8 @@ def norms(norm_layer: NormLayer | None, eps: float | None) -> tuple[MakeNorm, Ma
         name = (norm_layer or 'layernorm').removesuffix('2d')
         if name not in ('layernorm', 'rmsnorm', 'simplenorm'):
             raise ValueError(unknown('norm_layer', norm_layer or '', ('layernorm', 'rmsnorm', 'simplenorm')))
-        return tuple(partial(NORMS[kind], eps=1e-6 if eps is None else eps) for kind in (f'{name}2d', name))
+        maps, last = (partial(NORMS[kind], eps=1e-6 if eps is None else eps) for kind in (f'{name}2d', name))
+        return maps, last
     options = {} if eps is None else {'eps': eps}
     return partial(norm_layer, **options), partial(norm_layer, **options)
 
@@ -165,7 +170,7 @@ class ConvNeXtStage(nn.Module):
                  norm_layer_cl: MakeNorm | None = None) -> None:
         super().__init__()
         maps, last = norm_layer or norms(None, None)[0], norm_layer_cl or norms(None, None)[1]
-        self.downsample = nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
         if stride > 1 or in_chs != out_chs or dilation[0] != dilation[1]:
             kernel = 2 if stride > 1 or dilation[0] != dilation[1] else 1
             padded = 'same' if dilation[1] > 1 else 'valid'
@@ -178,7 +183,8 @@ class ConvNeXtStage(nn.Module):
             norm_layer=maps if conv_mlp else last, drop_path=rate) for rate in rates))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.downsample(x))
+        x = self.blocks(self.downsample(x))
+        return x
 
 
 class ConvNeXtBlock(nn.Module):
@@ -203,7 +209,7 @@ class ConvNeXtBlock(nn.Module):
         self.mlp = mlp(width, int(mlp_ratio * width), act_layer=act_layer, use_conv=conv_mlp)
         self.ls_init_value = ls_init_value
         self.gamma = None if ls_init_value is None else nn.Parameter(torch.empty(width))
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if in_chs != width or stride > 1:
             self.shortcut = nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True),
                                           nn.Conv2d(in_chs, width, 1, bias=conv_bias))
@@ -212,7 +218,7 @@ class ConvNeXtBlock(nn.Module):
 
     def reset_parameters(self) -> None:
         """The scale at its initial value."""
-        if self.gamma is not None:
+        if self.gamma is not None and self.ls_init_value is not None:
             nn.init.constant_(self.gamma, self.ls_init_value)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,4 +231,5 @@ class ConvNeXtBlock(nn.Module):
             branch = self.mlp(branch).permute(0, 3, 1, 2)
         if self.gamma is not None:
             branch = branch * self.gamma.view(1, -1, 1, 1)
-        return self.shortcut(x) + self.drop_path(branch)
+        x = self.shortcut(x) + self.drop_path(branch)
+        return x

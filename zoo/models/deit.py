@@ -16,7 +16,11 @@ class VisionTransformerDistilled(DistilledNet, VisionTransformer):
 
     parts = replace(VisionTransformer.parts, classifier=('head', 'head_dist'))
     extra_tokens = {'dist_token': 1}
-    pools = ('', 'token')
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """None, or the two tokens."""
+        return '', 'token'
 
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The output of `forward_features` -> the class token and the distillation token, each (B, embed_dim); all tokens

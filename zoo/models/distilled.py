@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ..contract import ImageModel
+from ..contract import ImageModel, Logits
 from ..layers.init import init_transformer
 
 
@@ -34,13 +34,13 @@ class DistilledNet(ImageModel):
         embedding = super().forward_head(x, pre_logits=True)
         return (embedding,) * len(self.parts.classifier)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
         """The output of `forward_features` -> logits (B, num_classes), or with `pre_logits` the embedding that the
         classifiers take in (B, embedding_size), the mean of both where they differ; in training, after
         `set_distilled_training`, (class logits, distillation logits)."""
         found = self.embeddings(x)
         if pre_logits:
-            return sum(found) / 2 if len(found) > 1 and found[0] is not found[1] else found[0]
+            return (found[0] + found[1]) / 2 if len(found) > 1 and found[0] is not found[1] else found[0]
         if not self.distilled:
             return self._run(self.parts.classifier, found[0])
         logits, class_logits, distillation_logits = self._classify_both(found)

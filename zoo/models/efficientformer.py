@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -65,7 +66,8 @@ class EfficientFormer(DistilledNet):
         if not distillation:
             self.parts = replace(self.parts, classifier=('head',))
         norm, token_norm = Norm(norm_layer, eps=norm_eps), Norm(norm_layer_cl, eps=layer_norm_eps)
-        common = dict(mlp_ratio=mlp_ratios, act_layer=act_layer, scale=layer_scale_init_value, drop=proj_drop_rate)
+        common: dict[str, Any] = dict(mlp_ratio=mlp_ratios, act_layer=act_layer, scale=layer_scale_init_value,
+                                      drop=proj_drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
 
         self.stem = stem(in_chans, embed_dims[0], norm)
@@ -74,8 +76,8 @@ class EfficientFormer(DistilledNet):
         for number, (depth, channels, strided) in enumerate(zip(depths, embed_dims, downsamples)):
             reduction = 2 * reduction if strided else reduction
             attention = min(num_vit, depth) if number == len(depths) - 1 else 0
-            blocks = [MetaBlock4D(channels, pool_size, norm=norm, drop_path=next(rates), **common)
-                      for _ in range(depth - attention)]
+            blocks: list[nn.Module] = [MetaBlock4D(channels, pool_size, norm=norm, drop_path=next(rates), **common)
+                                       for _ in range(depth - attention)]
             if attention:
                 mixer = partial(Attention, reduction=reduction, img_size=pair_of(img_size))
                 blocks += [Tokens(), *(MetaBlock3D(channels, mixer, norm=token_norm, drop_path=next(rates), **common)
@@ -91,15 +93,18 @@ class EfficientFormer(DistilledNet):
 
     def normalise(self, state: Tensor) -> Tensor:
         """The normalisation before the head, of a map."""
-        return self.norm(state.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        state = self.norm(state.permute(0, 2, 3, 1))
+        return state.permute(0, 3, 1, 2)
 
     def pre_head(self, state: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens (B, H W, C), normalised."""
-        return self.norm(state.flatten(2).transpose(1, 2))
+        state = self.norm(state.flatten(2).transpose(1, 2))
+        return state
 
     def hidden_modules(self) -> list[nn.Module]:
         """Of each stage its downsampling, where it has one, and the stage."""
-        return [part for stage in self.stages for part in (stage.downsample, stage) if not isinstance(part, nn.Identity)]
+        return [part for stage in self.stages for part in (stage.get_submodule('downsample'), stage)
+                if not isinstance(part, nn.Identity)]
 
 
 def stem(in_chans: int, width: int, norm: Norm) -> nn.Sequential:
@@ -146,7 +151,8 @@ class Pooling(nn.Module):
         self.pool = nn.AvgPool2d(pool_size, stride=1, padding=pool_size // 2, count_include_pad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x) - x
+        x = self.pool(x) - x
+        return x
 
 
 class MetaBlock4D(nn.Module):
@@ -169,7 +175,8 @@ class MetaBlock4D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.ls1(self.token_mixer(x)))
-        return x + self.drop_path(self.ls2(self.mlp(x)))
+        x = x + self.drop_path(self.ls2(self.mlp(x)))
+        return x
 
 
 class Tokens(nn.Module):
@@ -200,7 +207,8 @@ class MetaBlock3D(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.ls1(self.token_mixer(self.norm1(x), grid)))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        x = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        return x
 
 
 class Attention(OffsetBias):
@@ -221,4 +229,5 @@ class Attention(OffsetBias):
         q, k, v = self.qkv(x).unflatten(-1, (self.heads, -1)).transpose(1, 2).split(self.widths, dim=-1)
         attention = (q @ k.transpose(-2, -1) * self.scale + self.bias(grid, grid)).softmax(-1)     # (B, heads, N, N)
         ATTENTION.keep(attention)
-        return self.proj((attention @ v).transpose(1, 2).flatten(2))
+        x = self.proj((attention @ v).transpose(1, 2).flatten(2))
+        return x

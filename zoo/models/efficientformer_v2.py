@@ -73,11 +73,12 @@ class EfficientFormerV2(DistilledNet):
         self.stages, self.feature_info = nn.Sequential(), []
         width, reduction = embed_dims[0], 4
         for number, (depth, channels) in enumerate(zip(depths, embed_dims)):
-            downsample, mixer, stride, blocks = nn.Identity(), None, attention_strides[number], []
+            downsample: nn.Module = nn.Identity()
             if downsamples[number]:
-                if attention_downsamples[number]:
-                    mixer = AttentionDownsample(width, channels, reduction, size, norm, act_layer)
-                downsample, reduction = Downsample(width, channels, norm, mixer), 2 * reduction
+                beside = AttentionDownsample(width, channels, reduction, size, norm, act_layer) \
+                    if attention_downsamples[number] else None
+                downsample, reduction = Downsample(width, channels, norm, beside), 2 * reduction
+            stride, blocks = attention_strides[number], []
             for index in range(depth):
                 mixer = None
                 if stride and index >= depth - num_vit:
@@ -95,7 +96,8 @@ class EfficientFormerV2(DistilledNet):
 
     def hidden_modules(self) -> list[nn.Module]:
         """Of each stage its downsampling, where it has one, and the stage."""
-        return [part for stage in self.stages for part in (stage.downsample, stage) if not isinstance(part, nn.Identity)]
+        return [part for stage in self.stages for part in (stage.get_submodule('downsample'), stage)
+                if not isinstance(part, nn.Identity)]
 
 
 def ratios_of_blocks(ratios: Ratios, depths: Sequence[int]) -> list[list[float]]:
@@ -145,7 +147,8 @@ class Downsample(nn.Module):
         self.attn = attention
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) if self.attn is None else self.conv(x) + self.attn(x)
+        x = self.conv(x) if self.attn is None else self.conv(x) + self.attn(x)
+        return x
 
 
 class Block(nn.Module):
@@ -170,7 +173,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.token_mixer is not None:
             x = x + self.drop_path(self.ls1(self.token_mixer(x)))
-        return x + self.drop_path(self.ls2(self.mlp(x)))
+        x = x + self.drop_path(self.ls2(self.mlp(x)))
+        return x
 
 
 class Attention(OffsetBias):
@@ -206,7 +210,8 @@ class Attention(OffsetBias):
         x = x.flatten(1, 2).unflatten(-1, grid) + self.v_local(v)
         if self.stride > 1:
             x = F.interpolate(x, size, mode='bilinear')
-        return self.proj(self.act(x))
+        x = self.proj(self.act(x))
+        return x
 
 
 class AttentionDownsample(OffsetBias):
@@ -229,7 +234,8 @@ class AttentionDownsample(OffsetBias):
         scores = split_heads(q, self.heads).transpose(-2, -1) @ split_heads(k, self.heads) * self.scale
         attention = (scores + self.bias(queries, keys)).softmax(-1)                 # (B, heads, N/4, N)
         x = split_heads(v, self.heads) @ attention.transpose(-2, -1)                # (B, heads, D, N/4)
-        return self.proj(self.act(x.flatten(1, 2).unflatten(-1, queries) + self.v_local(v)))
+        x = self.proj(self.act(x.flatten(1, 2).unflatten(-1, queries) + self.v_local(v)))
+        return x
 
 
 class Query(nn.Module):
@@ -242,9 +248,11 @@ class Query(nn.Module):
         self.proj = conv_norm(in_width, width, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(self.local(x) + self.pool(x))
+        x = self.proj(self.local(x) + self.pool(x))
+        return x
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, C, H, W) -> (B, heads, C / heads, H W)."""
-    return x.flatten(2).unflatten(1, (heads, -1))
+    x = x.flatten(2).unflatten(1, (heads, -1))
+    return x

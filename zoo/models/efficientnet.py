@@ -48,6 +48,7 @@ class EfficientNet(BlockNet):
     """
 
     parts = replace(BlockNet.parts, pre_head=('conv_head', 'bn2', 'act2'))
+    conv_head: nn.Module
 
     def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
                  depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,

@@ -72,9 +72,8 @@ class HighResolutionNet(ImageModel):
             raise ValueError(unknown('feature_location', feature_location, ('incre', '')))
         self.in_chans, self.num_features = in_chans, HEAD_WIDTH
         if not feature_location:
-            *stages, (transition, stage, widening) = self.parts.stages
-            self.parts = replace(self.parts, stages=(*stages, (transition, stage)),
-                                 pre_head=(widening, *self.parts.pre_head))
+            self.parts = replace(self.parts, stages=(*self.parts.stages[:-1], ('transition3', 'stage4')),
+                                 pre_head=('incre_modules', *self.parts.pre_head))
 
         self.conv1 = conv2d(in_chans, stem_width, 3, 2)
         self.bn1, self.act1 = NORM.with_act(stem_width, 'relu')
@@ -109,7 +108,8 @@ class HighResolutionNet(ImageModel):
     def pre_head(self, state: State) -> Tensor:
         """What the head takes in; of a pruned network, the coarsest map there is."""
         state = super().pre_head(state)
-        return [x for x in state if x is not None][-1] if isinstance(state, list) else state
+        x: Tensor = [x for x in state if x is not None][-1] if isinstance(state, list) else state
+        return x
 
     def keep_maps(self, chosen: Iterable[int]) -> list[int]:
         """Removes the last exchange's sums, and what widens them, that none of the maps `chosen` is made of."""

@@ -41,6 +41,7 @@ class MobileNetV3(BlockNet):
     """
 
     parts = replace(BlockNet.parts, head=('global_pool', 'conv_head', 'norm_head', 'act2'))
+    global_pool: nn.Module
 
     def __init__(self, blocks: Sequence[str | Sequence[str]], *, width: float = 1.0,
                  depth: float | Sequence[float] = 1.0, divisor: int = 8, round_limit: float = 0.9,

@@ -86,7 +86,8 @@ class BasicBlock(nn.Module):
         x = self.bn2(x)
         x = self.drop_path(self.se(x))
         x += shortcut if self.downsample is None else self.downsample(shortcut)
-        return self.act2(x)
+        x = self.act2(x)
+        return x
 
 
 class Bottleneck(nn.Module):
@@ -143,7 +144,8 @@ class Bottleneck(nn.Module):
         x = self.bn3(x)
         x = self.drop_path(self.se(x))
         x += shortcut if self.downsample is None else self.downsample(shortcut)
-        return self.act3(x)
+        x = self.act3(x)
+        return x
 
 
 BlockClass = type[BasicBlock] | type[Bottleneck]
@@ -253,7 +255,8 @@ class ResNet(ImageModel):
 
     def hidden_of(self, state: Tensor) -> Tensor:
         """What goes into the first stage, of the state after the stem: hidden states begin behind the max pooling."""
-        return self.maxpool(state)
+        state = self.maxpool(state)
+        return state
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from ..layers.norm import MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.relative import get_relative_position_index, resize_rel_pos_bias_table, table_size
 from ..layers.sizes import ImageSize, SizedLayer, map_size, pair_of
-from ..layers.stages import drop_path_rates
+from ..layers.stages import children_of, drop_path_rates
 from ..layers.windows import missing, pad_to_windows, shift_mask, window_partition, window_reverse
 from ..spec import Feature, Pair, Sizes
 
@@ -59,6 +60,8 @@ class SwinTransformer(ImageModel):
                   head=('head.global_pool', 'head.norm', 'head.pre_logits'), classifier=('head.fc',))
     draw = staticmethod(init_transformer)
     output_fmt = 'NHWC'
+    img_size: Pair
+    layers: nn.Sequential
 
     def __init__(self, img_size: ImageSize = 224, patch_size: int = 4, in_chans: int = 3, num_classes: int = 1000,
                  global_pool: str = 'avg', embed_dim: int = 96, depths: Sequence[int] = (2, 2, 6, 2),
@@ -66,7 +69,7 @@ class SwinTransformer(ImageModel):
                  always_partition: bool = False, strict_img_size: bool = True, dynamic_img_size: bool = False,
                  mlp_ratio: float = 4.0, qkv_bias: bool = True, drop_rate: float = 0.0, proj_drop_rate: float = 0.0,
                  attn_drop_rate: float = 0.0, drop_path_rate: float = 0.1,
-                 embed_layer: Callable[..., nn.Module] = PatchEmbed, norm_layer: NormLayer = nn.LayerNorm,
+                 embed_layer: Callable[..., PatchEmbed] = PatchEmbed, norm_layer: NormLayer = nn.LayerNorm,
                  weight_init: str = '') -> None:
         super().__init__()
         if len(num_heads) != len(depths):
@@ -87,13 +90,14 @@ class SwinTransformer(ImageModel):
         self.layers, self.feature_info = nn.Sequential(), []
         for number, (depth, dim) in enumerate(zip(depths, dims)):
             reduction = patch_size * 2 ** number                     # input pixels per pixel of the map
-            self.layers.append(SwinTransformerStage(
+            stage = SwinTransformerStage(
                 dims[max(0, number - 1)], dim, map_size(size, reduction), depth, downsample=number > 0,
                 num_heads=num_heads[number], head_dim=head_dim, window_size=windows[number],
                 always_partition=always_partition, mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, proj_drop=proj_drop_rate,
-                attn_drop=attn_drop_rate, drop_path=[next(rates) for _ in range(depth)], norm_layer=norm))
-            for block in self.layers[-1].blocks:
+                attn_drop=attn_drop_rate, drop_path=[next(rates) for _ in range(depth)], norm_layer=norm)
+            for block in children_of(stage.blocks, SwinTransformerBlock):
                 block.patch, block.merged = patch_size, 2 ** number
+            self.layers.append(stage)
             self.feature_info.append(Feature(num_chs=dim, reduction=reduction, module=f'layers.{number}',
                                              stage=number + 1))
         self.norm = norm(dims[-1])
@@ -108,11 +112,12 @@ class SwinTransformer(ImageModel):
 
     def hidden_modules(self) -> list[nn.Module]:
         """What merges pixels for each stage but the first, and the last stage."""
-        return [*(stage.downsample for stage in self.layers[1:]), self.layers[-1]]
+        return [*(stage.get_submodule('downsample') for stage in self.layers[1:]), self.layers[-1]]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
+        x = self.head(x, pre_logits)
+        return x
 
     def set_input_size(self, img_size: ImageSize | None = None, patch_size: ImageSize | None = None,
                        window_size: Windows | None = None, window_ratio: int | Sequence[int] | None = None,
@@ -125,7 +130,7 @@ class SwinTransformer(ImageModel):
                 has; one number, or one a stage.
             always_partition: as in the constructor.
         """
-        blocks = [[block for block in stage.blocks] for stage in self.layers]
+        blocks = self._blocks()
         if always_partition is not None:
             for block in (block for stage in blocks for block in stage):
                 block.always_partition = always_partition
@@ -155,8 +160,15 @@ class SwinTransformer(ImageModel):
     def _grown_windows(self, img_size: ImageSize | None, patch_size: ImageSize | None) -> list[Pair]:
         """Windows for other images or patches: as many a side of the patches' grid as there are now."""
         old, new = self._grid(None, None), self._grid(img_size, patch_size)
-        targets = [stage.blocks[0].target_window_size for stage in self.layers]
-        return [tuple(max(1, n // max(1, o // side)) for o, n, side in zip(old, new, target)) for target in targets]
+        windows = []
+        for first, *_ in self._blocks():
+            rows, columns = (max(1, n // max(1, o // side)) for o, n, side in zip(old, new, first.target_window_size))
+            windows.append((rows, columns))
+        return windows
+
+    def _blocks(self) -> list[list[SwinTransformerBlock]]:
+        """The blocks of each stage."""
+        return [children_of(stage.get_submodule('blocks'), SwinTransformerBlock) for stage in self.layers]
 
     def fit_to(self, sizes: Sizes) -> None:
         """What `set_input_size` changes: every block's window is chosen anew."""
@@ -167,7 +179,8 @@ def windows_of_stages(window_size: Windows, stages: int) -> list[Pair]:
     """(rows, columns) of each stage's windows, of one for all or one a stage."""
     one_each = not isinstance(window_size, int) and len(window_size) == stages and (
         stages != 2 or not all(isinstance(n, int) for n in window_size))
-    return [pair_of(size, 'window_size') for size in (window_size if one_each else [window_size] * stages)]
+    sizes: Any = window_size if one_each else [window_size] * stages
+    return [pair_of(size, 'window_size') for size in sizes]
 
 
 class SwinTransformerStage(nn.Module):
@@ -192,7 +205,8 @@ class SwinTransformerStage(nn.Module):
             norm_layer=norm_layer) for number in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(self.downsample(x))
+        x = self.blocks(self.downsample(x))
+        return x
 
 
 class PatchMerging(nn.Module):
@@ -207,7 +221,8 @@ class PatchMerging(nn.Module):
         x = pad_to_windows(x, (2, 2))
         batch, height, width, channels = x.shape
         x = x.view(batch, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 4, 2, 5)     # column by column
-        return self.reduction(self.norm(x.contiguous().view(batch, height // 2, width // 2, 4 * channels)))
+        x = self.reduction(self.norm(x.contiguous().view(batch, height // 2, width // 2, 4 * channels)))
+        return x
 
 
 class SwinTransformerBlock(SizedLayer):
@@ -245,14 +260,16 @@ class SwinTransformerBlock(SizedLayer):
         """Rows and columns of the windows."""
         if self.always_partition:
             return self.target_window_size
-        return tuple(min(side, window) for side, window in zip(self.input_resolution, self.target_window_size))
+        rows, columns = (min(side, window) for side, window in zip(self.input_resolution, self.target_window_size))
+        return rows, columns
 
     @property
     def shift_size(self) -> Pair:
         """Rows and columns that windows are shifted by."""
         sides = zip(self.input_resolution, self.target_window_size)
-        return tuple(window // 2 if self.shifted and (self.always_partition or side > window) else 0
-                     for side, window in sides)
+        rows, columns = (window // 2 if self.shifted and (self.always_partition or side > window) else 0
+                         for side, window in sides)
+        return rows, columns
 
     def fit(self, sizes: Sizes) -> None:
         """Other images or patches: windows as in a network built for them, the attention's table resampled."""
@@ -263,15 +280,17 @@ class SwinTransformerBlock(SizedLayer):
 
     def adapt_state(self, state: dict[str, Tensor], prefix: str, source: Sizes) -> None:
         """Resamples the attention's table at `prefix` for the windows that the block has."""
-        old = None
+        old: Pair | None = None
         if source.img_size and not self.always_partition:
             sides = zip(map_size(source.img_size, self.patch * self.merged), self.target_window_size)
-            old = tuple(min(side, window) for side, window in sides)
+            rows, columns = (min(side, window) for side, window in sides)
+            old = rows, columns
         self.attn.adapt_table(state, f'{prefix}attn.', old)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path1(self._attend(self.norm1(x)))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path2(self.mlp(self.norm2(x)))
+        return x
 
     def _attend(self, x: Tensor) -> Tensor:
         window, shift = self.window_size, self.shift_size
@@ -355,4 +374,5 @@ class WindowAttention(nn.Module):
             bias = (bias + mask[:, None]).expand(x.shape[0] // windows, -1, -1, -1, -1).flatten(0, 1)
         drop = self.attn_drop.p if self.training else 0.0
         x = attend(q, k, v, bias.to(q.dtype).expand(x.shape[0], -1, -1, -1), dropout=drop)
-        return self.proj_drop(self.proj(merge_heads(x)))
+        x = self.proj_drop(self.proj(merge_heads(x)))
+        return x

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import ImageModel, Parts
+from ..contract import ImageModel, Logits, Parts
 from ..layers.init import init_transformer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.positions import resample_abs_pos_embed
@@ -33,7 +33,6 @@ class TokenNet(ImageModel):
     parts = Parts(stem=('patch_embed', *PREFIX, 'pos_embed', 'norm_pre'), stages=('blocks.*',), norm='norm',
                   head=('pooling', 'attn_pool', 'fc_norm'), classifier=('head',))
     draw = staticmethod(init_transformer)
-    pools = TOKEN_POOLS
     default_out_indices = 3
     output_fmt = 'NLC'
     undecayed: ClassVar[tuple[str, ...]] = (*PREFIX, 'pos_embed')
@@ -41,6 +40,10 @@ class TokenNet(ImageModel):
     pos_embed: nn.Parameter | None
     pooling: TokenPool
     attn_pool: nn.Module | None
+    norm_pre: nn.Module
+    blocks: nn.Sequential
+    norm: nn.Module
+    fc_norm: nn.Module
     pool_include_prefix: bool
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
@@ -58,10 +61,27 @@ class TokenNet(ImageModel):
                 setattr(self, name, nn.Parameter(torch.empty(1, count, width)) if count else None)
         self.num_prefix_tokens = sum(counts.values())
         self.no_embed_class = no_embed_class
-        positions = self.patch_embed.num_patches + self.embedded_prefix
+        positions = math.prod(self.patch_grid) + self.embedded_prefix
         self.pos_embed = nn.Parameter(torch.empty(1, positions, width)) if pos_embed == 'learn' else None
         self.pos_drop = nn.Dropout(pos_drop_rate)
         self.patch_drop = PatchDropout(patch_drop_rate, self.num_prefix_tokens) if patch_drop_rate else nn.Identity()
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """All of `TOKEN_POOLS`."""
+        return TOKEN_POOLS
+
+    @property
+    def patch_grid(self) -> Pair:
+        """Rows and columns of patches of the images that the network is fitted to.
+
+        Raises:
+            ValueError: its layer of patches is fitted to none.
+        """
+        grid = self.patch_embed.grid_size
+        if grid is None:
+            raise ValueError(f'{type(self.patch_embed).__name__} is fitted to no size of images, which positions need.')
+        return grid
 
     @property
     def embedded_prefix(self) -> int:
@@ -95,14 +115,14 @@ class TokenNet(ImageModel):
         """Tokens (B, rows * columns, C) of the image's patches, and rows and columns."""
         patches = self.patch_embed(x)
         if patches.ndim == 3:
-            return patches, self.patch_embed.grid_size
+            return patches, self.patch_grid
         return patches.flatten(1, 2), (patches.shape[1], patches.shape[2])
 
     def _positions(self, grid: Pair) -> Tensor | None:
         """The positions of a grid of patches, resampled where they are of another."""
         if self.pos_embed is None or not self.dynamic_img_size:
             return self.pos_embed
-        return resample_abs_pos_embed(self.pos_embed, grid, self.patch_embed.grid_size, self.embedded_prefix)
+        return resample_abs_pos_embed(self.pos_embed, grid, self.patch_grid, self.embedded_prefix)
 
     def run_stage(self, number: int, state: Tokens) -> Tokens:
         block = self.get_submodule(self.stage_names()[number][0])
@@ -125,7 +145,8 @@ class TokenNet(ImageModel):
         return state._replace(x=self.norm(state.x))
 
     def pre_head(self, state: Tokens) -> Tensor:
-        return self.norm(state.x)
+        x: Tensor = self.norm(state.x)
+        return x
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
@@ -140,7 +161,7 @@ class TokenNet(ImageModel):
             state = self.advance(number, state)
         return self.pre_head(state)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Logits:
         return self.forward_head(self.forward_features(x, attn_mask, is_causal))
 
     # --- the head
@@ -153,7 +174,8 @@ class TokenNet(ImageModel):
     def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
         """Tokens (B, N, C) -> (B, C), as the network does or, without parameters, as `pool_type` says."""
         if pool_type is not None and pool_type != self.global_pool:
-            return TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
+            x = TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
+            return x
         x = self.pooling(x)
         return x if self.attn_pool is None else self.attn_pool(x)
 
@@ -166,13 +188,13 @@ class TokenNet(ImageModel):
 
     def fit_to(self, sizes: Sizes) -> None:
         """What `set_input_size` changes in the network."""
-        old = self.patch_embed.grid_size
+        old = self.patch_grid
         super().fit_to(sizes)
         if sizes.dynamic is not None:
             self.patch_embed.output_fmt = 'NHWC' if sizes.dynamic else 'NLC'
         for feature in self.feature_info:
             feature['reduction'] = self.patch_embed.feat_ratio()
-        new, positions = self.patch_embed.grid_size, self.pos_embed
+        new, positions = self.patch_grid, self.pos_embed
         if positions is not None and new != old:
             with torch.no_grad():
                 fitted = positions.new_empty(1, self.embedded_prefix + math.prod(new), positions.shape[-1]) \
@@ -204,7 +226,7 @@ class TokenNet(ImageModel):
             positions = positions if positions.ndim == 3 else positions.unsqueeze(0)
             prefix, grid = self._grid_of(positions.shape[1], sum(t.shape[1] for t in tokens.values()), state, source)
             own = dict(zip(tokens, positions[:, :prefix].split([t.shape[1] for t in tokens.values()], 1))) if prefix else {}
-            patches = resample_abs_pos_embed(positions[:, prefix:], self.patch_embed.grid_size, grid, 0)
+            patches = resample_abs_pos_embed(positions[:, prefix:], self.patch_grid, grid, 0)
             if not self.embedded_prefix:                        # a token with its position is a token
                 state |= {name: tokens[name] + own[name] for name in own}
                 state['pos_embed'] = patches

@@ -4,11 +4,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..contract import Logits
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.attention_pool import AttentionPoolLatent, AttentionPoolPrr
 from ..layers.attention_tokens import (Attention, AttentionLayer, DiffAttention, Differential, attend, create_attention,
@@ -75,7 +76,7 @@ class VisionTransformer(TokenNet):
                  dynamic_img_pad: bool = False, drop_rate: float = 0.0, pos_drop_rate: float = 0.0,
                  patch_drop_rate: float = 0.0, proj_drop_rate: float = 0.0, attn_drop_rate: float = 0.0,
                  drop_path_rate: float = 0.0, weight_init: str = '', fix_init: bool = False,
-                 embed_layer: Callable[..., nn.Module] = PatchEmbed, embed_norm_layer: NormLayer | None = None,
+                 embed_layer: Callable[..., PatchEmbed] = PatchEmbed, embed_norm_layer: NormLayer | None = None,
                  norm_layer: NormLayer | None = None, act_layer: ActLayer | None = None,
                  block_fn: str | Callable[..., nn.Module] = 'Block', mlp_layer: MlpLayer = Mlp,
                  attn_layer: AttentionLayer = Attention, norm_eps: float | None = None) -> None:
@@ -88,7 +89,7 @@ class VisionTransformer(TokenNet):
         self.img_size, self.dynamic_img_size = pair_of(img_size), dynamic_img_size
         norm = Norm(norm_layer or LayerNorm, eps=norm_eps)
         act = get_act_layer(act_layer or nn.GELU)
-        layout = dict(strict_img_size=False, output_fmt='NHWC') if dynamic_img_size else {}
+        layout: dict[str, Any] = dict(strict_img_size=False, output_fmt='NHWC') if dynamic_img_size else {}
         embed_norm = dict(norm_layer=Norm(embed_norm_layer, eps=norm_eps)) if embed_norm_layer else {}
         self.patch_embed = embed_layer(img_size=self.img_size, patch_size=patch_size, in_chans=in_chans,
                                        embed_dim=embed_dim, bias=not pre_norm, dynamic_img_pad=dynamic_img_pad,
@@ -110,7 +111,7 @@ class VisionTransformer(TokenNet):
         self.pool_include_prefix, self.norm_after_pool = pool_include_prefix, fc_norm
         self.norm = norm(embed_dim) if final_norm else nn.Identity()
         self.fc_norm = nn.Identity()
-        self._attention_pools = {
+        self._attention_pools: dict[str, partial[AttentionPoolLatent] | partial[AttentionPoolPrr]] = {
             'map': partial(AttentionPoolLatent, embed_dim, num_heads=num_heads, mlp_ratio=mlp_ratio, norm_layer=norm,
                            act_layer=act),
             'prr': partial(AttentionPoolPrr, embed_dim, num_heads=num_heads, pool_type='token' if class_token else 'avg')}
@@ -164,7 +165,7 @@ class VisionTransformer(TokenNet):
             self.attn_pool = make().to(like.device, like.dtype)
             self.draw(self.attn_pool)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
         x = self.head_drop(self.fc_norm(self.pool(x)))
         return x if pre_logits else self.classify(x)
 
@@ -181,7 +182,8 @@ def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None
         return
     if name == 'head':
         nn.init.zeros_(layer.weight)
-        nn.init.constant_(layer.bias, -math.log(num_classes) if mode == 'jax_nlhb' else 0.0)
+        if layer.bias is not None:
+            nn.init.constant_(layer.bias, -math.log(num_classes) if mode == 'jax_nlhb' else 0.0)
         return
     if isinstance(layer, nn.Conv2d):
         std = layer.weight[0].numel() ** -0.5 / 0.8796                  # 0.8796 of it is left between two deviations
@@ -226,7 +228,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x
 
 
 class ResPostBlock(Block):
@@ -248,12 +251,13 @@ class ResPostBlock(Block):
     def init_weights(self) -> None:
         """Sets the normalisations' weights to `init_values`, where that is given."""
         if self.init_values is not None:
-            nn.init.constant_(self.norm1.weight, self.init_values)
-            nn.init.constant_(self.norm2.weight, self.init_values)
+            for norm in (self.norm1, self.norm2):
+                nn.init.constant_(norm.get_parameter('weight'), self.init_values)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x = x + self.drop_path1(self.norm1(self.attn(x, attn_mask=attn_mask, is_causal=is_causal)))
-        return x + self.drop_path2(self.norm2(self.mlp(x)))
+        x = x + self.drop_path2(self.norm2(self.mlp(x)))
+        return x
 
 
 class ParallelThingsBlock(nn.Module):
@@ -283,9 +287,10 @@ class ParallelThingsBlock(nn.Module):
             self.ffns.append(mlp)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        x = x + sum(branch.drop_path(branch.ls(branch.attn(branch.norm(x), attn_mask=attn_mask, is_causal=is_causal)))
-                    for branch in self.attns)
-        return x + sum(branch(x) for branch in self.ffns)
+        x = x + sum(drop_path(ls(attn(norm(x), attn_mask=attn_mask, is_causal=is_causal)))
+                    for norm, attn, ls, drop_path in (branch.children() for branch in self.attns))
+        x = x + sum(branch(x) for branch in self.ffns)
+        return x
 
 
 class ParallelScalingBlock(nn.Module):
@@ -355,7 +360,8 @@ class ParallelScalingBlock(nn.Module):
             out = self.out_proj(torch.cat([mixed, hidden], dim=-1))
         else:
             out = self.attn_out_proj(mixed) + self.mlp_out_proj(hidden)
-        return x + self.drop_path(self.ls(out))
+        x = x + self.drop_path(self.ls(out))
+        return x
 
 
 class DiffParallelScalingBlock(ParallelScalingBlock, Differential):

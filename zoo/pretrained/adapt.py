@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,29 @@ Wanted = dict[str, tuple[torch.Size, torch.dtype]]
 _log = logging.getLogger('zoo')
 
 
+@runtime_checkable
+class Fitting(Protocol):
+    """A network of zoo's, which fits weights to its sizes and draws its own, see `zoo.contract.ImageModel`."""
+
+    def adapt_state(self, state: Mapping[str, Tensor], source: Sizes) -> dict[str, Tensor]:
+        """The weights, fitted to its sizes."""
+
+    def init_weights(self) -> None:
+        """Draws every parameter anew."""
+
+    def init_head(self) -> None:
+        """Draws the classifiers anew."""
+
+
 class _Unfilled(TorchFunctionMode):
     """Leaves out what only fills tensors with initial values."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
+        given = dict(kwargs or {})
         if func.__name__ in FILLS or getattr(func, '__module__', None) == 'torch.nn.init':
-            return args[0] if args else kwargs['tensor']
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else given['tensor']
+        return func(*args, **given)
 
 
 @contextmanager
@@ -58,7 +73,7 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
                 tensors[name] = nn.Parameter(value, tensor.requires_grad) if is_parameter else value
                 constant |= name in module._non_persistent_buffers_set
         if constant:
-            module.reset_constants()
+            getattr(module, 'reset_constants')()
 
 
 def filled_by_constructors(model: nn.Module) -> bool:
@@ -92,9 +107,9 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
     empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, None
-    if hasattr(model, 'adapt_state'):                # not a user's own network, whose names are nobody else's
-        layout = recognise(state)
-        state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=tuple(cfg.input_size[1:])))
+    if isinstance(model, Fitting):                   # not a user's own network, whose names are nobody else's
+        layout, (_, height, width) = recognise(state), cfg.input_size
+        state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=(height, width)))
     state = dict(state)
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
@@ -122,13 +137,13 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         check_settings(given, layout, settings, cfg.architecture or 'the network')
 
     loaded = {key: state.pop(key) for key in needed} | {key: torch.zeros((), dtype=torch.int64) for key in counters}
-    if empty and lacking:
+    if empty and lacking and isinstance(model, Fitting):
         materialise(model, device)
         model.init_weights()
         empty = False
     if empty:
         materialise(model, device, {key: loaded.pop(key).to(device, wanted[key][1]) for key in list(loaded)})
-        if anew:
+        if anew and isinstance(model, Fitting):
             model.init_head()
     else:
         model.load_state_dict(loaded, strict=False)

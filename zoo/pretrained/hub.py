@@ -89,11 +89,10 @@ def _download(repository: str, filename: str, cache_dir: str | Path | None) -> P
     """The file, downloaded into the cache; None where the repository has no such file."""
     from huggingface_hub import errors, get_hf_file_metadata, get_token, hf_hub_download, hf_hub_url
     name, _, revision = repository.partition('@')
-    file = dict(repo_id=name, filename=filename, revision=revision or None)
     try:
         # hf_hub_download alone tries six times, for 23 s, before it says that there is no network
-        get_hf_file_metadata(hf_hub_url(**file), token=get_token())
-        return Path(hf_hub_download(**file, cache_dir=cache_dir))
+        get_hf_file_metadata(hf_hub_url(name, filename, revision=revision or None), token=get_token())
+        return Path(hf_hub_download(name, filename, revision=revision or None, cache_dir=cache_dir))
     except errors.GatedRepoError:
         raise Missing(f'access is restricted: ask for it on that page, then {LOG_IN}') from None
     except errors.RepositoryNotFoundError:

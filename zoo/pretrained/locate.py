@@ -10,6 +10,7 @@ import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def locate(cfg: PretrainedCfg, source: Weights | bool = True, cache_dir: str | P
     """
     if isinstance(source, Mapping):
         return Located('the state dict given', state=source)
-    place, path = _find(cfg if source is True else _chosen(cfg, source), cache_dir)
+    place, path = _find(cfg if isinstance(source, bool) else _chosen(cfg, source), cache_dir)
     return Located(f'{place}: {path}' if place else str(path), path)
 
 
@@ -78,11 +79,11 @@ def _chosen(cfg: PretrainedCfg, source: str | Path) -> PretrainedCfg:
 def _places(cfg: PretrainedCfg, cache_dir: str | Path | None) -> Iterator[Search]:
     """Places in the order in which they are asked; a later one costs nothing until it is."""
     if cfg.wheel:
-        yield f'wheel {cfg.wheel}', lambda: _in_wheel(cfg.wheel)
+        yield f'wheel {cfg.wheel}', partial(_in_wheel, cfg.wheel)
     if cfg.hf_hub_id:
         yield from hub.places(cfg.hf_hub_id, (cfg.hf_hub_filename,) if cfg.hf_hub_filename else NAMES, cache_dir)
     if cfg.url:
-        yield cfg.url, lambda: _from_url(cfg.url, cache_dir)
+        yield cfg.url, partial(_from_url, cfg.url, cache_dir)
 
 
 def _in_wheel(package: str) -> Path:

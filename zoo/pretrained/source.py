@@ -114,7 +114,8 @@ def _record(config: Mapping[str, Any], path: Path) -> PretrainedCfg:
         _log.warning('%s: fields without a meaning here: %s', path, ', '.join(sorted(strange)))
     if isinstance(names := fields.get('label_names'), Mapping):              # {'0': 'tench', …} or {'tench': 0, …}
         numbered = all(key.isdigit() for key in names)
-        fields['label_names'] = [names[k] for k in sorted(names, key=int)] if numbered else sorted(names, key=names.get)
+        fields['label_names'] = ([names[k] for k in sorted(names, key=int)] if numbered else
+                                 sorted(names, key=lambda name: names[name]))
     return PretrainedCfg(**{k: _frozen(v) for k, v in fields.items() if k in known - PLACES})
 
 

@@ -94,11 +94,12 @@ def _prepared(record: dict[str, Any], model: nn.Module, data: dict[str, Any]) ->
 def _labels(model: nn.Module, extra: dict[str, Any]) -> dict[str, Any]:
     """The names of the classes: those given, else the network's own, unless they are ImageNet's, which are known."""
     own = getattr(model, 'labels', None)
-    record = model.pretrained_cfg
-    names = extra.pop('label_names', None) or (list(own) if own and own != labels_for(model.num_classes) else None)
+    record: Mapping[str, Any] = getattr(model, 'pretrained_cfg')
+    classes: int = getattr(model, 'num_classes')
+    names = extra.pop('label_names', None) or (list(own) if own and own != labels_for(classes) else None)
     about = extra.pop('label_descriptions', None)
     if not about and names and list(record.get('label_names') or ()) == names:
         about = record.get('label_descriptions')
-    if names and len(names) != model.num_classes:
-        raise ValueError(f'There are {len(names)} label_names; the network has {model.num_classes} classes.')
+    if names and len(names) != classes:
+        raise ValueError(f'There are {len(names)} label_names; the network has {classes} classes.')
     return {k: v for k, v in {'label_names': names, 'label_descriptions': about and dict(about)}.items() if v}

@@ -81,11 +81,10 @@ def push_to_hf_hub(model: nn.Module, repo_id: str, commit_message: str = 'Add mo
         ValueError: no such repository name; the network cannot be described.
         OSError: no token, no right to write, no network; the message says why.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub import CommitOperationAdd, HfApi, get_token, utils
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
     try:
-        validate_repo_id(repo_id)
+        getattr(utils, 'validate_repo_id')(repo_id)              # which its utils do not list among their names
     except HFValidationError as error:
         raise ValueError(f"A repository is named 'user/name', not {repo_id!r}: {error}") from error
     config = describe(model, model_config, model_args, data_config)
@@ -114,7 +113,7 @@ def _reasons(repo_id: str, endpoint: str) -> Iterator[None]:
         yield
     except Exception as error:                    # of requests or of httpx, by the version of huggingface_hub
         status = getattr(getattr(error, 'response', None), 'status_code', None)
-        why = {401: f'the token is not accepted; {LOG_IN}', 403: 'the token may not write there'}.get(
-            status, one_line(error))
+        known = {401: f'the token is not accepted; {LOG_IN}', 403: 'the token may not write there'}
+        why = known[status] if status in known else one_line(error)
         raise OSError(f'{repo_id} is not published on {endpoint}, where a commit is whole or not there: {why}'
                       ) from error

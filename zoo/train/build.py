@@ -1,4 +1,4 @@
-"""The parts of a run, made as its recipe says: the network, what moves it, and what it is judged by."""
+"""The parts of a run, made as its recipe says: the network, its optimizer, and its loss and metrics."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -77,7 +77,8 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
     if twice:
         raise ValueError(f'model.model_kwargs has {", ".join(twice)}, which other keys of the recipe say.')
     arguments = {name: value for name, value in named.items() if value is not None} | part.model_kwargs
-    model = create_model(part.model, pretrained=part.initial_checkpoint or part.pretrained, **arguments)
+    # of zoo's contract, or a user's own network that answers alike
+    model: Any = create_model(part.model, pretrained=part.initial_checkpoint or part.pretrained, **arguments)
     _init_head(model, part)
     asked = {name: getattr(recipe.data, name) for name in SETTINGS} | {'img_size': part.img_size,
                                                                        'in_chans': model.in_chans}
@@ -101,7 +102,7 @@ def build_network(recipe: Recipe, sources: Sources, device: torch.device) -> Net
 
 def _init_head(model: nn.Module, part: ModelPart) -> None:
     """Changes what the classifier begins with, or each of two, as the recipe says."""
-    found = model.get_classifier()
+    found = getattr(model, 'get_classifier')()
     for classifier in found if isinstance(found, tuple) else (found,):
         if part.head_init_scale is not None:
             classifier.weight.data.mul_(part.head_init_scale)
@@ -118,7 +119,7 @@ def freeze_stages(model: nn.Module, count: int) -> list[nn.Module]:
     Raises:
         ValueError: fewer than none, or all there are.
     """
-    matcher = model.group_matcher(coarse=True)
+    matcher = getattr(model, 'group_matcher')(coarse=True)
     layers = group_parameters(model, matcher, reverse=True)
     stages = 1 + max(layers.values())
     if not 0 <= count < stages:
@@ -144,9 +145,10 @@ def learning_rate(recipe: Recipe, images_a_step: int) -> float:
 
 def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter], lr: float,
                     groups: Callable[[nn.Module], list[Group]] | None = None) -> torch.optim.Optimizer:
-    """What moves the network's parameters, in `groups` of them if given, and `extra` ones beside them."""
+    """The optimizer of the network's parameters, in `groups` of them if given, and of `extra` ones beside them."""
     part = recipe.optimizer
-    given = {name: value for name, value in (('eps', part.opt_eps), ('betas', part.opt_betas)) if value is not None}
+    asked = (('eps', part.opt_eps), ('betas', part.opt_betas))
+    given: dict[str, Any] = {name: value for name, value in asked if value is not None}
     optimizer = create_optimizer_v2(model, part.opt, lr, part.weight_decay, part.momentum, layer_decay=part.layer_decay,
                                     param_group_fn=groups, **given, **part.opt_kwargs)
     if extra:
@@ -155,7 +157,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module, extra: list[nn.Parameter],
 
 
 class Objective:
-    """(network, images, targets) -> what is made small: the loss, and the distance to a teacher if there is one.
+    """(network, images, targets) -> what is minimised: the loss, and the distance to a teacher if there is one.
 
     Attributes:
         student: the module to train: the model, or what a teacher's maps need around it.
@@ -185,7 +187,8 @@ class Objective:
         return self._task(output, targets)
 
     def _task(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(logits.float(), self._scaled(targets))
+        loss: Tensor = self.loss(logits.float(), self._scaled(targets))
+        return loss
 
     def _scaled(self, values: Tensor) -> Tensor:
         return self.scale.scale(values) if self.scale else values

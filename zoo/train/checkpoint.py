@@ -41,7 +41,8 @@ def read_run(path: Path) -> dict[str, Any]:
     skeleton = read_record(path, KEY)
     if skeleton is None:
         raise ValueError(f'{path} holds no training run.')
-    return _unpack(skeleton, read_state_dict(path))
+    state: dict[str, Any] = _unpack(skeleton, read_state_dict(path))
+    return state
 
 
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
@@ -87,7 +88,8 @@ def like(tensor: Tensor, reference: Tensor) -> Tensor:
     if not hasattr(reference, 'full_tensor') or hasattr(tensor, 'full_tensor'):
         return tensor
     from torch.distributed.tensor import distribute_tensor
-    return distribute_tensor(tensor.to(reference.device), reference.device_mesh, reference.placements)
+    mesh, placements = getattr(reference, 'device_mesh'), getattr(reference, 'placements')
+    return distribute_tensor(tensor.to(reference.device), mesh, placements)
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -45,7 +45,8 @@ def dispatch_clip_grad(parameters: Tensor | Iterable[Tensor], value: float, mode
 
 def without_classifier(model: nn.Module) -> list[Tensor]:
     """A network's parameters but those of its classifier, or classifiers."""
-    last = model.get_classifier() if hasattr(model, 'get_classifier') else ()
+    find = getattr(model, 'get_classifier', None)
+    last = find() if find else ()
     theirs = {id(p) for module in (last if isinstance(last, tuple) else (last,)) for p in module.parameters()}
     return [p for p in model.parameters() if id(p) not in theirs]
 
@@ -67,5 +68,7 @@ def adaptive_clip_grad(parameters: Tensor | Iterable[Tensor], clip_factor: float
 
 def _unit_norm(x: Tensor, norm_type: float) -> Tensor:
     if x.ndim <= 1:
-        return x.norm(norm_type)
-    return x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)
+        x = x.norm(norm_type)
+        return x
+    x = x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)
+    return x

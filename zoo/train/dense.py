@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,8 +44,12 @@ class DenseSource(ImageSource):
 
     def __init__(self, data: BoxDataset | MaskDataset, description: str) -> None:
         self.data, self.boxes = data, isinstance(data, BoxDataset)
-        targets = [[float(label in present) for label in range(1, len(data.classes) + 1)] for present in data.labels] \
-            if self.boxes else [(mask.name, mask.stat().st_size) for mask in data.masks]
+        targets: list[Any]
+        if isinstance(data, BoxDataset):
+            labels_there = range(1, len(data.classes) + 1)
+            targets = [[float(label in present) for label in labels_there] for present in data.labels]
+        else:
+            targets = [(mask.name, mask.stat().st_size) for mask in data.masks]
         labels = Labels('detect' if self.boxes else 'segment', len(data.classes), data.classes)
         super().__init__(targets, labels, description)
 
@@ -66,7 +70,7 @@ class DenseSource(ImageSource):
     def problem(self, index: int) -> str:
         """Why the image, or its mask, cannot be read, by a cheap look at the files; '' where they can."""
         found = super().problem(index)
-        if found or self.boxes:
+        if found or not isinstance(self.data, MaskDataset):
             return found
         mask = self.data.masks[index]
         found = problem_of(lambda: open(mask, 'rb'))
@@ -81,6 +85,8 @@ class DenseSource(ImageSource):
 
 class DenseImages(TrainImages):
     """Images with their boxes or masks, changed at random, by their place."""
+
+    source: DenseSource
 
     def open(self, index: int) -> tuple[Tensor, Any]:
         """An image with its target.
@@ -102,27 +108,31 @@ class DenseImages(TrainImages):
             ValueError: images of different sizes with masks.
         """
         images, targets, names, unreadable = zip(*samples)
-        images, named = [image for (image,) in images], (list(names), [one for some in unreadable for one in some])
+        levels, named = [image for (image,) in images], (list(names), [one for some in unreadable for one in some])
         if self.source.boxes:
-            return Batch(images, [{key: target[key] for key in ('boxes', 'labels')} for target in targets], *named)
-        if len({image.shape for image in images}) > 1:
+            return Batch(levels, [{key: target[key] for key in ('boxes', 'labels')} for target in targets], *named)
+        if len({image.shape for image in levels}) > 1:
             raise ValueError(f'The images of a batch have different sizes ({", ".join(names)}): set dense.crop to the '
                              'height and width that are to be cut out, or data.batch_size to 1.')
-        return Batch(torch.stack(images), torch.stack(targets), *named)
+        return Batch(torch.stack(levels), torch.stack(targets), *named)
 
 
 class DenseObjective:
     """(network, images, targets) -> a detector's losses summed, or the mean cross entropy of pixels with a class."""
 
     def __init__(self, student: nn.Module, boxes: bool, ignore_index: int | None) -> None:
-        self.student, self.extra, self.boxes = student, [], boxes
+        self.student, self.boxes = student, boxes
+        self.extra: list[nn.Parameter] = []
         self.ignore_index = NO_CLASS if ignore_index is None else ignore_index
 
     def __call__(self, network: nn.Module, images: Any, targets: Any) -> Tensor:
+        loss: Tensor
         if self.boxes:
-            return sum(network(images, targets).values())
+            loss = sum(network(images, targets).values())
+            return loss
         total = F.cross_entropy(network(images).float(), targets, ignore_index=self.ignore_index, reduction='sum')
-        return total / (targets != self.ignore_index).sum().clamp_min(1)
+        loss = total / (targets != self.ignore_index).sum().clamp_min(1)
+        return loss
 
     def state_dict(self) -> dict[str, Tensor]:
         """Nothing: there is nothing trained beside the network."""
@@ -162,7 +172,7 @@ class DenseTask(Task):
                 raise ValueError(f'{part.data} is one split itself. Name validation images with data.val_data, keep '
                                  'some with data.hold_out=0.2, or do without by data.val_split=none.')
             val = self._open(part.val_data or part.data, part.val_split, train.class_names)
-        return Sources(train, val, len(train.class_names), train.class_names)
+        return Sources(train, val, len(train.data.classes), train.class_names)
 
     def _open(self, place: str, split: str | None, classes: list[str] | None) -> DenseSource:
         try:
@@ -184,11 +194,12 @@ class DenseTask(Task):
             raise ValueError('The recipe names no backbone: model.model is a name as zoo.list_models() has them.')
         named = dict(drop_path_rate=part.drop_path, bn_momentum=part.bn_momentum, bn_eps=part.bn_eps)
         options = {name: value for name, value in named.items() if value is not None} | part.model_kwargs
-        chosen = {'frozen_bn': self.part.frozen_bn} | {
+        chosen: dict[str, Any] = {'frozen_bn': self.part.frozen_bn} | {
             f'image_{name}': given and list(per_channel(given, 3, name))
             for name, given in (('mean', data.mean), ('std', data.std))}
-        model = (create_detector if self.boxes else create_segmenter)(
-            part.model, self.part.head or HEADS[self.part.task], classes=sources.class_names,
+        make: Callable[..., Any] = create_detector if self.boxes else create_segmenter
+        model = make(
+            part.model, self.part.head or HEADS['detect' if self.boxes else 'segment'], classes=sources.class_names,
             pretrained_backbone=part.initial_checkpoint or part.pretrained, backbone_options=options,
             **{name: value for name, value in chosen.items() if value is not None}, **self.part.head_kwargs)
         body = model.backbone.body if self.boxes else model.backbone
@@ -237,7 +248,8 @@ class DenseTask(Task):
     def cost(self, model: nn.Module, config: dict[str, Any]) -> list[str]:
         """Lines on what an image costs, and on what the network takes in."""
         if self.boxes:
-            sizes, most = model.transform.min_size, model.transform.max_size
+            inputs = getattr(model, 'transform')
+            sizes, most = inputs.min_size, inputs.max_size
             return [f'input          shorter side {", ".join(map(str, sizes))}, longer side at most {most}']
         size = (3, *(self.part.crop or (512, 512)))
         return [f'multiply-adds  {profile(model, size).gmacs:.3f} G at {size[1]}x{size[2]}', 'input          any size']
@@ -245,7 +257,7 @@ class DenseTask(Task):
     def pictures(self, batch: tuple[Any, Any], sources: Sources, config: dict[str, Any]) -> Iterator[Picture]:
         """Each image with its boxes or classes drawn into it."""
         for image, target in zip(*batch):
-            names = sources.class_names
+            names = sources.class_names or []
             if self.boxes:
                 labels = [names[label - 1] for label in target['labels'].tolist()]
                 text = ', '.join(f'{count} {name}' for name, count in Counter(labels).most_common()) or 'no boxes'
@@ -265,7 +277,7 @@ class _ToDevice:
         self.device, self.channels_last = device, channels_last
 
     def __call__(self, batch: Batch, epoch: int) -> tuple[Any, Any]:
-        if isinstance(batch.levels, Tensor):
+        if isinstance(batch.levels, Tensor) and isinstance(batch.targets, Tensor):
             layout = torch.channels_last if self.channels_last else torch.preserve_format
             return (batch.levels.to(self.device, non_blocking=True, memory_format=layout),
                     batch.targets.to(self.device, non_blocking=True))
@@ -297,7 +309,7 @@ def open_dense(place: str, split: str | None, layout: dict[str, Any], classes: l
         split = None if _is_split(place) else split
         return DenseSource(box_dataset(place, split, classes, layout['on_bad_box'], **folders), place)
     named = [usual if given is None else given for given, usual in zip(folders.values(), VOC_FOLDERS)]
-    data = voc_masks(place, classes, split, layout['ignore_index'], None, *named)
+    data = voc_masks(place, classes or (), split, layout['ignore_index'], None, *named)
     return DenseSource(data, place)
 
 

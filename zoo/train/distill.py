@@ -7,6 +7,7 @@ wrapper's projection is in `distillation.state_dict()`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,14 +28,16 @@ class FeatureStudent(nn.Module):
     def __init__(self, model: nn.Module, channels: int) -> None:
         super().__init__()
         self.model = model
-        same = model.num_features == channels
-        self.projection = nn.Identity() if same else nn.Conv2d(model.num_features, channels, 1)
+        width: int = getattr(model, 'num_features')
+        self.projection = nn.Identity() if width == channels else nn.Conv2d(width, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        model: Any = self.model
         if not self.training:
-            return self.model(x)
-        features, last = self.model.forward_map(x)
-        return self.model.forward_head(features), self.projection(last)
+            logits: Tensor = model(x)
+            return logits
+        features, last = model.forward_map(x)
+        return model.forward_head(features), self.projection(last)
 
 
 class Distillation:
@@ -72,13 +75,14 @@ class Distillation:
             raise ValueError(f'The teacher {part.kd_model_name} has {teacher.num_classes} classes and the network '
                              f"{model.num_classes}; with other classes only kd_distill_type='feature' can be learned.")
         if kind == 'token':
-            if not hasattr(model, 'set_distilled_training'):
+            enable = getattr(model, 'set_distilled_training', None)
+            if enable is None:
                 raise ValueError(f"kd_distill_type='token' needs a network with a distillation head, such as "
                                  f'EfficientFormer; {type(model).__name__} has none.')
-            model.set_distilled_training(True)
+            enable(True)
         self.part = part
         self.teacher = teacher.eval().requires_grad_(False)
-        self.student = FeatureStudent(model, teacher.num_features) if kind == 'feature' else model
+        self.student = FeatureStudent(model, getattr(teacher, 'num_features')) if kind == 'feature' else model
         self.change = None
         if student_norm and teacher_norm and [*map(tuple, student_norm)] != [*map(tuple, teacher_norm)]:
             mean, std, their_mean, their_std = (torch.tensor(values).view(-1, 1, 1) for values in
@@ -127,9 +131,9 @@ class Distillation:
         if self.change is not None:
             scale, shift = (x.to(images.device, images.dtype) for x in self.change)
             images = images * scale + shift
-        if self.part.kd_distill_type == 'feature':
-            return self.teacher.forward_map(images)[1]
-        return self.teacher(images)
+        feature = self.part.kd_distill_type == 'feature'
+        answer: Tensor = getattr(self.teacher, 'forward_map')(images)[1] if feature else self.teacher(images)
+        return answer
 
 
 def create_distillation(model: nn.Module, part: DistillPart,
@@ -171,6 +175,7 @@ def softened_divergence(logits: Tensor, answer: Tensor, temperature: float = 1.0
 def map_distance(ours: Tensor, theirs: Tensor) -> Tensor:
     """Of maps (B, C, H, W) and (B, C, H', W'): the squared distance of the features' directions, between 0 and 4, mean
     over images and places; the larger map is averaged to the smaller's size."""
-    size = [min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:])]
-    ours, theirs = (x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
+    height, width = (min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:]))
+    size = height, width
+    ours, theirs = (x if tuple(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
     return (F.normalize(ours, dim=1) - F.normalize(theirs, dim=1)).square().sum(1).mean()

@@ -36,7 +36,7 @@ class ModelEma:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average towards a network, after a step of its optimizer."""
+        """Updates the average with the weights of a network, after a step of its optimizer."""
         weight = 1 - self.decay_at(self.steps)
         self.steps += 1
         theirs = model.state_dict(keep_vars=True)

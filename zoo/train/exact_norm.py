@@ -30,7 +30,7 @@ def exact_batch_norm(model: nn.Module) -> Iterator[None]:
     twice."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and type(m).forward is _BatchNorm.forward]
     for norm in norms:
-        norm.forward = partial(_forward, norm)
+        setattr(norm, 'forward', partial(_forward, norm))
     try:
         yield
     finally:
@@ -42,11 +42,12 @@ def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     if not norm.training or norm.weight is None or not _is_inexact(x):
         return _BatchNorm.forward(norm, x)
     momentum = norm.momentum
-    if norm.running_mean is not None:
+    if norm.running_mean is not None and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if momentum is None:                                       # the mean of all batches
             momentum = 1 / norm.num_batches_tracked.item()
-    return _Exact.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, momentum, norm.eps)
+    x = _Exact.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, momentum, norm.eps)
+    return x
 
 
 def _is_inexact(x: Tensor) -> bool:
@@ -66,7 +67,7 @@ class _Exact(torch.autograd.Function):
                             for each in torch.batch_norm_update_stats(_rows(x), None, None, 0.0))
         mean = means.mean(0)
         var = variances.mean(0) + (means - mean).square().mean(0)
-        if running_mean is not None:
+        if running_mean is not None and running_var is not None and momentum is not None:
             running_mean.lerp_(mean.float(), momentum)
             running_var.lerp_((var * (count / (count - 1))).float(), momentum)
         ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt())

@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .saved import KEY, save_trained, trained_record
 
 LAST, BEST, RECIPE = 'last.safetensors', 'model_best.safetensors', 'recipe.yaml'
-# of a recipe, what a run may go on with another value of: none of them changes what it comes to
+# keys of a recipe that a run may be resumed with another value of: none of them changes its outcome
 FREE = {'workers', 'validation_batch_size', 'max_unreadable', 'device', 'output', 'experiment', 'log_interval',
         'recovery_interval', 'checkpoint_hist', 'max_hours', 'tensorboard', 'log_wandb'}
 PLACES = {'data', 'val_data'}               # which are free, too, where the images are known by name
@@ -122,8 +122,8 @@ def read_last(path: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None
     """The state that a run in this folder goes on from; None to begin.
 
     Raises:
-        FileExistsError: the folder has a run, and it is not to be gone on with.
-        FileNotFoundError: there is no run to go on with.
+        FileExistsError: the folder has a run, and it is not to be resumed.
+        FileNotFoundError: there is no run to resume.
         ValueError: the run is one of another recipe; the message names the keys. The checkpoint is damaged.
     """
     files = [name for name in (LAST, BEST, RECIPE) if (path / name).exists()]
@@ -154,7 +154,9 @@ def _instead(path: Path) -> str:
     whole = []
     for file in sorted([*path.glob('checkpoint-*.safetensors'), *path.glob(BEST)]):
         try:
-            whole.append((trained_record(file)['epoch'], file))
+            record = trained_record(file)
+            if record is not None:
+                whole.append((record['epoch'], file))
         except (ValueError, TypeError):                         # damaged as well, or not of a run
             continue
     if not whole:
@@ -165,7 +167,8 @@ def _instead(path: Path) -> str:
 
 def as_record(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON gives it back."""
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
+    record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return record
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

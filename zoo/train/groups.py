@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -21,11 +21,19 @@ def param_groups_weight_decay(model: nn.Module, weight_decay: float = 1e-5, weig
 
     Args:
         no_weight_decay_list: names, or patterns with '*' and '?'.
-        fallback_list: such names are in groups with 'use_fallback', which `Muon` moves as AdamW does.
+        fallback_list: such names are in groups with 'use_fallback', which `Muon` updates as AdamW does.
         fallback_no_weight_decay: and so are those of `no_weight_decay_list`.
     """
     return _groups(model, None, weight_decay, weight_decay_exclude_1d, no_weight_decay_list, fallback_list,
                    fallback_no_weight_decay)
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A network that says what its layers are, see `zoo.contract.ImageModel.group_matcher`."""
+
+    def group_matcher(self, coarse: bool = False) -> Any:
+        """Regular expressions over parameter names, by layer."""
 
 
 def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_weight_decay_list: Collection[str] = (),
@@ -39,7 +47,7 @@ def param_groups_layer_decay(model: nn.Module, weight_decay: float = 0.05, no_we
     Raises:
         TypeError: a network that does not say what its layers are.
     """
-    if not hasattr(model, 'group_matcher'):
+    if not isinstance(model, Layered):
         raise TypeError(f'layer_decay needs a network with a group_matcher(), which tells its layers; '
                         f'{type(model).__name__} has none.')
     layers = group_parameters(model, model.group_matcher(), reverse=True)

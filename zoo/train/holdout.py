@@ -52,7 +52,7 @@ def hold_out(source: ImageSource, share: float) -> tuple[ImageSource, ImageSourc
 def held_out(source: ImageSource, share: float) -> tuple[list[int], list[int]]:
     """Numbers of images (to train with, to validate with): of each class, at least one and about `share` are held out.
 
-    Which these are depends on the images' names alone: a new image moves no other, and every seed has the same.
+    Which these are depends on the images' names alone: a new image changes the part of no other, and every seed has the same.
 
     Raises:
         ValueError: a class has a single image.

@@ -27,10 +27,13 @@ def train_transform(recipe: Recipe, config: dict[str, Any]) -> Callable[[Any], A
         color_jitter=part.color_jitter, color_jitter_prob=part.color_jitter_prob, grayscale_prob=part.grayscale_prob,
         gaussian_blur_prob=part.gaussian_blur_prob, auto_augment=part.aa, interpolation=part.train_interpolation,
         mean=config['mean'], std=config['std'])
-    if part.aug_splits < 2:
-        return create_transform(**options)
+    split = part.aug_splits > 1
+    made: Any = create_transform(**options, separate=split)
+    if not split:
+        transform: Callable[[Any], Any] = made
+        return transform
     from ..data import SplitTransform
-    return SplitTransform(create_transform(**options, separate=True), part.aug_splits)
+    return SplitTransform(made, part.aug_splits)
 
 
 class Inputs:
@@ -63,8 +66,11 @@ class Inputs:
                                          device=device)
 
     def __call__(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
-        images = self._normalize(batch.levels.to(self.device, non_blocking=True))
-        targets = batch.targets.to(self.device, non_blocking=True)
+        levels, targets = batch.levels, batch.targets
+        if not isinstance(levels, Tensor) or not isinstance(targets, Tensor):
+            raise TypeError('A batch of whole images has its levels, and its targets, in one tensor.')
+        images = self._normalize(levels.to(self.device, non_blocking=True))
+        targets = targets.to(self.device, non_blocking=True)
         if len(images) > len(targets):                      # splits of the same images
             targets = targets.repeat(len(images) // len(targets), *[1] * (targets.ndim - 1))
         if self.mixup and not (self.mixup_off_epoch and epoch >= self.mixup_off_epoch):

@@ -19,7 +19,8 @@ def list_images(sources: Sources) -> list[Entry]:
     found = [[split, source.name(number), _size(source, number), source.target(number)]
              for split, source in (('train', sources.train), ('val', sources.val)) if hasattr(source, 'encoded')
              for number in range(len(source))]
-    return json.loads(json.dumps(found))
+    entries: list[Entry] = json.loads(json.dumps(found))
+    return entries
 
 
 def write_images(folder: Path, entries: Sequence[Entry]) -> None:
@@ -56,6 +57,7 @@ def _changes(split: str, before: list[Entry], now: list[Entry]) -> list[str]:
 
 def _size(source: Any, number: int) -> int | None:
     try:
-        return source.known_size(number)
+        size: int | None = source.known_size(number)
+        return size
     except OSError:                                             # reading it will say
         return None

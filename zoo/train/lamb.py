@@ -1,14 +1,16 @@
 """LAMB, arXiv:1904.00962, Algorithm 2: Adam whose step of each tensor is as long as the tensor's norm allows."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .foreach import ForeachOptimizer, gradients
 
-class Lamb(torch.optim.Optimizer):
+
+class Lamb(ForeachOptimizer):
     """LAMB with the bias correction of the paper's first versions, over gradients of limited length.
 
     Args:
@@ -33,13 +35,8 @@ class Lamb(torch.optim.Optimizer):
                                       max_grad_norm=max_grad_norm, trust_clip=trust_clip, always_adapt=always_adapt,
                                       decoupled_decay=decoupled_decay))
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Moves the weights once; returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """Updates every parameter that has a gradient."""
         present = [[p for p in group['params'] if p.grad is not None] for group in self.param_groups]
         limit, scale = self.defaults['max_grad_norm'], None
         if limit is not None and any(present):
@@ -47,9 +44,8 @@ class Lamb(torch.optim.Optimizer):
             scale = limit / norm.clamp(min=limit)
         for group, parameters in zip(self.param_groups, present, strict=True):
             if parameters:
-                grads = [p.grad for p in parameters]
-                self._move(group, parameters, grads if scale is None else torch._foreach_mul(grads, scale))
-        return loss
+                grads = gradients(parameters)
+                self._move(group, parameters, grads if scale is None else list(torch._foreach_mul(grads, scale)))
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Tensor]) -> None:
         lr, (beta1, beta2), decay = group['lr'], group['betas'], group['weight_decay']

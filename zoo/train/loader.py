@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
     epoch: int
     position: int
-    index: int
+    number: int                 # of the image in its source
 
 
 class Batch(NamedTuple):
@@ -41,7 +41,10 @@ class Batch(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
-class TrainImages(Dataset):
+Sample = tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]      # splits, target, name, what was unreadable
+
+
+class TrainImages(Dataset[Sample]):
     """Distorted images by their place.
 
     Args:
@@ -52,15 +55,15 @@ class TrainImages(Dataset):
         ValueError: more channels than image files have.
     """
 
-    def __init__(self, source: ImageSource, transform: Callable[[Any], Any], seed: int, channels: int = 3,
+    def __init__(self, source: ImageSource, transform: Callable[..., Any], seed: int, channels: int = 3,
                  exif: bool = False) -> None:
         self.source, self.transform, self.seed, self.channels, self.exif = source, transform, seed, channels, exif
         mode_of(channels)
 
-    def __getitem__(self, place: Place) -> tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]:
+    def __getitem__(self, place: Place) -> Sample:
         unreadable = []
         for step in range(min(TRIES, len(self.source))):          # in place of an unreadable image, the next one
-            index = (place.index + step) % len(self.source)
+            index = (place.number + step) % len(self.source)
             name = self.source.name(index)
             try:
                 opened = self.open(index)
@@ -124,7 +127,7 @@ class TrainLoader:
         return iter(self._loader)
 
 
-class _Order(Sampler):
+class _Order(Sampler[list[Place]]):
     """The places of every batch of one process."""
 
     def __init__(self, count: int, batch_size: int, seed: int, repeats: int, part: int, parts: int) -> None:
@@ -145,7 +148,7 @@ class _Order(Sampler):
             yield [Place(epoch, position, int(order[position])) for position in positions]
 
 
-def _collate(samples: list[tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]]) -> Batch:
+def _collate(samples: list[Sample]) -> Batch:
     images, targets, names, unreadable = zip(*samples)
     # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
     splits = [image[number].permute(1, 2, 0) for number in range(len(images[0])) for image in images]

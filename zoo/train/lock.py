@@ -97,7 +97,8 @@ def _is_left(text: str) -> bool:
         return True
     except PermissionError:
         pass
-    return _began(holder['pid']) != holder['began']          # its number is another process' now, or it is a zombie
+    began: str | None = holder['began']
+    return _began(holder['pid']) != began                    # its number is another process' now, or it is a zombie
 
 
 def _began(pid: int) -> str | None:

@@ -70,6 +70,9 @@ class BinaryCrossEntropy(nn.Module):
         smooth_dense: probabilities (B, C) are smoothed too: each is a yes or no of its own, so halfway to 1/2.
     """
 
+    weight: Tensor | None
+    pos_weight: Tensor | None
+
     def __init__(self, smoothing: float = 0.1, target_threshold: float | None = None, weight: Tensor | None = None,
                  reduction: str = 'mean', sum_classes: bool = False, pos_weight: Tensor | float | None = None,
                  smooth_dense: bool = False) -> None:
@@ -114,11 +117,12 @@ class JsdCrossEntropy(nn.Module):
         if len(logits) % self.num_splits:
             raise ValueError(f'A batch of {len(logits)} has no {self.num_splits} equal parts.')
         count = len(logits) // self.num_splits
-        loss = self.cross_entropy(logits[:count], target[:count])
+        loss: Tensor = self.cross_entropy(logits[:count], target[:count])
         probabilities = [part.softmax(1) for part in logits.split(count)]
         mixture = torch.stack(probabilities).mean(0).clamp(1e-7, 1).log()
         divergences = [F.kl_div(mixture, p, reduction='batchmean') for p in probabilities]
-        return loss + self.alpha * sum(divergences) / self.num_splits
+        loss = loss + self.alpha * sum(divergences) / self.num_splits
+        return loss
 
 
 class AsymmetricLossMultiLabel(nn.Module):

@@ -1,21 +1,23 @@
 """Muon: momentum whose step of each matrix is made orthogonal (kellerjordan.github.io/posts/muon; arXiv:2502.16982)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .foreach import ForeachOptimizer, gradients
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)        # coefficients of the iteration, from the post
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(ForeachOptimizer):
     """Muon for matrices and convolutions, AdamW for everything else: one optimizer for a whole network.
 
     A convolution's weight (C', C, k, k) is the matrix (C', C*k*k), as its authors do; depthwise convolutions (one
-    input channel a group), biases, normalisation and groups with 'use_fallback' are moved as by AdamW, with the same
+    input channel a group), biases, normalisation and groups with 'use_fallback' are updated as by AdamW, with the same
     learning rate: a step of a matrix has the root mean square of AdamW's, 0.2 (arXiv:2502.16982, section 2.2). On
     matrices the steps are those of torch.optim.Muon with adjust_lr_fn='match_rms_adamw'.
 
@@ -33,25 +35,19 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
                                       ns_steps=ns_steps, betas=betas, eps=eps))
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Moves the weights once; returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """Updates every parameter that has a gradient."""
         for group in self.param_groups:
             present = [p for p in group['params'] if p.grad is not None]
             other = group.get('use_fallback', False)
             self._move_matrices(group, [p for p in present if not other and is_matrix(p)])
             self._move_others(group, [p for p in present if other or not is_matrix(p)])
-        return loss
 
     def _move_matrices(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         if not parameters:
             return
         lr, momentum = group['lr'], group['momentum']
-        grads = [p.grad for p in parameters]
+        grads = gradients(parameters)
         for p in parameters:
             if 'momentum_buffer' not in self.state[p]:
                 self.state[p]['momentum_buffer'] = torch.zeros_like(p)
@@ -72,7 +68,7 @@ class Muon(torch.optim.Optimizer):
                 self.state[p] |= {'step': torch.tensor(0.0), 'exp_avg': torch.zeros_like(p),
                                   'exp_avg_sq': torch.zeros_like(p)}
         first, second, steps = ([self.state[p][key] for p in parameters] for key in ('exp_avg', 'exp_avg_sq', 'step'))
-        adamw(parameters, [p.grad for p in parameters], first, second, [], steps, foreach=True, amsgrad=False,
+        adamw(parameters, gradients(parameters), first, second, [], steps, foreach=True, amsgrad=False,
               beta1=group['betas'][0], beta2=group['betas'][1], lr=group['lr'], weight_decay=group['weight_decay'],
               eps=group['eps'], maximize=False)
 

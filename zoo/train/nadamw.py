@@ -1,14 +1,16 @@
 """AdamW with Nesterov's momentum, as the MLCommons algorithmic-efficiency benchmark runs it (arXiv:2306.07179)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .foreach import ForeachOptimizer, gradients
 
-class NAdamW(torch.optim.Optimizer):
+
+class NAdamW(ForeachOptimizer):
     """AdamW that takes the first moment a step ahead: beta1 * moment + (1 - beta1) * grad in its place.
 
     torch.optim.NAdam has other bias corrections and a schedule for beta1, which this has not.
@@ -21,18 +23,12 @@ class NAdamW(torch.optim.Optimizer):
                              f'{weight_decay}, {betas}.')
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Moves the weights once; returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """Updates every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group['params'] if p.grad is not None]
             if parameters:
-                self._move(group, parameters, [p.grad for p in parameters])
-        return loss
+                self._move(group, parameters, gradients(parameters))
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Tensor]) -> None:
         lr, (beta1, beta2) = group['lr'], group['betas']

@@ -75,7 +75,8 @@ def get_optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if not isinstance(found, str):
         return found
     try:
-        return getattr(importlib.import_module(PACKAGE), found)
+        cls: type[torch.optim.Optimizer] = getattr(importlib.import_module(PACKAGE), found)
+        return cls
     except ModuleNotFoundError as error:
         raise ImportError(f'Optimizer {name!r} is from {PACKAGE}, which is not installed: '
                           f'pip install "zoo-image-models[{EXTRA}]"') from error
@@ -98,7 +99,7 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
             before it, weights go halfway back every 6 steps.
         lr: None leaves the class's default. momentum: of classes that have one.
         filter_bias_and_bn: no weight decay of biases and normalisation, nor of a network's `no_weight_decay()`.
-        fallback_list: names of parameters that 'muon' moves as AdamW does. fallback_no_weight_decay: those of a
+        fallback_list: names of parameters that 'muon' updates as AdamW does. fallback_no_weight_decay: those of a
             network's `no_weight_decay()`, too.
         layer_decay: learning rates fall by this factor a layer, towards the input, to no less than
             `layer_decay_min_scale`; layers below `layer_decay_no_opt_scale` are frozen.
@@ -114,7 +115,8 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
     cls = get_optimizer_class(inner)
     if isinstance(model_or_params, nn.Module):
         model = model_or_params
-        without = set(model.no_weight_decay()) if hasattr(model, 'no_weight_decay') else set()
+        listed = getattr(model, 'no_weight_decay', None)
+        without: set[str] = set(listed()) if listed else set()
         if param_group_fn is not None:
             groups = param_group_fn(model)
         elif layer_decay is not None:
@@ -137,7 +139,7 @@ def create_optimizer_v2(model_or_params: nn.Module | Iterable[Any], opt: str = '
         if 'lr_scale' in group:
             group['base_lr'] = group['lr']
             group['lr'] *= group['lr_scale']
-    optimizer.is_second_order = inner in SECOND_ORDER
+    setattr(optimizer, 'is_second_order', inner in SECOND_ORDER)
     return lookahead(optimizer) if name.startswith(LOOKAHEAD) else optimizer
 
 

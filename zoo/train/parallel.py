@@ -62,7 +62,8 @@ class Processes:
 
     def mean(self, value: float) -> float:
         """The mean over the processes, in double precision."""
-        return sum(self.gathered(value)) / self.count
+        total: float = sum(self.gathered(value))
+        return total / self.count
 
     def guarded(self, what: Callable[[], Any]) -> Any:
         """The result of `what()`, which only the first process calls; an error there is an error in all."""
@@ -97,7 +98,7 @@ def share_out(model: nn.Module, processes: Processes, how: str) -> nn.Module:
 
 def sharded_parts(model: nn.Module) -> list[nn.Module]:
     """The modules whose parameters FSDP gathers at once: those of the network's stages."""
-    inner = model if hasattr(model, 'feature_info') else model.model
+    inner: Any = model if hasattr(model, 'feature_info') else model.model       # a network within a student
     parts = [inner.get_submodule(name) for names in inner.stage_names() for name in names]
     return [part for part in parts if any(p.requires_grad for p in part.parameters())]
 
@@ -109,8 +110,9 @@ def without_exchange(network: nn.Module, last: bool) -> Iterator[None]:
         with network.no_sync():
             yield
         return
-    if hasattr(network, 'set_requires_gradient_sync'):
-        network.set_requires_gradient_sync(last)
+    exchange = getattr(network, 'set_requires_gradient_sync', None)             # of FSDP
+    if exchange:
+        exchange(last)
     yield
 
 

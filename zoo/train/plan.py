@@ -42,7 +42,7 @@ def dry_run(trainer: Trainer, sheet: str | Path, where: Mapping[str, str] | None
     for title, lines in parts.items():
         if lines:
             show('\n'.join([title, *(f'  {line}' for line in lines), '']))
-    trainer.processes.guarded(lambda: look.check(trainer.recipe.data.max_unreadable))
+    trainer.processes.guarded(lambda: look and look.check(trainer.recipe.data.max_unreadable))
     groups = _groups(trainer)
     group = next(groups)
     if trainer.processes.first:

@@ -77,7 +77,8 @@ def build_recipe(sources: Mapping[str, Given]) -> Recipe:
 
 def idle_sources(sources: Mapping[str, Given]) -> dict[str, str]:
     """'section.key' of the values of a file that overrides made idle -> why, as in 'needs run.amp: true'."""
-    left, idle = dict(sources), {}
+    left = dict(sources)
+    idle: dict[str, str] = {}
     while True:
         recipe = _put_together(left)
         found = {one.name: one.why for one in idle_keys(recipe)}
@@ -95,7 +96,8 @@ def _put_together(sources: Mapping[str, Given]) -> Recipe:
     for section in dataclasses.fields(Recipe):
         given = {key: sources[f'{section.name}.{key}'].value for key in TYPES[section.name]
                  if f'{section.name}.{key}' in sources}
-        sections[section.name] = section.default_factory(**given)
+        make: Any = section.default_factory                     # every section has its class there
+        sections[section.name] = make(**given)
     return Recipe(**sections)
 
 
@@ -107,8 +109,8 @@ def write_recipe(recipe: Recipe) -> str:
 
 def write_yaml(value: Any) -> str:
     """A value in one line of YAML."""
-    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True,
-                     width=math.inf).removesuffix('\n').removesuffix('\n...').strip()
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix('\n').removesuffix('\n...').strip()
 
 
 # YAML

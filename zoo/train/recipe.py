@@ -143,7 +143,7 @@ class DensePart:
 
 @dataclass(frozen=True)
 class LossPart:
-    """What is made small."""
+    """The loss function."""
 
     loss: Literal['ce', 'bce', 'jsd', 'asymmetric', 'focal', 'mse', 'l1'] | None = key(None,
         "'ce' (with soft targets too), 'bce', 'jsd', 'asymmetric', 'focal'; 'mse' and 'l1' for numbers. None: "

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .foreach import ForeachOptimizer, gradients
 
-class RMSpropTF(torch.optim.Optimizer):
+
+class RMSpropTF(ForeachOptimizer):
     """RMSProp with `eps` under the root, averages of squares that start at 1, and the learning rate inside the momentum.
 
     square = alpha * square + (1 - alpha) * grad^2
@@ -31,22 +33,16 @@ class RMSpropTF(torch.optim.Optimizer):
                                       centered=centered, decoupled_decay=decoupled_decay,
                                       lr_in_momentum=lr_in_momentum))
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Moves the weights once; returns what `closure` returns, if there is one."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """Updates every parameter that has a gradient."""
         for group in self.param_groups:
             parameters = [p for p in group['params'] if p.grad is not None]
             if parameters:
                 self._move(group, parameters)
-        return loss
 
     def _move(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         lr, alpha, momentum, decay = group['lr'], group['alpha'], group['momentum'], group['weight_decay']
-        grads = [p.grad for p in parameters]
+        grads: list[Tensor] | tuple[Tensor, ...] = gradients(parameters)
         if decay and group['decoupled_decay']:
             torch._foreach_mul_(parameters, 1 - lr * decay)
         elif decay:
@@ -67,7 +63,8 @@ class RMSpropTF(torch.optim.Optimizer):
             return
         buffers = self._kept('momentum_buffer', parameters, torch.zeros_like)
         torch._foreach_mul_(buffers, momentum)
-        torch._foreach_addcdiv_(buffers, grads, roots, lr if group['lr_in_momentum'] else 1.0)
+        rate: float = lr if group['lr_in_momentum'] else 1.0
+        torch._foreach_addcdiv_(buffers, grads, roots, rate)
         torch._foreach_add_(parameters, buffers, alpha=-1 if group['lr_in_momentum'] else -lr)
 
     def _kept(self, name: str, parameters: list[Tensor], start: Callable[[Tensor], Tensor]) -> list[Tensor]:

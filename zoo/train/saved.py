@@ -31,9 +31,10 @@ def describe(model: nn.Module, name: str, arguments: Mapping[str, Any], task: st
     """
     places = ('file', 'wheel', 'hf_hub_id', 'hf_hub_filename', 'url', 'label_names', 'label_descriptions',
               'test_input_size', 'test_crop_pct')
-    record = {key: value for key, value in model.pretrained_cfg.items() if key not in places}
+    published: Mapping[str, Any] = getattr(model, 'pretrained_cfg')
+    record = {key: value for key, value in published.items() if key not in places}
     record |= {**config, 'num_classes': model.num_classes, 'label_names': class_names}
-    return {'name': name.partition('.')[0] if ':' not in name else model.pretrained_cfg['architecture'],
+    return {'name': name.partition('.')[0] if ':' not in name else published['architecture'],
             'arguments': dict(arguments), 'task': task, 'pretrained_cfg': record,
             **({'target_scale': dataclasses.asdict(scale)} if scale else {})}
 
@@ -57,7 +58,8 @@ def trained_record(path: str | Path) -> dict[str, Any] | None:
     Raises:
         FileNotFoundError: no such file. ValueError: the file is damaged.
     """
-    return read_record(path, KEY)
+    record: dict[str, Any] | None = read_record(path, KEY)
+    return record
 
 
 def load_trained(path: str | Path) -> nn.Module:

@@ -27,7 +27,8 @@ def cosine(progress: float, k_decay: float = 1.0) -> float:
 
 def poly(progress: float, power: float, k_decay: float = 1.0) -> float:
     """(1 - progress ** k_decay) ** power."""
-    return (1 - progress ** k_decay) ** power
+    left: float = (1 - progress ** k_decay) ** power
+    return left
 
 
 def tanh(progress: float, start: float = -7.0, end: float = 3.0) -> float:
@@ -94,7 +95,8 @@ class Schedule:
         self.end = max(self.start + 1, part.epochs * self.units - round(part.cooldown_epochs * self.units))
         self.shape = shapes[part.sched]
         self.cycles = self._cycle_starts()
-        self.factor, self.best, self.bad_epochs = 1.0, None, 0                # of 'plateau'
+        self.factor, self.bad_epochs = 1.0, 0                                 # of 'plateau', as is `best`
+        self.best: float | None = None
 
     @property
     def total_steps(self) -> int:
@@ -115,7 +117,8 @@ class Schedule:
         group['lr_scale'], where it has these. Returns the largest."""
         for group in optimizer.param_groups:
             group['lr'] = self.lr(step, group.get('base_lr')) * group.get('lr_scale', 1.0)
-        return max(group['lr'] for group in optimizer.param_groups)
+        largest: float = max(group['lr'] for group in optimizer.param_groups)
+        return largest
 
     def observe(self, metric: float) -> None:
         """Tells 'plateau' the metric of the epoch that has ended; the others ignore it. One that is not a number is

@@ -40,7 +40,8 @@ def seed_process(seed: int) -> None:
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of this process' generators: Python's, numpy's, torch's and the device's."""
     import numpy
-    kind, keys, *rest = numpy.random.get_state()
+    of_numpy: Any = numpy.random.get_state()                    # its kind, its words, and three numbers
+    kind, keys, *rest = of_numpy
     state = {'python': random.getstate(), 'numpy': (kind, torch.from_numpy(keys.astype('int64')), *rest),
              'torch': torch.get_rng_state()}
     return state | ({'cuda': torch.cuda.get_rng_state(device)} if device.type == 'cuda' else {})

@@ -1,9 +1,10 @@
 """The images and targets of a run, and which class is which: the same in training, evaluation and every later run."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..data import ImageSource, create_dataset
+from ..data import ImageSource, ImageStream, create_dataset
 from ..data.files import NoSplit
 from .holdout import hold_out
 from .recipe import DataPart
@@ -35,7 +36,7 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
     """Opens the images of both splits.
 
     Args:
-        class_names: the classes of a run that is gone on with, in the order of its outputs.
+        class_names: the classes of a run that is resumed, in the order of its outputs.
         num_classes: outputs of the network where the recipe says.
 
     Raises:
@@ -51,20 +52,21 @@ def open_sources(part: DataPart, class_names: list[str] | None = None, num_class
                          'with needs them by number: a folder, a tar file, a table or a stored data set.')
     names = class_names or train.class_names
     outputs = _outputs(train, num_classes)
-    val = None
+    val: ImageSource | ImageStream | None = None
     if part.hold_out:
         train, val = hold_out(train, part.hold_out)
     elif part.val_data or part.val_split:
         known = part.class_map if names is None or part.class_map is not None else list(names)
         try:
-            val = create_dataset(part.val_data or part.data, part.val_split,
-                                 class_map=None if train.task == 'regression' else known)
+            opened = create_dataset(part.val_data or part.data, part.val_split,
+                                    class_map=None if train.task == 'regression' else known)
         except NoSplit as error:
             raise ValueError(f'{error.problem} To keep a share of the training images for validation: '
                              'data.hold_out=0.2; to train without any: data.val_split=none.') from error
-        if val.task != train.task:
+        if opened.task != train.task:
             raise ValueError(f'The training images are for the task {train.task!r}, the validation images for '
-                             f'{val.task!r}.')
+                             f'{opened.task!r}.')
+        val = opened
     return Sources(train, val, outputs, list(names) if names else None)
 
 
@@ -86,7 +88,7 @@ def _numbered(part: DataPart, class_names: list[str] | None) -> Any:
 
 
 def _outputs(train: ImageSource, num_classes: int | None) -> int:
-    targets = (train.target(i) for i in range(len(train)))
+    targets: Iterator[Any] = (train.target(i) for i in range(len(train)))
     if train.task == 'single':
         needed = train.num_classes or 1 + max(targets)
     else:

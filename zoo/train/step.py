@@ -23,16 +23,16 @@ class LossNotFinite(RuntimeError):
 
 
 class Step:
-    """Moves the weights by the gradients of one or several batches.
+    """One optimisation step, on the gradients of one or several batches.
 
     Args:
-        network: what runs: the model, or what wraps it. model: the model, whose parameters move.
+        network: what runs: the model, or what wraps it. model: the model, whose parameters are updated.
         objective: (network, images, targets) -> loss ().
         ema: the average that follows the model, or None.
     """
 
     def __init__(self, recipe: Recipe, network: nn.Module, model: nn.Module, optimizer: torch.optim.Optimizer,
-                 objective: Callable[[nn.Module, Tensor, Tensor], Tensor], inputs: Inputs, ema: Any,
+                 objective: Callable[[nn.Module, Tensor, Tensor], Tensor], inputs: Callable[[Batch, int], Any], ema: Any,
                  device: torch.device) -> None:
         self.network, self.model, self.optimizer, self.objective = network, model, optimizer, objective
         self.inputs, self.ema, self.device = inputs, ema, device
@@ -44,10 +44,10 @@ class Step:
                            not self.second_order)
 
     def __call__(self, batches: Sequence[Batch], epoch: int, update: int, last_good: Path | None) -> float:
-        """The mean loss of the batches, after which the weights have moved.
+        """Updates the weights; returns the mean loss of the batches.
 
         Raises:
-            LossNotFinite: with the step, the images and the last checkpoint; nothing has moved.
+            LossNotFinite: with the step, the images and the last checkpoint; no weight has changed.
         """
         losses = []
         for number, batch in enumerate(batches):

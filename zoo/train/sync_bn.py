@@ -46,13 +46,17 @@ class CpuSyncBatchNorm(_BatchNorm):
         out = (wide - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        return out.to(x.dtype)
+        x = out.to(x.dtype)
+        return x
 
     def _track(self, mean: Tensor, var: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        weight = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
-        self.running_var.lerp_(var.to(self.running_var.dtype), weight)
+        count, running_mean, running_var = self.num_batches_tracked, self.running_mean, self.running_var
+        if count is None or running_mean is None or running_var is None:
+            return
+        count.add_(1)
+        weight = 1 / count.item() if self.momentum is None else self.momentum
+        running_mean.lerp_(mean.to(running_mean.dtype), weight)
+        running_var.lerp_(var.to(running_var.dtype), weight)
 
     def _check_input_dim(self, x: Tensor) -> None:
         if x.ndim < 2:

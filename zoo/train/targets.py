@@ -59,6 +59,6 @@ class TargetScale:
 
 def classifiers(model: nn.Module) -> list[str]:
     """The names of the layers that make a network's outputs: one, or several whose mean is taken."""
-    found = model.get_classifier()
+    found = getattr(model, 'get_classifier')()
     last = found if isinstance(found, tuple) else (found,)
     return [name for name, module in model.named_modules() if any(module is one for one in last)]

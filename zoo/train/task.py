@@ -32,7 +32,7 @@ class Task:
         self.recipe = recipe
 
     def open_sources(self, class_names: list[str] | None) -> Sources:
-        """The images of both splits; `class_names` are those of a run that is gone on with.
+        """The images of both splits; `class_names` are those of a run that is resumed.
 
         Raises:
             FileNotFoundError, ValueError: see `zoo.train.sources.open_sources`.

@@ -47,7 +47,7 @@ class Trainer:
 
     Args:
         folder: where the run goes; None for a look at its parts alone.
-        resume: go on with the run that is in the folder, from its last checkpoint.
+        resume: resume the run that is in the folder from its last checkpoint.
         quiet: no bars and no lines.
 
     Attributes:
@@ -75,7 +75,7 @@ class Trainer:
 
         self.task = task_of(recipe)
         try:
-            self.sources = self.task.open_sources(saved and saved['class_names'])
+            self.sources = self.task.open_sources(saved['class_names'] if saved else None)
         except FileNotFoundError as error:
             moved = f' Where they have moved to: zoo train --resume {folder} PLACE.' if saved else ''
             raise FileNotFoundError(f'{error}{moved}') from error
@@ -85,7 +85,9 @@ class Trainer:
         self._plain = plain_copy(self.model, self.processes, run.distributed)       # to put spread parameters into
         self.objective = self.task.objective(self.network, self.sources, self.device)
         running = share_out(self.objective.student, self.processes, run.distributed)
-        running = torch.compile(running) if recipe.model.torchcompile else running
+        if recipe.model.torchcompile:
+            compiled: Any = torch.compile(running)
+            running = compiled
 
         self.workers = default_workers() if recipe.data.workers is None else recipe.data.workers
         images = self.task.images(self.sources, self.config)
@@ -125,17 +127,27 @@ class Trainer:
             OSError: a checkpoint cannot be written; the last good one is still there.
             ValueError: more unreadable images than the recipe allows.
         """
-        if self.folder is None:
-            raise ValueError('This run was made without a folder, for a look at its parts; it cannot be trained.')
+        folder = self.home
         try:
             self._begin()
             self._epochs()
             self._finish()
         finally:
-            self.folder.end()
+            folder.end()
         at = self.progress
         best, best_epoch = at.best or (None, None)
-        return Result(self.folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
+        return Result(folder.path, at.rows, self.metric, best, best_epoch, self.stop.signal)
+
+    @property
+    def home(self) -> RunFolder:
+        """The folder that the run goes into.
+
+        Raises:
+            ValueError: it was made without one.
+        """
+        if self.folder is None:
+            raise ValueError('This run was made without a folder, for a look at its parts; it cannot be trained.')
+        return self.folder
 
     def look(self) -> Look:
         """Looks at the image files.
@@ -173,7 +185,7 @@ class Trainer:
                   disable=self.quiet or None) as bar:
             for batches in self._groups(at.epoch, at.update):
                 lr = self.schedule.apply(self.optimizer, at.updates)
-                loss = self.step(batches, at.epoch, at.updates, self.folder.last_good())
+                loss = self.step(batches, at.epoch, at.updates, self.home.last_good())
                 self._count(batches, loss)
                 at.seconds = before + time.perf_counter() - began
                 self.clock.step()
@@ -227,14 +239,15 @@ class Trainer:
                     'unreadable': len(at.unreadable), 'seconds': round(at.seconds, 2),
                     'images_per_second': round(at.images / max(at.seconds, 1e-9), 1)}
         at.rows.append(row)
-        if row.get(self.metric) is not None:
-            self.schedule.observe(row[self.metric])
-            self._keep(row[self.metric])
+        value = row.get(self.metric)
+        if value is not None:
+            self.schedule.observe(value)
+            self._keep(value)
         kept, unreadable = [epoch for _, epoch in at.kept], at.unreadable
         at.next_epoch()
         self._save()
         if self._logs:
-            self.folder.keep_only(kept)
+            self.home.keep_only(kept)
             self._logs.epoch(at.rows)
         if not self.quiet:
             figures = '  '.join(f'{name} {value:.5g}' for name, value in row.items() if value is not None)
@@ -253,17 +266,17 @@ class Trainer:
         at, count = self.progress, self.recipe.run.checkpoint_hist
         sign = 1 if self.metric in LOWER_IS_BETTER else -1
         at.kept = sorted([*at.kept, (value, at.epoch)], key=lambda one: (sign * one[0], one[1]))[:count]
-        names = [self.folder.checkpoint(at.epoch)] if (value, at.epoch) in at.kept else []
-        if self.folder.better(value, at.best and at.best[0]):
+        names = [self.home.checkpoint(at.epoch)] if (value, at.epoch) in at.kept else []
+        if self.home.better(value, at.best and at.best[0]):
             at.best = value, at.epoch
-            names.append(self.folder.best.name)
+            names.append(self.home.best.name)
         if names:
             judged, scale = self._judged(), self.network.scale
             state = whole(judged.state_dict())
             state = scale.in_units(judged, state) if scale else state
             about = {'metric': value, 'metric_name': self.metric, 'epoch': at.epoch, 'zoo': __version__}
             for name in names:
-                self.processes.guarded(lambda: self.folder.write_weights(name, state, self.network.record, **about))
+                self.processes.guarded(lambda: self.home.write_weights(name, state, self.network.record, **about))
 
     # --- parts
 
@@ -314,13 +327,13 @@ class Trainer:
         look = self.processes.guarded(self.look)
         if look and not self.quiet:
             self._name_unreadable(one for found in look.unreadable.values() for one in found)
-        self.processes.guarded(lambda: self.folder.begin(self.recipe, self._images))
-        self._logs = Logs(self.folder.path, self.recipe) if self.processes.first else None
-        found = self.folder.found_best()
-        if found and self.folder.better(found[0], at.best and at.best[0]):
+        self.processes.guarded(lambda: self.home.begin(self.recipe, self._images))
+        self._logs = Logs(self.home.path, self.recipe) if self.processes.first else None
+        found = self.home.found_best()
+        if found and self.home.better(found[0], at.best and at.best[0]):
             at.best = found                         # of an epoch that was not written down before the run was killed
         if self._logs:
-            self.folder.keep_only([epoch for _, epoch in at.kept])
+            self.home.keep_only([epoch for _, epoch in at.kept])
 
     def _standing(self) -> str:
         at, epochs = self.progress, self.recipe.schedule.epochs
@@ -354,18 +367,18 @@ class Trainer:
             'images': len(self.sources.train),
             'versions': {'zoo': __version__, 'torch': torch.__version__}}
         with self.clock.timing('saving'):
-            self.processes.guarded(lambda: self.folder.write_last(state, self.network.record))
+            self.processes.guarded(lambda: self.home.write_last(state, self.network.record))
 
     def _restore(self, state: dict[str, Any]) -> None:
         if len(state['random']) != self.processes.count:
             raise ValueError(f'The run had {len(state["random"])} processes, now there are {self.processes.count}; '
                              'resume it with as many.')
-        self.processes.guarded(lambda: check_images(self.folder.path, self._images))
+        self.processes.guarded(lambda: check_images(self.home.path, self._images))
         if state['images'] != len(self.sources.train):
             raise ValueError(f'The run had {state["images"]} training images, now there are '
-                             f'{len(self.sources.train)}; it cannot go on with others.')
+                             f'{len(self.sources.train)}; it cannot be resumed with others.')
         if state.get('target_scale') is None and self.network.scale:
-            raise ValueError('The run learned targets as they are: set data.scale_targets=false to go on with it.')
+            raise ValueError('The run learned targets as they are: set data.scale_targets=false to resume it.')
         load_model(self.model, state['model'])
         load_optimizer(self.optimizer, state['optimizer'])
         self.objective.load_state_dict(state['objective'])
@@ -380,7 +393,7 @@ class Trainer:
     def _finish(self) -> None:
         if not self._logs:
             return
-        write_rows(self.folder.path / LOG, self.progress.rows)
+        write_rows(self.home.path / LOG, self.progress.rows)
         self._logs.close()
         if self.progress.rows and not self.stop.signal:
-            draw_curves(self.progress.rows, self.folder.path / 'curves.png')
+            draw_curves(self.progress.rows, self.home.path / 'curves.png')

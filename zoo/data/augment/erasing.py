@@ -2,12 +2,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 import random
 
 import torch
 
-from ...spec import unknown
+from ...spec import is_real, unknown
 
 MODES = ('const', 'rand', 'pixel')
 ATTEMPTS = 10                          # a rectangle that does not fit is drawn again
@@ -46,7 +45,7 @@ class RandomErasing:
     ) -> None:
         max_count = max_count or min_count
         max_aspect = max_aspect or (1 / min_aspect if min_aspect > 0 else 0)
-        if not isinstance(probability, numbers.Real) or not 0 <= probability <= 1:
+        if not is_real(probability) or not 0 <= probability <= 1:
             raise ValueError(f'probability is from 0 to 1; got {probability!r}.')
         if not 0 < min_area <= max_area <= 1:
             raise ValueError(f'Areas are fractions, 0 < min_area <= max_area <= 1; got {min_area}, {max_area}.')
@@ -79,8 +78,9 @@ class RandomErasing:
             return
         low, high = self.counts
         count = low if low == high else random.randint(low, high)
+        height, width = image.shape[-2:]
         for _ in range(count):
-            box = self._box(*image.shape[-2:], count)
+            box = self._box(height, width, count)
             if box:
                 self._fill(image[:, box[0], box[1]])
 

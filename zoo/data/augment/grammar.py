@@ -74,7 +74,7 @@ def read_fields(text: str, keys: Mapping[str, Reader]) -> dict[str, Any]:
 
 def _key(field: str, keys: Mapping[str, Reader]) -> str | None:
     """The key a field begins with: all its letters, or of a field of letters the longest that fits."""
-    letters = re.match('[a-z]*', field).group()
+    letters = re.split('[^a-z]', field, maxsplit=1)[0]
     if letters in keys or letters != field:
         return letters if letters in keys else None
     return max((key for key in keys if field.startswith(key)), key=len, default=None)

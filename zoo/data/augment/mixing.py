@@ -72,15 +72,18 @@ class Mixup:
         if not self.mixup_enabled:
             return images, soft
         count = {'batch': 1, 'pair': (len(images) + 1) // 2, 'elem': len(images)}[self.mode]
-        return mix(images, soft, *self.draw(count, *images.shape[-2:]))
+        height, width = images.shape[-2:]
+        return mix(images, soft, *self.draw(count, height, width))
 
     def draw(self, count: int, height: int, width: int) -> tuple[list[float], list[Box | None]]:
         """`count` shares that an image keeps, and for each the box it does not keep, if that is where it is mixed."""
         mixed, cut = _uniform(count) < self.mix_prob, torch.full((count,), self.cutmix_alpha > 0)
         if self.mixup_alpha > 0 and self.cutmix_alpha > 0:
             cut = _uniform(count) < self.switch_prob
-        drawn = [_beta(alpha, count) if alpha > 0 else None for alpha in (self.mixup_alpha, self.cutmix_alpha)]
-        shares, boxes = [1.0] * count, [None] * count
+        drawn = [_beta(alpha, count) if alpha > 0 else torch.ones(count)
+                 for alpha in (self.mixup_alpha, self.cutmix_alpha)]
+        shares = [1.0] * count
+        boxes: list[Box | None] = [None] * count
         for index in mixed.nonzero().flatten().tolist():
             share = drawn[cut[index]][index].item()
             if cut[index]:
@@ -115,7 +118,8 @@ def mix(
     """
     count, others = len(images), images.flip(0)
     if 1 < len(shares) < count:                                      # the pairs' other halves, from the middle on
-        shares, boxes = (list(found) + list(found[:count // 2][::-1]) for found in (shares, boxes))
+        shares = [*shares, *shares[:count // 2][::-1]]
+        boxes = [*boxes, *boxes[:count // 2][::-1]]
     kept = torch.tensor(shares, dtype=torch.float64)
     blended = kept.where(torch.tensor([box is None for box in boxes]), 1.0)[:, None, None, None]
     if (blended != 1).any():

@@ -6,7 +6,6 @@ it; AutoAugment's own scales do not all do so.
 """
 from __future__ import annotations
 
-import numbers
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -15,7 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter, ImageOps, ImageStat
 
-from ...spec import unknown
+from ...spec import is_real, unknown
 
 MAX_LEVEL = 10
 MODES = ('L', 'RGB')
@@ -56,7 +55,7 @@ class Settings:
             if name not in known:
                 raise ValueError(unknown('hparams key', str(name), known))
             if name.startswith(('translate', 'magnitude')) and not (name == 'magnitude_max' and value is None):
-                if not isinstance(value, numbers.Real) or not value >= 0:
+                if not is_real(value) or not value >= 0:
                     raise ValueError(f'hparams: {name} is a number from 0 up; got {value!r}.')
         found = Settings(**(given or {}))
         for resample in _several(found.interpolation):
@@ -297,9 +296,9 @@ class AugmentOp:
     ) -> None:
         if name not in OPERATIONS:
             raise ValueError(unknown('Distortion', name, OPERATIONS))
-        if not isinstance(prob, numbers.Real) or not 0 <= prob <= 1:
+        if not is_real(prob) or not 0 <= prob <= 1:
             raise ValueError(f'{name}: prob is a probability from 0 to 1; got {prob!r}.')
-        if not isinstance(magnitude, numbers.Real) or not magnitude >= 0:
+        if not is_real(magnitude) or not magnitude >= 0:
             raise ValueError(f'{name}: magnitude is a level from 0 to {MAX_LEVEL}; got {magnitude!r}.')
         self.name, self.prob, self.magnitude, self.settings = name, prob, magnitude, Settings.of(hparams)
 

@@ -49,8 +49,9 @@ class RandAugment:
 
     def __init__(self, ops: Sequence[Step], num_layers: int = 2, choice_weights: Sequence[float] | None = None) -> None:
         self.ops, self.num_layers = list(ops), num_layers
-        self.choice_weights = None if choice_weights is None else [float(w) for w in choice_weights]
-        if self.choice_weights is not None:
+        self.choice_weights: list[float] | None = None
+        if choice_weights is not None:
+            self.choice_weights = [float(w) for w in choice_weights]
             positive_weights = sum(w > 0 for w in self.choice_weights)
             if len(self.choice_weights) != len(self.ops) or min(self.choice_weights) < 0:
                 raise ValueError(f'choice_weights are {len(self.ops)} numbers from 0 up, one for each distortion; got '
@@ -133,10 +134,11 @@ def create_augment(text: str, hparams: Mapping[str, Any] | None = None) -> AutoA
     if not isinstance(text, str):
         raise ValueError(f"An augmentation is named by a string, such as 'rand-m9-mstd0.5'; got {text!r}.")
     name = text.partition('-')[0]
-    makers = {'rand': rand_augment_transform, 'augmix': augment_and_mix_transform}
+    makers: dict[str, Callable[..., RandAugment | AugMixAugment]] = {
+        'rand': rand_augment_transform, 'augmix': augment_and_mix_transform}
     if name not in makers and name not in POLICIES:
         raise ValueError(f'{text!r}: ' + unknown('augmentation', name, (*makers, *POLICIES)))
-    return makers.get(name, auto_augment_transform)(text, hparams)
+    return makers[name](text, hparams) if name in makers else auto_augment_transform(text, hparams)
 
 
 def auto_augment_transform(config_str: str, hparams: Mapping[str, Any] | None = None) -> AutoAugment:

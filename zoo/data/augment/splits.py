@@ -29,7 +29,8 @@ class SplitTransform:
         self.crop, self.distort, self.finish = parts
         self.num_splits, self.clean = num_splits, self.finish
         if not erase_clean:
-            self.clean = T.Compose([step for step in self.finish.transforms if not isinstance(step, RandomErasing)])
+            steps = getattr(self.finish, 'transforms')
+            self.clean = T.Compose([step for step in steps if not isinstance(step, RandomErasing)])
 
     def __call__(self, image: Any) -> tuple[torch.Tensor, ...]:
         image = self.crop(image)

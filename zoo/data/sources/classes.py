@@ -83,15 +83,27 @@ class ClassMap:
         self.origin, self.names, self.count = 'the model', labels, len(labels)
         cfg = getattr(model, 'pretrained_cfg', None)
         descriptions = (cfg.get('label_descriptions') if isinstance(cfg, Mapping) else None) or {}
-        thousand = ImageNetInfo('imagenet-1k').label_descriptions(as_dict=True)
+        ids = ImageNetInfo('imagenet-1k')
+        thousand = dict(zip(ids.label_names(), ids.label_descriptions()))
         for index, label in enumerate(labels):
             self._add(label, index)
-            for other in {descriptions.get(label), thousand.get(label)} - {None, label}:
-                self._add(other, index)
+            for other in (descriptions.get(label), thousand.get(label)):
+                if other is not None and other != label:
+                    self._add(other, index)
         subset = infer_imagenet_subset(model)
         if subset and tuple(labels) == labels_for(len(labels)):
             for index, synset in enumerate(ImageNetInfo(subset).label_names()):
                 self._add(synset, index)
+
+    def known_count(self, place: str) -> int:
+        """How many classes there are.
+
+        Raises:
+            ValueError: nothing says so; `place` is the data set's, for the message.
+        """
+        if self.count is None:
+            raise ValueError(f'{place}: nothing says how many classes there are. Give class_map= or model=.')
+        return self.count
 
     def _add(self, name: str, index: int) -> None:
         exact, loose, synonyms = self._tables

@@ -129,7 +129,7 @@ class _Encoder:
         if self.own is None:
             return several([cell], self.classes, where)[0][0]
         there = {own_index(self.own, number, where) for number in cell}
-        return [float(index in there) for index in range(self.classes.count)]
+        return [float(index in there) for index in range(self.classes.known_count(where))]
 
 
 def _encoder(feature: Any, classes: ClassMap, task: str, description: str) -> tuple[_Encoder, Labels]:
@@ -160,7 +160,8 @@ def _column(name: str | None, usual: list[str], columns: Mapping[str, Any], desc
 
 def _bytes(cell: Any, where: str) -> bytes:
     if cell and cell.get('bytes'):
-        return cell['bytes']
+        content: bytes = cell['bytes']
+        return content
     if cell and cell.get('path'):
         return Path(cell['path']).read_bytes()
     raise OSError(f'{where}: there is no image.')

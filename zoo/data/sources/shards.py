@@ -155,12 +155,14 @@ def _of_folder(folder: Path, split: str | None) -> list[str]:
 
 def _samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, {suffix: content}) of each sample of a shard."""
-    key, members = None, {}
+    key: str | None = None
+    members: dict[str, bytes] = {}
     try:
         with _opened(shard) as file, tarfile.open(fileobj=file, mode='r|*', tarinfo=CheckedMember) as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
-                if not member.isfile() or path.name.startswith('.') or '.' not in path.name:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is None or path.name.startswith('.') or '.' not in path.name:
                     continue
                 stem, suffix = path.name.split('.', 1)
                 here = str(path.with_name(stem))
@@ -170,7 +172,7 @@ def _samples(shard: str) -> Iterator[tuple[str, dict[str, bytes]]]:
                     key, members = here, {}
                 if suffix.lower() in members:
                     raise ValueError(f'{shard}: {member.name} is there twice.')
-                members[suffix.lower()] = tar.extractfile(member).read()
+                members[suffix.lower()] = content.read()
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f'{shard}: no whole tar file: {error}.') from error
     if key is None:

@@ -70,9 +70,9 @@ def open_table(place: str, split: str | None, classes: ClassMap, description: st
         if len(chosen) > 1:
             raise ValueError(f"{path}: {len(chosen)} target columns ({shorten(chosen)}) are for task='multi' or "
                              "'regression'; task='single' has one.")
-        cells = [cell for [cell] in values]
-        classes.number_labels(dict.fromkeys(cell for cell in cells if cell not in (None, '')), str(path))
-        targets, labels = one_each(cells, where, classes, str(path))
+        single = [cell for [cell] in values]
+        classes.number_labels(dict.fromkeys(cell for cell in single if cell not in (None, '')), str(path))
+        targets, labels = one_each(single, where, classes, str(path))
     return FileSource(folder, names, targets, labels, description)
 
 
@@ -97,15 +97,14 @@ def several(cells: Sequence[Sequence[Any]], classes: ClassMap, place: str) -> tu
         ValueError: a label is no class, or nothing says how many classes there are.
     """
     indices = classes.label_indices(dict.fromkeys(label for cell in cells for label in cell), place)
-    if classes.count is None:
-        raise ValueError(f'{place}: nothing says how many classes there are. Give class_map= or model=.')
-    targets = []
+    count = classes.known_count(place)
+    targets: list[Target] = []
     for cell in cells:
-        flags = [0.0] * classes.count
+        flags = [0.0] * count
         for label in cell:
             flags[indices[label]] = 1.0
         targets.append(flags)
-    return targets, Labels('multi', classes.count, classes.names)
+    return targets, Labels('multi', count, classes.names)
 
 
 def numbers(value: Any, where: str) -> Target:
@@ -131,7 +130,8 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
             import pyarrow.parquet
         except ImportError as error:
             raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'zoo-image-models[data]'.") from error
-        return pyarrow.parquet.read_table(path).to_pydict()
+        columns: dict[str, list[Any]] = pyarrow.parquet.read_table(path).to_pydict()
+        return columns
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
     text = io.StringIO(read_text(path), newline='')
@@ -198,7 +198,7 @@ def _flags(values: Sequence[Sequence[Any]], where: Sequence[str], names: list[st
     """A column of 0 and 1 for each class; without a class map, the classes are the columns in their order."""
     own = classes.own_indices(names, len(names), str(path)) or list(range(len(names)))
     width = classes.count or len(names)
-    targets = []
+    targets: list[Target] = []
     for cells, at in zip(values, where):
         flags = [0.0] * width
         for cell, index, name in zip(cells, own, names):

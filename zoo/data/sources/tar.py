@@ -52,11 +52,14 @@ class TarSource(ImageSource):
     known_size = size
 
 
+END_MARK: type[tarfile.HeaderError] = getattr(tarfile, 'EOFHeaderError')        # its name is not in typeshed
+
+
 class CheckedMember(tarfile.TarInfo):
     """A header of a tar file; where the file stops before its end mark, an error and not the end."""
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, tar: tarfile.TarFile) -> CheckedMember:
         """The next header.
 
         Raises:
@@ -64,7 +67,7 @@ class CheckedMember(tarfile.TarInfo):
         """
         try:
             return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:
+        except END_MARK:
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f'cut short or broken at byte {tar.offset} ({error})') from None

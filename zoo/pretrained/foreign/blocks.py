@@ -75,12 +75,13 @@ class BlockLayout(NamedLayout):
         """
         modules = {self._plain(key).rpartition('.')[0]: self._plain(key) for key in shapes}
         blocks = self._foreign_blocks(shapes)
-        if '{flat}' in self.block and (places is None or len(places) < len(blocks)):
+        flat = '{flat}' in self.block
+        if flat and (places is None or len(places) < len(blocks)):
             places = _stages([_signature(kind, start, shapes) for start, kind, _ in blocks])
-        names = {}
+        names: dict[str, str] = {}
         described = []
         for number, (start, kind, gated) in enumerate(blocks):
-            place = places[number] if '{flat}' in self.block else self._place(start)
+            place = places[number] if flat and places is not None else self._place(start)
             described.append((place, kind, gated))
             names |= {start.removeprefix(self.prefix) + theirs: _ours(place) + ours
                       for theirs, ours in self._pairs(kind, gated)}
@@ -102,7 +103,7 @@ class BlockLayout(NamedLayout):
         for module in modules:
             if (found := re.match(r'blocks\.(\d+)\.(\d+)\.(.+)', module)) and module not in claimed:
                 inside.setdefault((int(found[1]), int(found[2])), set()).add(found[3])
-        names = {}
+        names: dict[str, str] = {}
         for flat, (place, steps) in enumerate(sorted(inside.items())):
             start = self.block.format(flat=flat + self.first, stage=place[0] + self.first, index=place[1])
             kind = _our_kind(steps)

@@ -59,9 +59,9 @@ def read_config(config: Config, processor: Config | None, readers: Mapping[str, 
     Raises:
         ValueError: another `model_type`; values that do not fit together, or that no network here has.
     """
-    kind = config.get('model_type')
+    kind = str(config.get('model_type'))
     if kind not in readers:
-        raise ValueError(unknown('model_type', str(kind), readers))
+        raise ValueError(unknown('model_type', kind, readers))
     inner = vision_part(config)
     architecture, arguments, fields = readers[kind].read(inner)
     labels = _labels(config)

@@ -57,7 +57,7 @@ def _rules(stem: tuple[str, str], down: str, block: str, names: Mapping[str, str
         start = block.replace('{stage}', str(stage)).replace('{twice}', str(2 * stage + 1))
         ours = f'stages.{stage}.blocks.{{i}}.'
         rules += [Rule(start + theirs, ours + name) for theirs, name in names.items()]
-        rules += [Rule(start + rule.theirs, ours + rule.ours, rule.shape) for rule in more]
+        rules += [rule.inside(start, ours) for rule in more]
         for part in (0, 1) if stage else ():
             there = down.replace('{stage}', str(stage)).replace('{twice}', str(2 * stage)).replace('{part}', str(part))
             rules.append(Rule(there, f'stages.{stage}.downsample.{part}'))

@@ -145,7 +145,7 @@ def _snap_v2(_: int) -> Iterator[tuple[str, str, Parts]]:
     yield from (('norm.', 'norm.', ()), ('head.', 'head.', ()), ('dist_head.', 'head_dist.', ()))
 
 
-_V1 = {
+_V1: dict[int, tuple[str, dict[str, Any]]] = {
     11_423_176: ('efficientformer_l1', {}),
     30_437_536: ('efficientformer_l3', {}),
     80_779_360: ('efficientformer_l7', {}),

@@ -151,7 +151,7 @@ class NamedLayout(Layout):
             renamed = {key if key.startswith(self.classifiers) else self.prefix + key: value
                        for key, value in renamed.items()}
         renamed = OrderedDict(renamed)
-        renamed._metadata = {'': {'version': self.version}}            # what load_state_dict of MNASNet insists on
+        setattr(renamed, '_metadata', {'': {'version': self.version}})  # what load_state_dict of MNASNet insists on
         return renamed
 
     def describe(self, state: State) -> Described:

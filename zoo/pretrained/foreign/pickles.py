@@ -1,11 +1,12 @@
 """What a file that torch.save wrote holds, told from its opcodes, of which nothing is executed."""
 from __future__ import annotations
 
+import contextlib
 import pickletools
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 BOOKKEEPING = {'PROTO', 'FRAME', 'MEMOIZE', 'BINPUT', 'LONG_BINPUT'}
 HEADERS = 3                                            # pickles before the content in PyTorch's format before 1.6
@@ -24,7 +25,8 @@ def way_to_tensors(path: Path, wrappers: Sequence[str]) -> str:
     if next(opcodes, None) not in DICTIONARIES:
         return ('where the library that made it is installed, run model = torch.load(FILE, weights_only=False); '
                 'torch.save(model.state_dict(), NEW_FILE)')
-    found, key, before = {}, None, ''
+    found: dict[str, str] = {}
+    key, before = None, ''
     for opcode, value in opcodes:
         if key and (opcode == 'GLOBAL' or (opcode, None) in DICTIONARIES):
             found.setdefault(key, '' if (opcode, value) in DICTIONARIES else '.state_dict()')
@@ -42,11 +44,13 @@ def way_to_tensors(path: Path, wrappers: Sequence[str]) -> str:
 
 def _opcodes(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and text arguments of the opcodes that make the content, as far as the file is whole."""
-    zipped, headers = zipfile.is_zipfile(path), HEADERS
-    with zipfile.ZipFile(path) if zipped else open(path, 'rb') as file:
-        stream = file
-        if zipped:
-            stream, headers = file.open(next(name for name in file.namelist() if name.endswith('data.pkl'))), 0
+    with contextlib.ExitStack() as opened:
+        stream: IO[bytes]
+        if zipfile.is_zipfile(path):
+            archive, headers = opened.enter_context(zipfile.ZipFile(path)), 0
+            stream = archive.open(next(name for name in archive.namelist() if name.endswith('data.pkl')))
+        else:
+            stream, headers = opened.enter_context(open(path, 'rb')), HEADERS
         try:
             for _ in range(headers):
                 for _ in pickletools.genops(stream):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,10 @@ class Rule:
     ours: str | tuple[str, ...]
     shape: Reshape = AS_IT_IS
     shares: tuple[int, ...] = ()
+
+    def inside(self, theirs: str, ours: str) -> Rule:
+        """The rule for the same modules inside others, whose names come before theirs."""
+        return replace(self, theirs=_after(theirs, self.theirs), ours=_after(ours, self.ours))
 
     def convert(self, tensors: list[Tensor], to_ours: bool) -> list[Tensor]:
         """All tensors of one side, in order -> all of the other."""
@@ -156,6 +160,10 @@ def _pattern(template: str) -> re.Pattern[str]:
         text = re.sub(r'\\\{(\w)\\\}', r'(?P<\1>\\d+)', re.escape(template))
         _PATTERNS[template] = re.compile(text + r'(?P<rest>\.[a-z_]+)?')
     return _PATTERNS[template]
+
+
+def _after(start: str, names: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return start + names if isinstance(names, str) else tuple(start + name for name in names)
 
 
 def _several(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -97,7 +97,8 @@ class VitLayout(TemplateLayout):
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`. The image size is stated where it is not that of the architecture."""
-        name, size = self.candidates(state).get(vit_shape(state), (None, 0))
+        shape = vit_shape(state)
+        name, size = (self.candidates(state).get(shape) if shape else None) or (None, 0)
         arguments: dict[str, Any] = dict(self.implied)
         side = image_side(state, embedded=not self.registers)
         if side and side != size:

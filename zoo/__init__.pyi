@@ -1,0 +1,40 @@
+# What a type checker is to see of zoo, whose names are resolved when first used.
+from . import benchmarking as benchmarking
+from . import blocks as blocks
+from . import catalog as catalog
+from . import compat as compat
+from . import data as data
+from . import dense as dense
+from . import evaluation as evaluation
+from . import features as features
+from . import layers as layers
+from . import models as models
+from . import pretrained as pretrained
+from . import publishing as publishing
+from . import tables as tables
+from . import train as train
+from .factory import create_model as create_model
+from .factory import model_entrypoint as model_entrypoint
+from .outputs import forward_outputs as forward_outputs
+from .own import build_model as build_model
+from .own import scale_model as scale_model
+from .pretrained import convert as convert
+from .profiling import profile as profile
+from .publishing import push_to_hf_hub as push_to_hf_hub
+from .publishing import save_for_hf as save_for_hf
+from .registry import get_arch_name as get_arch_name
+from .registry import get_pretrained_cfg as get_pretrained_cfg
+from .registry import get_pretrained_cfg_value as get_pretrained_cfg_value
+from .registry import is_model as is_model
+from .registry import is_model_in_modules as is_model_in_modules
+from .registry import is_model_pretrained as is_model_pretrained
+from .registry import list_models as list_models
+from .registry import list_modules as list_modules
+from .registry import list_pretrained as list_pretrained
+from .registry import register_family as register_family
+from .registry import split_model_name_tag as split_model_name_tag
+from .registry import unregister_family as unregister_family
+from .spec import Family as Family
+from .spec import PretrainedCfg as PretrainedCfg
+
+__version__: str
