@@ -6,15 +6,21 @@ from . import compat as compat
 from . import data as data
 from . import dense as dense
 from . import evaluation as evaluation
+from . import export as export
 from . import features as features
 from . import layers as layers
 from . import models as models
+from . import optimizing as optimizing
 from . import pretrained as pretrained
 from . import publishing as publishing
+from . import runtime as runtime
 from . import tables as tables
 from . import train as train
+from .export import export_model as export_model
 from .factory import create_model as create_model
 from .factory import model_entrypoint as model_entrypoint
+from .optimizing import load_optimized as load_optimized
+from .optimizing import optimize as optimize
 from .outputs import forward_outputs as forward_outputs
 from .own import build_model as build_model
 from .own import scale_model as scale_model
@@ -34,6 +40,7 @@ from .registry import list_pretrained as list_pretrained
 from .registry import register_family as register_family
 from .registry import split_model_name_tag as split_model_name_tag
 from .registry import unregister_family as unregister_family
+from .runtime import load_exported as load_exported
 from .spec import Family as Family
 from .spec import PretrainedCfg as PretrainedCfg
 

@@ -10,4 +10,5 @@ from .preprocess import Normalize as Normalize
 from .preprocess import Preprocess as Preprocess
 from .runner import Evaluation as Evaluation
 from .runner import EvaluationStopped as EvaluationStopped
+from .runner import at_once as at_once
 from .runner import evaluate as evaluate

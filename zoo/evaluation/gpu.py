@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..spec import one_line
-from .preprocess import Photographs, Preprocess
+from .preprocess import Preprocess
 
 Decode = Callable[[list[Tensor]], list[Tensor]]
 
@@ -22,7 +22,7 @@ class Finish:
         decode: JPEG files, each as its bytes (n,) on the CPU -> their levels (3, H, W); nvjpeg by default.
     """
 
-    def __init__(self, preprocess: Preprocess | Photographs, device: torch.device, decode: Decode | None = None) -> None:
+    def __init__(self, preprocess: Preprocess, device: torch.device, decode: Decode | None = None) -> None:
         self.preprocess, self.device = preprocess, device
         self.decode = decode or self._nvjpeg
 

@@ -169,7 +169,8 @@ class Photographs:
         Raises:
             ValueError: it cannot be read.
         """
-        return pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
+        levels: Tensor = pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
+        return levels
 
 
 class Normalize:

@@ -155,7 +155,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     batch_size = 1 if photographs else batch_size
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
-    finish = Finish(preprocess, device)
+    finish = Finish(preprocess, device) if isinstance(preprocess, Preprocess) else None
     metrics = Metrics(source.task, getattr(model, 'num_classes'), device, valid, loss)
     network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
     normalize = _channels_last if photographs else Normalize(config['mean'], config['std'], dtype, channels_last)
@@ -207,9 +207,9 @@ def _channels_last(levels: Tensor) -> Tensor:
     return levels.permute(0, 2, 3, 1)
 
 
-def _finished(batch: Batch, finish: Finish) -> Batch:
+def _finished(batch: Batch, finish: Finish | None) -> Batch:
     """The batch with all its files decoded."""
-    if not isinstance(batch.levels, list):
+    if finish is None or not isinstance(batch.levels, list):
         return batch
     levels, problems = finish(batch.levels)
     read = [place for place in range(len(batch.names)) if place not in problems]
