@@ -107,12 +107,14 @@ class Preprocessing(Normalise):
         resized = self.resized(*sides)
         rows, columns = (self.matrix(levels.shape[2 + i], *pair, self.size[i])
                          for i, pair in enumerate(zip(sides, resized)))
-        levels = _whole(levels @ columns.transpose(0, 1))          # as Pillow: along the rows first
-        levels = _whole(rows @ levels)
+        found = _whole(rows @ _whole(levels @ columns.transpose(0, 1)))
+        if self.mode.startswith('squash'):                 # Pillow begins with the side that leaves less for the other
+            first = sides[0] * resized[1] <= sides[1] * resized[0]
+            found = torch.where(first, found, _whole(_whole(rows @ levels) @ columns.transpose(0, 1)))
         if self.mode == 'border':
             inside = rows.sum(1, keepdim=True) * columns.sum(1)
-            levels = torch.where(inside > 0.5, levels, (255 * self.mean).round())
-        return self.normalise(levels)
+            found = torch.where(inside > 0.5, found, (255 * self.mean).round())
+        return self.normalise(found)
 
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """The whole sides () that a photograph is resized to before it is cut."""
