@@ -33,7 +33,7 @@ MAY_IMPORT = {
     'dense': {'contract', 'data', 'evaluation', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'runtime': {'spec'},
-    'export': {'data', 'profiling', 'runtime', 'spec'},
+    'export': {'data', 'dense', 'profiling', 'runtime', 'spec'},
     'benchmarking': {'factory', 'registry', 'runtime', 'spec'},
     'evaluation': {'data', 'spec'},
     'optimizing': {'benchmarking', 'data', 'evaluation', 'export', 'memory', 'runtime', 'spec'},

@@ -10,6 +10,7 @@ from torch import nn
 import zoo
 from zoo.cli import say
 from zoo.cli.images import model_arguments, positive
+from zoo.dense.saving import read_config
 from zoo.export.check import TooFarOff
 from zoo.export.formats import DIMENSIONS, FORMATS, PRECISIONS, choose_format
 from zoo.spec import one_line, unknown
@@ -53,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              'there)')
     parser.add_argument('--limit', type=float, metavar='X',
                         help="the largest difference that is let pass, in parts of the outputs' norm (default: 1e-4 in "
-                             'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same)')
+                             'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same')
+    parser.set_defaults(default_of=parser.get_default)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,15 +68,35 @@ def run(args: argparse.Namespace) -> int:
     chosen = choose_format(args.output, args.format)
     if args.environment and not chosen.environment:
         raise ValueError(f'--environment is for converters with one of their own; {chosen.name} is converted here.')
-    model, name = _build(args)
+    dense = _dense(args)
+    model, name = (zoo.dense.load(args.checkpoint), Path(args.checkpoint).stem) if dense else _build(args)
     output = args.output or Path(name + FORMATS[args.format].suffix)
-    from zoo.export import export_model
+    from zoo.export import export_dense, export_model
     try:
-        print(export_model(model, output, args.format, **_options(args)))
+        if dense:
+            size = {'size': tuple(args.img_size * 2)[:2]} if args.img_size else {}
+            print(export_dense(model, output, check=args.check, limit=args.limit, **size))
+        else:
+            print(export_model(model, output, args.format, **_options(args)))
     except TooFarOff as error:
         say(one_line(error))
         return 1
     return 0
+
+
+def _dense(args: argparse.Namespace) -> bool:
+    """Whether the checkpoint is a detector or a segmenter.
+
+    Raises:
+        ValueError: it is, and an option says something of a network that classifies.
+    """
+    if not args.checkpoint or args.name or not read_config(Path(args.checkpoint).expanduser()):
+        return False
+    for key in ('dynamic', 'features', 'embedding', 'precision', 'calibration', 'preprocess', 'input', 'batch_size',
+                'num_classes', 'model_kwargs', 'environment'):
+        if getattr(args, key) != args.default_of(key):
+            raise ValueError(f'{args.checkpoint} holds a detector or a segmenter; leave --{key.replace("_", "-")} out.')
+    return True
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

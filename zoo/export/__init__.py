@@ -9,6 +9,7 @@ from typing import Any
 
 _PUBLIC = {
     'model': ('export_model',),
+    'dense': ('export_dense',),
     'check': ('Outcome', 'TooFarOff'),
     'formats': ('FORMATS', 'Format', 'missing'),
 }

@@ -78,7 +78,7 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
 
     Args:
         model: a network of `zoo.create_model`, with `features_only=True` or without, or of `zoo.train.load_trained`;
-            it is left as it is. A detector or segmenter is written by `zoo.dense.export_checked`.
+            it is left as it is. A detector or segmenter is written by `zoo.export.export_dense`.
         path: its suffix says the format, if `format` does not: .onnx, .xml (OpenVINO, with a .bin beside it), .pt2,
             .tflite.
         format: 'onnx', 'openvino', 'torch-export' or 'litert' (.tflite), whose images have the channels last.

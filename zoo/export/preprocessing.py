@@ -81,7 +81,8 @@ class Preprocessing(Normalise):
     resized with antialiasing, cut and normalised as `zoo.data.create_transform` does it in evaluation.
 
     Rows and columns are resized by a matrix each, whose entries are those of Pillow's filters, and rounded to whole
-    levels in between as Pillow does. That costs h * H * W multiply-adds a channel: for a photograph of 0.2 megapixels
+    levels in between as Pillow does: what differs is a level at a tie of rounding. Where 'squash' changes the aspect,
+    Pillow may begin with the columns, and more pixels differ by a level. That costs h * H * W multiply-adds a channel: for a photograph of 0.2 megapixels
     less than a small network, for one of 12 megapixels more; shrink large ones first.
 
     Args:
@@ -107,12 +108,11 @@ class Preprocessing(Normalise):
         resized = self.resized(*sides)
         rows, columns = (self.matrix(levels.shape[2 + i], *pair, self.size[i])
                          for i, pair in enumerate(zip(sides, resized)))
-        levels = _whole(levels @ columns.transpose(0, 1))          # as Pillow: along the rows first
-        levels = _whole(rows @ levels)
+        found = _whole(rows @ _whole(levels @ columns.transpose(0, 1)))
         if self.mode == 'border':
             inside = rows.sum(1, keepdim=True) * columns.sum(1)
-            levels = torch.where(inside > 0.5, levels, (255 * self.mean).round())
-        return self.normalise(levels)
+            found = torch.where(inside > 0.5, found, (255 * self.mean).round())
+        return self.normalise(found)
 
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """The whole sides () that a photograph is resized to before it is cut."""

@@ -1,0 +1,103 @@
+"""Detectors and segmenters as ONNX files, compared on photographs."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import load_image
+from ..dense import export_onnx
+from ..runtime import OnnxSession
+from .check import Outcome, TooFarOff, find_pictures, relative_difference
+from .description import KEY, as_text
+from .formats import check_request, choose_format
+from .model import staged
+
+LIMIT = 1e-4                        # of logits, in parts of their norm
+BOX, SCORE = 0.5, 1e-2              # pixels of a side and score by which a box may differ and be the same
+STRANGERS = 0.03                    # the part of the boxes that chance decides, of nearly equal scores at the cut
+
+
+def export_dense(model: nn.Module, path: str | Path, size: tuple[int, int] = (480, 640), check: str | Path | None = None,
+                 limit: float | None = None) -> Outcome:
+    """Writes a detector or a segmenter as an ONNX file, see `zoo.dense.export_onnx`, and compares what ONNX Runtime
+    finds in photographs with what the model does: logits pixel by pixel, boxes by sides, labels and scores. The file is
+    there only if they agree.
+
+    Args:
+        model: of `zoo.dense.load`.
+        size: height and width in pixels that the photographs are resized to; of a detector the only ones it takes.
+        check: a folder of photographs; by default those that come with zoo.
+        limit: the largest difference that is let pass: of a segmenter in parts of the logits' norm, of a detector the
+            part of the boxes that the other does not have.
+
+    Raises:
+        ValueError: another suffix than .onnx. ImportError: a package is missing.
+        TooFarOff: the file gives something else than the model; nothing is left behind.
+    """
+    path, task = Path(path).expanduser(), model.config['task']
+    chosen = choose_format(path, None)
+    if chosen.name != 'onnx':
+        raise ValueError(f'Detectors and segmenters are exported to onnx; got {str(path)!r}.')
+    check_request(chosen, 'fp32', set())
+    limit = limit if limit is not None else STRANGERS if task == 'detect' else LIMIT
+    pictures = find_pictures(check)
+    model = model.cpu().eval()
+    with staged(path) as temporary:
+        export_onnx(model, temporary, size)
+        _describe(temporary, model, size)
+        session, worst, agreed = OnnxSession(temporary), 0.0, []
+        for picture in pictures:
+            difference, same = _compare(model, session, _image(picture, size, model.config))
+            worst, agreed = max(worst, difference), [*agreed, same]
+        agreement = sum(agreed) / len(agreed)
+        outcome = Outcome(path, 'onnx', 'fp32', worst, agreement, len(pictures), True, (size,), limit)
+        if not worst <= limit:
+            raise TooFarOff(f'{outcome}. The file is not kept.')
+    return outcome
+
+
+def _compare(model: nn.Module, session: OnnxSession, image: Tensor) -> tuple[float, float]:
+    """The difference, and the part of pixels with the same class, or of boxes that both have."""
+    if model.config['task'] == 'segment':
+        with torch.no_grad():
+            expected = model(image[None])
+        (found,) = session(image[None])
+        return relative_difference(found, expected), (found.argmax(1) == expected.argmax(1)).float().mean().item()
+    with torch.no_grad():
+        expected = model([image])[0]
+    found = dict(zip(session.outputs, session(image)))
+    total = len(expected['scores']) + len(found['scores'])
+    if not total:
+        return 0.0, 1.0
+    strange = (_strangers(found, expected) + _strangers(expected, found)) / total
+    return strange, 1 - strange
+
+
+def _strangers(found: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> int:
+    """How many boxes are not among the others."""
+    if not len(found['scores']) or not len(others['scores']):
+        return len(found['scores'])
+    sides = (found['boxes'][:, None] - others['boxes']).abs().amax(2) <= BOX
+    scores = (found['scores'][:, None] - others['scores']).abs() <= SCORE
+    return int((~(sides & scores & (found['labels'][:, None] == others['labels'])).any(1)).sum())
+
+
+def _image(path: Path, size: tuple[int, int], config: Mapping[str, Any]) -> Tensor:
+    from torchvision.transforms.functional import pil_to_tensor
+    image = load_image(path, exif=True, channels=len(config['image_mean'])).resize(size[::-1])
+    return pil_to_tensor(image) / 255
+
+
+def _describe(path: Path, model: nn.Module, size: tuple[int, int]) -> None:
+    import onnx
+    from .. import __version__
+    graph, config = onnx.load(str(path)), model.config
+    text = as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'], 'task': config['task'],
+                    'labels': config['classes'], 'num_classes': config['num_classes'], 'size': list(size), 'format': 'onnx',
+                    'precision': 'fp32', 'outputs': [one.name for one in graph.graph.output]})
+    onnx.helper.set_model_props(graph, {KEY: text})
+    onnx.save(graph, str(path))
