@@ -38,8 +38,8 @@ class Batch(NamedTuple):
     unreadable: list[tuple[str, str]]
 
 
-def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0, parts: int = 1,
-                 pin_memory: bool = False) -> DataLoader:
+def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0,
+                 parts: int = 1, pin_memory: bool = False) -> DataLoader:
     """A loader of `Batch`es of part number `part` of `parts`; together the parts have every image once.
 
     Args:
