@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--model-kwargs', nargs='+', default=[], metavar='KEY=VALUE',
                         help='more arguments of the network')
     parser.add_argument('--format', choices=FORMATS, help='default: by the name of --output')
-    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help='default: the name, with the format\'s suffix')
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help="default: the name with the format's suffix")
     parser.add_argument('--dynamic', type=_dimensions, default=(), metavar='batch,height,width',
                         help='what is left open in the file')
     kind = parser.add_mutually_exclusive_group()
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='with resizing, cut and normalisation: photographs (B, H, W, C) of any size in, '
                              'probabilities out')
     parser.add_argument('--input', choices=('float32', 'uint8'),
-                        help='normalised images (B, C, H, W), or levels (B, H, W, C) (default: uint8 with --preprocess, '
-                             'else float32)')
+                        help='normalised images (B, C, H, W), or levels (B, H, W, C) (default: uint8 with '
+                             '--preprocess, else float32)')
     parser.add_argument('--img-size', type=positive, nargs='+', metavar='N',
                         help="side of the square images in pixels, or height and width (default: the record's)")
     parser.add_argument('--batch-size', type=positive, default=1, metavar='N',
@@ -50,11 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--check', metavar='FOLDER',
                         help='photographs to compare the file with the network on (default: those that come with zoo)')
     parser.add_argument('--environment', metavar='PATH',
-                        help="a virtual environment with LiteRT's converter (default: one of zoo's own, made if it is not "
-                             'there)')
+                        help="a virtual environment with LiteRT's converter (default: one of zoo's own, made if it "
+                             'is not there)')
     parser.add_argument('--limit', type=float, metavar='X',
                         help="the largest difference that is let pass, in parts of the outputs' norm (default: 1e-4 in "
-                             'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same')
+                             'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same; 1e-2 more with '
+                             '--preprocess)')
     parser.set_defaults(default_of=parser.get_default)
 
 

@@ -22,8 +22,8 @@ from zoo.spec import read_text
 
 FORMATS = ('csv', 'json')
 # what a row of the same measurement has in common with it
-KEYS = ('model', 'tag', 'checkpoint', 'file', 'format', 'data', 'data_digest', 'img_size', 'crop_pct', 'crop_mode', 'interpolation',
-        'decoder', 'precision', 'options')
+KEYS = ('model', 'tag', 'checkpoint', 'file', 'format', 'data', 'data_digest', 'img_size', 'crop_pct', 'crop_mode',
+        'interpolation', 'decoder', 'precision', 'options')
 # not repeated in a row's command: what it is about, and where it went
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
        'results_format', 'decoder_effect')

@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group('model').add_argument
     add('-m', '--model', metavar='NAME',
-        help="a model, a pattern such as 'tf_efficientnet_lite*', a file with a name a line, or one that zoo export wrote "
-             '(default: what the checkpoint says it is)')
+        help="a model, a pattern such as 'tf_efficientnet_lite*', a file with a name a line, or one that zoo export "
+             'wrote (default: what the checkpoint says it is)')
     add('--pretrained', action='store_true', help='use the published weights; a pattern or a list always does')
     add('--checkpoint', metavar='FILE_OR_RUN',
         help="a file of weights, or a run's folder for its best; what zoo train wrote knows network, classes and "
@@ -201,7 +201,8 @@ def _check_exported(args: argparse.Namespace) -> None:
     for key in ('pretrained', 'checkpoint', 'num_classes', 'in_chans', 'model_kwargs', 'amp', 'model_dtype', 'compile',
                 'optimize', 'calibration', 'decoder_effect'):
         if getattr(args, key) != args.default_of(key):
-            raise ValueError(f'{args.model} is a file with its network and precision; leave --{key.replace("_", "-")} out.')
+            raise ValueError(f'{args.model} is a file with its network and precision; leave '
+                             f'--{key.replace("_", "-")} out.')
 
 
 def _recorded(args: argparse.Namespace) -> str:

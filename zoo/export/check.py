@@ -126,7 +126,7 @@ class Pictures:
 
 
 def find_pictures(folder: str | Path | None, most: int = MOST) -> list[Path]:
-    """The images in a folder, by default in that of the photographs that come with zoo; at most `most`, from all over it.
+    """The images in a folder, by default in that of zoo's own photographs; at most `most`, from all over it.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.

@@ -21,8 +21,8 @@ BOX, SCORE = 0.5, 1e-2              # pixels of a side and score by which a box 
 STRANGERS = 0.03                    # the part of the boxes that chance decides, of nearly equal scores at the cut
 
 
-def export_dense(model: nn.Module, path: str | Path, size: tuple[int, int] = (480, 640), check: str | Path | None = None,
-                 limit: float | None = None) -> Outcome:
+def export_dense(model: nn.Module, path: str | Path, size: tuple[int, int] = (480, 640),
+                 check: str | Path | None = None, limit: float | None = None) -> Outcome:
     """Writes a detector or a segmenter as an ONNX file, see `zoo.dense.export_onnx`, and compares what ONNX Runtime
     finds in photographs with what the model does: logits pixel by pixel, boxes by sides, labels and scores. The file is
     there only if they agree.
@@ -96,8 +96,9 @@ def _describe(path: Path, model: nn.Module, size: tuple[int, int]) -> None:
     import onnx
     from .. import __version__
     graph, config = onnx.load(str(path)), model.config
-    text = as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'], 'task': config['task'],
-                    'labels': config['classes'], 'num_classes': config['num_classes'], 'size': list(size), 'format': 'onnx',
-                    'precision': 'fp32', 'outputs': [one.name for one in graph.graph.output]})
+    text = as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'],
+                    'task': config['task'], 'labels': config['classes'], 'num_classes': config['num_classes'],
+                    'size': list(size), 'format': 'onnx', 'precision': 'fp32',
+                    'outputs': [one.name for one in graph.graph.output]})
     onnx.helper.set_model_props(graph, {KEY: text})
     onnx.save(graph, str(path))

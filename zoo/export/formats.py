@@ -76,8 +76,8 @@ def check_request(one: Format, precision: str, dynamic: set[str], preprocess: bo
     if precision not in one.precisions:
         raise ValueError(f'{one.name}: ' + unknown('precision', precision, one.precisions))
     if preprocess and not {'height', 'width'} <= {*one.dynamic}:
-        raise ValueError(f"{one.name}: images have one size, so that preprocess=True has nothing to resize; input='uint8' "
-                         'normalises in the graph.')
+        raise ValueError(f"{one.name}: images have one size, so that preprocess=True has nothing to resize; "
+                         "input='uint8' normalises in the graph.")
     for name in sorted(dynamic):
         if name not in one.dynamic:
             raise ValueError(f'{one.name}: ' + unknown('dynamic dimension', name, one.dynamic) if one.dynamic else

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 DIMENSIONS = {'batch': 0, 'height': 2, 'width': 3}      # of images (B, C, H, W)
-SMALLEST = 33                                           # pixels of a side that may change; below, a last map is one pixel
+SMALLEST = 33                           # pixels of a side that may change; below, a last map is one pixel
 OPSET = 20
 
 

@@ -46,8 +46,8 @@ def environment_python(environment: str | Path | None) -> Path:
 
 
 def convert(program: Path, path: Path, python: Path, description: Mapping[str, Any]) -> None:
-    """A file of `torch.export.save` as a .tflite file, which says what it is in a file of JSON that is packed behind it,
-    and names its classes in labels.txt, as LiteRT's metadata have it.
+    """A file of `torch.export.save` as a .tflite file, which says what it is in a file of JSON that is packed behind
+    it, and names its classes in labels.txt, as LiteRT's metadata have it.
 
     Raises:
         ValueError: the converter does not take the graph.

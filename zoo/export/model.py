@@ -26,7 +26,7 @@ from .quantise import Calibration, quantise_onnx, quantise_openvino
 
 WHAT = ('logits', 'features', 'embedding')
 INPUTS = ('float32', 'uint8')
-ANY_SIZE = (75, 90)                                     # of the photograph that preprocessing in the graph is captured with
+ANY_SIZE = (75, 90)                             # of the photograph that preprocessing in the graph is captured with
 
 
 class Graph(nn.Module):
@@ -205,7 +205,7 @@ def _probabilities(model: nn.Module, what: str) -> str | None:
     return {'single': 'softmax', 'multi': 'sigmoid'}.get(getattr(model, 'task', 'single')) if what == 'logits' else None
 
 
-def _input_size(model: nn.Module, img_size: int | tuple[int, int]) -> tuple[int, int, int]:
+def _input_size(model: nn.Module, img_size: int | tuple[int, int]) -> tuple[int, ...]:
     sides = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
     return (getattr(model, 'in_chans', 3), *sides)
 

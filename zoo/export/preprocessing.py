@@ -82,8 +82,8 @@ class Preprocessing(Normalise):
 
     Rows and columns are resized by a matrix each, whose entries are those of Pillow's filters, and rounded to whole
     levels in between as Pillow does: what differs is a level at a tie of rounding. Where 'squash' changes the aspect,
-    Pillow may begin with the columns, and more pixels differ by a level. That costs h * H * W multiply-adds a channel: for a photograph of 0.2 megapixels
-    less than a small network, for one of 12 megapixels more; shrink large ones first.
+    Pillow may begin with the columns, and more pixels differ by a level. That costs h * H * W multiply-adds a channel:
+    for a photograph of 0.2 megapixels less than a small network, for one of 12 megapixels more; shrink large ones first.
 
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.

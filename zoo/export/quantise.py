@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from .check import Pictures
 
 IMAGES = 300                                     # that ranges are taken from, as NNCF has it
+FEW = 100                                        # of which accuracy suffers
 
 
 class Calibration:
@@ -33,6 +35,9 @@ class Calibration:
         about = description['input']
         usual = {**description, 'input': {**about, 'dynamic': about['dynamic'] if about['preprocess'] else []}}
         self.pictures, self.attention = Pictures(folder, config, usual, IMAGES), attention
+        if len(self.pictures.paths) < FEW:
+            warnings.warn(f'The ranges of int8 come from {len(self.pictures.paths)} images alone; a few hundred give a '
+                          'better file.', stacklevel=2)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for given, _ in self.pictures:

@@ -66,8 +66,8 @@ class Exported(nn.Module):
         """Raises ValueError for another size than that of a file with one size."""
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         if self.img_size is not None and size != self.img_size:
-            raise ValueError(f'{self.path} takes images of {self.img_size[0]} x {self.img_size[1]} pixels alone; export '
-                             'it with --dynamic height,width, or with another --img-size.')
+            raise ValueError(f'{self.path} takes images of {self.img_size[0]} x {self.img_size[1]} pixels alone; '
+                             'export it with --dynamic height,width, or with another --img-size.')
 
     def classifier(self) -> Exported:
         """Itself.
