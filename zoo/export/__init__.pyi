@@ -5,3 +5,4 @@ from .formats import FORMATS as FORMATS
 from .formats import Format as Format
 from .formats import missing as missing
 from .model import export_model as export_model
+from .dense import export_dense as export_dense
