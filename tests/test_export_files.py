@@ -67,14 +67,16 @@ def test_a_file_is_called_as_its_network_and_knows_what_it_is(format: str, tmp_p
 @pytest.mark.parametrize('format', HERE)
 def test_any_batch_height_and_width(format: str, name: str, tmp_path: Path) -> None:
     model, path = network(name), file_of(tmp_path, format)
-    outcome = zoo.export_model(model, path, dynamic=('batch', 'height', 'width'))
+    # OpenVINO resamples tables of positions somewhat differently
+    limit = 1e-3 if format == 'openvino' and getattr(model, 'img_size', None) else 1e-4
+    outcome = zoo.export_model(model, path, dynamic=('batch', 'height', 'width'), limit=limit)
     assert len(outcome.sizes) == 5
     again = zoo.load_exported(path)
     if getattr(model, 'img_size', None):
         model.set_input_size(dynamic_img_size=True)
     assert again.img_size is None
     with torch.no_grad():
-        assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < 1e-4
+        assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < limit
 
 
 @pytest.mark.parametrize('format', HERE)
