@@ -25,6 +25,13 @@ from zoo.runtime import OnnxSession, levels_of
 
 PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
 HERE = [name for name in FORMATS if not missing(name) and not FORMATS[name].environment]
+
+
+def each(*names: str) -> list[Any]:
+    """Formats as parameters, all but the first for the long run."""
+    return [names[0], *(pytest.param(name, marks=pytest.mark.slow) for name in names[1:])] if names else []
+
+
 SMALL = dict(num_classes=5)
 
 
@@ -67,17 +74,19 @@ def test_a_file_is_called_as_its_network_and_knows_what_it_is(format: str, tmp_p
 @pytest.mark.parametrize('format', HERE)
 def test_any_batch_height_and_width(format: str, name: str, tmp_path: Path) -> None:
     model, path = network(name), file_of(tmp_path, format)
-    outcome = zoo.export_model(model, path, dynamic=('batch', 'height', 'width'))
+    # OpenVINO resamples tables of positions somewhat differently
+    limit = 1e-3 if format == 'openvino' and getattr(model, 'img_size', None) else 1e-4
+    outcome = zoo.export_model(model, path, dynamic=('batch', 'height', 'width'), limit=limit)
     assert len(outcome.sizes) == 5
     again = zoo.load_exported(path)
     if getattr(model, 'img_size', None):
         model.set_input_size(dynamic_img_size=True)
     assert again.img_size is None
     with torch.no_grad():
-        assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < 1e-4
+        assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < limit
 
 
-@pytest.mark.parametrize('format', HERE)
+@pytest.mark.parametrize('format', each(*HERE))
 def test_maps_and_embeddings(format: str, tmp_path: Path) -> None:
     path = file_of(tmp_path, format)
     backbone = network(num_classes=None, features_only=True, out_indices=(1, 3))
@@ -112,7 +121,7 @@ def test_preprocessing_in_the_graph_is_that_of_evaluation(interpolation: str, mo
 
 
 @pytest.mark.parametrize('task', ['single', 'multi'])
-@pytest.mark.parametrize('format', HERE)
+@pytest.mark.parametrize('format', each(*HERE))
 def test_photographs_in_and_probabilities_out(format: str, task: str, tmp_path: Path) -> None:
     model, path = network(), file_of(tmp_path, format)
     model.task = task
@@ -130,7 +139,7 @@ def test_photographs_in_and_probabilities_out(format: str, task: str, tmp_path: 
     assert relative_error(back.softmax(-1) if task == 'single' else back.sigmoid(), raw) < 1e-5
 
 
-@pytest.mark.parametrize('format', HERE)
+@pytest.mark.parametrize('format', each(*HERE))
 def test_levels_in(format: str, tmp_path: Path) -> None:
     model, path = network(), file_of(tmp_path, format)
     zoo.export_model(model, path, input='uint8', batch_size=2)
@@ -144,7 +153,7 @@ def test_levels_in(format: str, tmp_path: Path) -> None:
     assert relative_error(again(prepared), expected) < 1e-4
 
 
-@pytest.mark.parametrize('format', [name for name in HERE if 'fp16' in FORMATS[name].precisions])
+@pytest.mark.parametrize('format', each(*(name for name in HERE if 'fp16' in FORMATS[name].precisions)))
 def test_half_precision_is_half_as_large(format: str, tmp_path: Path) -> None:
     model, path = network('resnet18'), file_of(tmp_path, format)
     sizes = []
@@ -166,7 +175,7 @@ def test_int8_by_images_of_a_folder(format: str, preprocess: bool, tmp_path: Pat
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 16e6               # 11.7 million weights
 
 
-@pytest.mark.parametrize('format', HERE)
+@pytest.mark.parametrize('format', each(*HERE))
 def test_a_file_that_is_too_far_off_is_not_kept(format: str, tmp_path: Path) -> None:
     path = file_of(tmp_path, format)
     path.write_bytes(b'before')

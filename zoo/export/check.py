@@ -22,7 +22,8 @@ LIMITS = {'fp32': (1e-4, 0.0), 'fp16': (1e-2, 0.0), 'int8': (0.3, 0.8)}
 # more of it where the graph resizes: a level at a tie of rounding is another than Pillow's, see `Preprocessing`
 RESIZED = {'squash': 0.1, 'squash_floor': 0.1}
 RESIZED_USUALLY = 1e-2
-SIZES = ((1, 1), (0.86, 1.14), (1.29, 0.73), (0.71, 0.71), (1.43, 1.15))     # of images, in parts of the usual sides
+SIZES = ((1, 1), (0.86, 1.14), (1.29, 0.73), (0.9, 1.6), (1.43, 1.15))     # of images, in parts of the usual sides
+LEAST_SIDE = 64          # pixels of a side that is left open: below, the last map of some networks is one pixel
 MOST = 64                                                                    # photographs that are looked at
 
 
@@ -89,7 +90,7 @@ class Pictures:
             sizes = [usual] * len(images)
         else:
             images = [images[i % len(images)] for i in range(max(len(images), len(SIZES)))]
-            sizes = [tuple(max(33, round(side * part)) if name in dynamic else side for side, part, name
+            sizes = [tuple(max(LEAST_SIDE, round(side * part)) if name in dynamic else side for side, part, name
                            in zip(usual, SIZES[i % len(SIZES)], ('height', 'width'))) for i in range(len(images))]
         seen: set[tuple[int, ...]] = set()
         for number, (image, size) in enumerate(zip(images, sizes)):

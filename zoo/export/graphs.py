@@ -19,18 +19,19 @@ OPSET = 20
 
 
 def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = (), channels_last: bool = False,
-            ) -> ExportedProgram:
+            smallest: int = SMALLEST) -> ExportedProgram:
     """The network's graph, in evaluation mode.
 
     Args:
         images: an example (B, C, H, W), or with `channels_last` (B, H, W, C) of which any size will do.
         dynamic: which of 'batch', 'height' and 'width' may be others later.
+        smallest: pixels of a side that may be another, without `channels_last`.
 
     Raises:
         ValueError: a dimension of another name.
         RuntimeError: the network takes no other size; the message says what it takes.
     """
-    shapes = _shapes(dynamic, channels_last)
+    shapes = _shapes(dynamic, channels_last, smallest)
     # contiguous: of an example in channels_last, torch.export concludes that there are always several images
     example = images if 'batch' not in dynamic or len(images) > 1 else images.expand(2, *images.shape[1:])
     example = example.contiguous()
@@ -44,7 +45,7 @@ def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = (), cha
         model.train(training)
 
 
-def _shapes(dynamic: Collection[str], channels_last: bool) -> tuple[dict[int, Any]] | None:
+def _shapes(dynamic: Collection[str], channels_last: bool, smallest: int) -> tuple[dict[int, Any]] | None:
     strange = set(dynamic) - DIMENSIONS.keys()
     if strange:
         from ..spec import unknown
@@ -53,7 +54,7 @@ def _shapes(dynamic: Collection[str], channels_last: bool) -> tuple[dict[int, An
         return None
     if channels_last:
         return ({DIMENSIONS[name] - (name != 'batch'): Dim(name, min=2 - (name == 'batch')) for name in dynamic},)
-    return ({DIMENSIONS[name]: Dim(name) if name == 'batch' else Dim(name, min=SMALLEST) for name in dynamic},)
+    return ({DIMENSIONS[name]: Dim(name) if name == 'batch' else Dim(name, min=smallest) for name in dynamic},)
 
 
 def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str], inputs: Sequence[str] = ('images',),

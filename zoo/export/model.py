@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data import resolve_model_data_config
 from ..profiling import profile
 from ..spec import unknown
-from .check import Outcome, Pictures, check_file
+from .check import LEAST_SIDE, Outcome, Pictures, check_file
 from .description import KEY, as_text, describe, output_names
 from .formats import PRECISIONS, check_request, choose_format
 from .graphs import capture, to_openvino, write_onnx
@@ -153,7 +153,12 @@ def _write(program: Any, path: Path, format: str, description: Mapping[str, Any]
             quantise_onnx(path, examples)
         return
     import openvino
-    graph = to_openvino(program, names)
+    try:
+        graph = to_openvino(program, names)
+    except Exception:                             # of its own types; what it does not know of PyTorch it may of ONNX
+        with tempfile.TemporaryDirectory() as folder:
+            write_onnx(program, Path(folder) / 'graph.onnx', names)
+            graph = openvino.convert_model(str(Path(folder) / 'graph.onnx'))
     if examples:
         graph = quantise_openvino(graph, examples)
     graph.set_rt_info(text, [KEY])
@@ -162,7 +167,7 @@ def _write(program: Any, path: Path, format: str, description: Mapping[str, Any]
 
 def _captured(graph: Graph, example: Tensor, dynamic: set[str], channels_last: bool) -> Any:
     try:
-        return capture(graph, example, dynamic, channels_last)
+        return capture(graph, example, dynamic, channels_last, LEAST_SIDE)
     except (RuntimeError, torch._dynamo.exc.UserError) as error:
         sides = ', '.join(sorted(dynamic)) or 'none'
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
