@@ -76,7 +76,8 @@ def main() -> None:
         for batch in args.batch_size:
             torch._dynamo.reset()
             torch.manual_seed(0)
-            peer, model, images = timm.create_model(name).eval(), zoo.create_model(name).eval(), torch.rand(batch, 3, 224, 224)
+            peer, model = timm.create_model(name).eval(), zoo.create_model(name).eval()
+            images = torch.rand(batch, 3, 224, 224)
             model.load_state_dict(peer.state_dict())
             by_hand = {'inductor': inductor, 'onnxruntime': onnxruntime, 'openvino': openvino}
             runs: dict[str, Callable[[], object]] = {'timm': lambda: peer(images)}
@@ -97,7 +98,8 @@ def main() -> None:
                    'over_best': round(timings[best].median / ours, 3),
                    'difference': f'{((optimized(images) - expected).norm() / expected.norm()).item():.1e}'}
             print('  '.join(f'{key} {value}' for key, value in row.items()), flush=True)
-            rows.append({**row, 'threads': args.threads, **provenance(' '.join(['python', 'benchmarks/optimize.py', name, '--batch-size', str(batch), '--precision', args.precision]), 'cpu')})
+            command = f'python benchmarks/optimize.py {name} --batch-size {batch} --precision {args.precision}'
+            rows.append({**row, 'threads': args.threads, **provenance(command, 'cpu')})
     if args.csv:
         with open(args.csv, 'w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, rows[0])

@@ -181,7 +181,7 @@ def test_without_simplejpeg_its_paths_name_the_extra(decoder: str, monkeypatch: 
     find = importlib.util.find_spec
     monkeypatch.setitem(sys.modules, 'simplejpeg', None)
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'simplejpeg' else find(name))
-    with pytest.raises(ImportError, match=r'zoo-image-models\[fast\]'):
+    with pytest.raises(ImportError, match=r'zoo-image-models\[decode\]'):
         Preprocess(CONFIG, decoder)
     assert Preprocess(CONFIG, 'auto').decoder == Preprocess(CONFIG).decoder == 'pillow'
 

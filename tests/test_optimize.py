@@ -169,8 +169,8 @@ def test_commands_run_the_optimized_network(eager_alone, tmp_path, capsys):
         assert [one['probability'] for one in fast] == pytest.approx([one['probability'] for one in plain], abs=1e-4)
     tables = []
     for more in ([], ['--optimize', 'fp32']):
-        assert main(['validate', str(tmp_path / 'data'), *made_of, '--img-size', '64', '--workers', '0', '--class-map', 'sorted',
-                     '--results-format', 'json', *more]) == 0
+        assert main(['validate', str(tmp_path / 'data'), *made_of, '--img-size', '64', '--workers', '0',
+                     '--class-map', 'sorted', '--results-format', 'json', *more]) == 0
         tables.append(json.loads(capsys.readouterr().out)[0])
     assert tables[0]['top1'] == tables[1]['top1'] and '"optimize": "fp32"' in tables[1]['options']
 

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="names, wildcards in quotes: 'tf_efficientnet_lite*', or files that zoo export wrote")
     parser.add_argument('--model', nargs='+', default=[], metavar='MODEL', help='the same')
     parser.add_argument('--measure', nargs='+', choices=MEASURES, metavar='WHAT',
-                        help=f'any of {" ".join(MEASURES)} (default: latency memory, with --optimize latency); memory is also that of training '
-                             'where train is measured')
+                        help=f'any of {" ".join(MEASURES)} (default: latency memory, with --optimize latency); memory '
+                             'is also that of training where train is measured')
     parser.add_argument('--batch-size', nargs='+', type=positive, default=[1], metavar='N',
                         help='one or more (default: 1)')
     parser.add_argument('--img-size', type=positive, metavar='S',
@@ -130,7 +130,8 @@ def _measure(setup: Setup, args: argparse.Namespace) -> list[Row]:
     works = {'latency': benchmarking.inference, 'train': benchmarking.training}
     for measure, work in works.items():
         if measure in args.measure:
-            runs = [_optimized(setup, args, rows[0]) if args.optimize and each is setup else work(each) for each in setups]
+            runs = [_optimized(each, args, rows[0]) if args.optimize and each is setup else work(each)
+                    for each in setups]
             timings = _time(rows, measure, runs, setup.device, args.warmup, args)
             for row, timing in zip(rows, timings):
                 column = 'img_per_sec' if measure == 'latency' else 'train_img_per_sec'
@@ -228,7 +229,8 @@ def _usual_size(name: str) -> int:
 
 def _check_exported(name: str, args: argparse.Namespace) -> None:
     """Raises ValueError for what a file cannot be asked."""
-    given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile', 'optimize') if getattr(args, key)]
+    given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile', 'optimize')
+             if getattr(args, key)]
     given += ['--precision'] if args.precision != 'fp32' else []
     given += [f'--measure {what}' for what in ('train', 'load') if what in args.measure]
     if given:

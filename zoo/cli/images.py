@@ -73,10 +73,12 @@ def add_optimize(add: Callable[..., Any]) -> None:
     add('--optimize', nargs='?', const='fp32', choices=OPTIMIZED, metavar='PRECISION',
         help='run it by zoo.optimize, in the fastest of what is installed whose outputs agree: fp32 (if none is named), '
              "bf16, fp16, int8 or auto (pip install 'zoo-image-models[fast]')")
-    add('--calibration', metavar='FOLDER', help="images like those to come, for --optimize int8; auto then tries it, too")
+    add('--calibration', metavar='FOLDER',
+        help="images like those to come, for --optimize int8; auto then tries it, too")
 
 
-def optimized(model: nn.Module, args: argparse.Namespace, shape: Sequence[int], device: torch.device | str) -> nn.Module:
+def optimized(model: nn.Module, args: argparse.Namespace, shape: Sequence[int], device: torch.device | str,
+              ) -> nn.Module:
     """The network as it was asked for: by `zoo.optimize`, which says what it chose, or as it is.
 
     Args:

@@ -107,7 +107,8 @@ def run(args: argparse.Namespace) -> int:
     if args.amp_dtype and not args.amp:
         raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
     if args.optimize and (args.amp or args.compile or args.model_dtype != 'float32'):
-        raise ValueError('--optimize chooses precision and compiler itself; leave --amp, --compile and --model-dtype out.')
+        raise ValueError('--optimize chooses precision and compiler itself; leave --amp, --compile and --model-dtype '
+                         'out.')
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
     if validate_dense.is_dense(args):
         return validate_dense.run(args, _data(args), _device(args), _processes)
@@ -155,7 +156,8 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
     real = RealLabels(args.real_labels) if args.real_labels else None
     shape = (at_once(args.batch_size, config['input_size'], device), *config['input_size'])
     found: Evaluation = evaluate(
-        optimized(model, args, shape, device), source, config, decoder=args.decoder, exif=args.exif, batch_size=args.batch_size, workers=args.workers,
+        optimized(model, args, shape, device), source, config, decoder=args.decoder, exif=args.exif,
+        batch_size=args.batch_size, workers=args.workers,
         device=device, dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
         channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
         valid=valid, real_labels=real, progress=not report.quiet,

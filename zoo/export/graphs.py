@@ -38,9 +38,16 @@ def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = (), cha
     training = model.training
     model.eval()
     try:
-        # sizes that happen to be one window or one pixel of some map are no reason to hold them there
-        with _quiet(), torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=bool(dynamic)):
-            return torch.export.export(model, (example,), dynamic_shapes=shapes)
+        with _quiet(), torch.no_grad():
+            try:
+                return torch.export.export(model, (example,), dynamic_shapes=shapes)
+            except torch._dynamo.exc.UserError:
+                if not dynamic:
+                    raise
+            # Of some networks, sizes that happen to be one window of a map would be held there. Not so from the start:
+            # of others, several images would be needed then.
+            with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+                return torch.export.export(model, (example,), dynamic_shapes=shapes)
     finally:
         model.train(training)
 

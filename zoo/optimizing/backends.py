@@ -1,4 +1,5 @@
-"""What runs a network: PyTorch as it is, PyTorch's compiler, ONNX Runtime, OpenVINO; each a class with the same members."""
+"""What runs a network: PyTorch as it is, PyTorch's compiler, ONNX Runtime, OpenVINO; a class each, with the same
+members."""
 from __future__ import annotations
 
 import copy
@@ -231,8 +232,8 @@ class OpenVino(Graph):
         return cls(graph, precision, fixed, single)
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
-        return OpenVinoSession(self.graph, {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}[self.precision],
-                               shape=shape)
+        precision = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}[self.precision]
+        return OpenVinoSession(self.graph, precision, shape=shape)
 
     def save(self, folder: Path) -> None:
         import openvino

@@ -123,7 +123,8 @@ def optimize(model: nn.Module, example: Tensor, *, precision: str = 'fp32', back
     if precision not in (*PRECISIONS, 'auto'):
         raise ValueError(unknown('precision', precision, [*PRECISIONS, 'auto']))
     if precision == 'int8' and calibration is None:
-        raise ValueError("precision='int8' needs calibration=: a folder of images like those to come, or batches of them.")
+        raise ValueError("precision='int8' needs calibration=: a folder of images like those to come, or batches of "
+                         'them.')
     if example.ndim != 4 or not example.is_floating_point():
         raise ValueError(f'example is prepared images (B, C, H, W) in floats; got {tuple(example.shape)} of '
                          f'{example.dtype}.')
@@ -170,7 +171,8 @@ def _build_all(model: nn.Module, example: Tensor, names: Sequence[str], kinds: S
             variants = cls.variants(example.device) if kind in cls.precisions else ()
             if not variants and len(names) == 1:
                 raise ValueError(f'backend={cls.name!r} has {" and ".join(cls.precisions)}, not {kind}.'
-                                 if kind not in cls.precisions else f'{cls.name} does not run on {example.device} here.')
+                                 if kind not in cls.precisions else
+                                 f'{cls.name} does not run on {example.device} here.')
             for variant in variants:
                 trial = Trial(cls.name, kind, variant)
                 trials.append(trial)
@@ -193,7 +195,8 @@ def _build_all(model: nn.Module, example: Tensor, names: Sequence[str], kinds: S
 
 
 def _flat(outputs: Tensor | Sequence[Tensor]) -> Tensor:
-    return outputs.flatten().float() if isinstance(outputs, Tensor) else torch.cat([o.flatten().float() for o in outputs])
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    return torch.cat([one.flatten().float() for one in outputs])
 
 
 def calibration_batches(model: nn.Module, calibration: str | Path | Iterable[Tensor] | None) -> list[Tensor]:
