@@ -143,8 +143,7 @@ class ImageModel(nn.Module):
 
     def pre_head(self, state: State) -> Tensor:
         """From the state after the last stage to what the head takes in."""
-        x: Tensor = self._run(self.parts.pre_head, self.normalise(state))
-        return x
+        return self._run(self.parts.pre_head, self.normalise(state))
 
     def init_weights(self) -> None:
         """Draws every parameter anew and resets every buffer, whatever was in them."""
@@ -335,8 +334,7 @@ class ImageModel(nn.Module):
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""
-        logits: Tensor = self._run(self.parts.classifier, embedding)
-        return logits
+        return self._run(self.parts.classifier, embedding)
 
     def forward(self, x: Tensor) -> Logits:
         return self.forward_head(self.forward_features(x))

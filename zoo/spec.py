@@ -96,8 +96,7 @@ def whole(what: str, got: Any, least: int, most: int = MOST) -> int:
         raise ValueError(f'{what} is a whole number, {least} or more, not {got!r}.')
     if got > most:
         raise ValueError(f'{what}={got} is more than any network has, which is {most} at most.')
-    number: int = got
-    return number
+    return got
 
 
 def between(what: str, got: Any, least: float, bound: float) -> float:

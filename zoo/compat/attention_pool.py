@@ -61,8 +61,7 @@ class RotAttentionPool2d(nn.Module):
         tokens = self.place(torch.cat([tokens.mean(1, keepdim=True), tokens], 1), grid)
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.rotate(q, grid)[:, :, :1], self.rotate(k, grid)
-        x = self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
-        return x
+        return self.proj(F.scaled_dot_product_attention(q, k, v).flatten(1))
 
 
 class AttentionPool2d(RotAttentionPool2d):

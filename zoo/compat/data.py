@@ -26,5 +26,4 @@ def str_to_interp_mode(mode_str: str) -> InterpolationMode:
 
 def interp_mode_to_str(mode: InterpolationMode) -> str:
     """The name of an interpolation of torchvision's."""
-    name: str = mode.value
-    return name
+    return mode.value

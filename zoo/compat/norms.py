@@ -54,8 +54,7 @@ class BatchNormAct2d(nn.BatchNorm2d):
         self.act = get_act_layer(act_layer)(**options) if apply_act and act_layer is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.drop(super().forward(x)))
-        return x
+        return self.act(self.drop(super().forward(x)))
 
 
 def joined(batch_norm: nn.BatchNorm2d, act: nn.Module) -> BatchNormAct2d:
@@ -93,8 +92,7 @@ class ConvNormAct(nn.Module):
             self.bn = nn.Sequential(norm_layer(out_channels, **(norm_kwargs or {})), act)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
-        return x
+        return self.bn(self.conv(x))
 
 
 ConvBnAct = ConvNormAct

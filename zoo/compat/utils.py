@@ -31,8 +31,7 @@ class FrozenBatchNormAct2d(FrozenBatchNorm2d):
     """Frozen batch normalisation and the activation after it, what a frozen `BatchNormAct2d` becomes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.act(super().forward(x))
-        return x
+        return self.act(super().forward(x))
 
 
 def freeze_batch_norm_2d(module: nn.Module) -> nn.Module:
@@ -188,8 +187,7 @@ def unwrap_model(model: Any) -> nn.Module:
     while True:
         inner = getattr(model, 'ema', None) or getattr(model, 'module', None)
         if not isinstance(inner, nn.Module):
-            found: nn.Module = model
-            return found
+            return model
         model = inner
 
 

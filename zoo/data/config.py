@@ -150,8 +150,7 @@ def _mapping(source: Any) -> Mapping[str, Any]:
     """Settings as a mapping, whichever way they were given."""
     if source is None or isinstance(source, Mapping):
         return source or {}
-    settings: Mapping[str, Any] = source.to_dict() if hasattr(source, 'to_dict') else vars(source)
-    return settings
+    return source.to_dict() if hasattr(source, 'to_dict') else vars(source)
 
 
 def _first(*candidates: Any) -> Any:

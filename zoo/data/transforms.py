@@ -59,8 +59,7 @@ class ToTensor:
             return image if exact else F.convert_image_dtype(image, torch.float32)
         levels: torch.Tensor
         if self.floats and image.mode not in MODES.values():
-            levels = F.to_tensor(image)
-            return levels
+            return F.to_tensor(image)
         levels = F.pil_to_tensor(image)
         if not self.floats:
             return levels
@@ -82,8 +81,7 @@ class TrimBorder:
         _, height, width = F.get_dimensions(image)
         if min(height, width) <= 2 * self.pixels:
             raise ValueError(f'Cutting off {self.pixels} pixels on each side leaves nothing of {height} x {width}.')
-        trimmed: Picture = F.crop(image, self.pixels, self.pixels, height - 2 * self.pixels, width - 2 * self.pixels)
-        return trimmed
+        return F.crop(image, self.pixels, self.pixels, height - 2 * self.pixels, width - 2 * self.pixels)
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,7 @@ class ResizeKeepRatio:
         ratio = max(ratios) if self.inside else min(ratios)
         taller, wider = self.stretch()
         shape = [max(1, round(height * taller / ratio)), max(1, round(width * wider / ratio))]
-        resized: Picture = F.resize(image, shape, InterpolationMode(self.interpolation), antialias=True)
-        return resized
+        return F.resize(image, shape, InterpolationMode(self.interpolation), antialias=True)
 
     def stretch(self) -> tuple[float, float]:
         """What height and width are multiplied with beyond the resizing."""
@@ -182,8 +179,7 @@ class CropOrPad:
         padding = [max(-left, 0), max(-top, 0), max(right, 0), max(below, 0)]
         if any(padding):
             image = self._pad(image, padding)
-        cut: Picture = F.crop(image, max(top, 0), max(left, 0), *self.size)
-        return cut
+        return F.crop(image, max(top, 0), max(left, 0), *self.size)
 
     def _start(self, spare: int) -> int:
         """Where the cut begins, given how much longer the image is; below zero in the padding."""
@@ -194,14 +190,12 @@ class CropOrPad:
     def _pad(self, image: Picture, padding: Sequence[int]) -> Picture:
         padded: Picture
         if self.fill is None:
-            padded = v2.functional.pad(image, padding, padding_mode='reflect')
-            return padded
+            return v2.functional.pad(image, padding, padding_mode='reflect')
         channels = F.get_dimensions(image)[0]
         fill = self.fill if len(self.fill) == channels else (sum(self.fill) / len(self.fill),) * channels
         if isinstance(image, Image.Image) or not image.is_floating_point():
             fill = [round(255 * level) for level in fill]
-        padded = v2.functional.pad(image, padding, fill=list(fill))
-        return padded
+        return v2.functional.pad(image, padding, fill=list(fill))
 
 
 @dataclass(frozen=True)

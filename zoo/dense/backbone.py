@@ -134,5 +134,4 @@ class Pyramid(nn.Module):
         self.strides += [self.strides[-1] * 2 ** (i + 1) for i in range(extra_levels)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps: dict[str, Tensor] = self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
-        return maps
+        return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))

@@ -26,16 +26,14 @@ def _retinanet(body: nn.Module, width: int, anchor_sizes: Sizes | None, **option
     """RetinaNet (arXiv:1708.02002): levels from reduction 8 to 128, anchors of 4 strides and two sizes above."""
     pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[int(4 * s * 2 ** (i / 3)) for i in range(3)] for s in pyramid.strides]
-    detector: nn.Module = RetinaNet(pyramid, anchor_generator=_anchors(sizes, RATIOS, pyramid), **options)
-    return detector
+    return RetinaNet(pyramid, anchor_generator=_anchors(sizes, RATIOS, pyramid), **options)
 
 
 def _fcos(body: nn.Module, width: int, anchor_sizes: Sizes | None, **options: Any) -> nn.Module:
     """FCOS (arXiv:1904.01355): levels from reduction 8 to 128, a point a pixel, as large as its stride."""
     pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[s] for s in pyramid.strides]
-    detector: nn.Module = FCOS(pyramid, anchor_generator=_anchors(sizes, (1.0,), pyramid), **options)
-    return detector
+    return FCOS(pyramid, anchor_generator=_anchors(sizes, (1.0,), pyramid), **options)
 
 
 def _faster_rcnn(body: nn.Module, width: int, anchor_sizes: Sizes | None, **options: Any) -> nn.Module:
@@ -132,13 +130,11 @@ class _Inputs(GeneralizedRCNNTransform):
             if len(wrong):
                 raise ValueError(f'The target of image {number} of the batch has the label {wrong[0].item()}; labels '
                                  f'are 1 to {self.num_classes - 1}, and 0 is the background, which has no boxes.')
-        batch: tuple[Any, Any] = super().forward(images, targets)
-        return batch
+        return super().forward(images, targets)
 
     def normalize(self, image: Tensor) -> Tensor:
         """An image, uint8 or in 0..1, normalised."""
-        image = super().normalize(unit_interval(image))
-        return image
+        return super().normalize(unit_interval(image))
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, Any]:
         """An image and its target at the size that the network sees."""
@@ -147,8 +143,7 @@ class _Inputs(GeneralizedRCNNTransform):
         if min(height, width) * scale < 1:
             raise ValueError(f'An image of {height} x {width} pixels (height x width) is too narrow for max_size='
                              f'{self.max_size}: its shorter side would be less than a pixel.')
-        resized: tuple[Tensor, Any] = super().resize(image, target)
-        return resized
+        return super().resize(image, target)
 
     def postprocess(self, result: list[dict[str, Tensor]], image_shapes: Any, original_image_sizes: Any) -> Any:
         """What was found, at the size of the images, without what was found of the background."""

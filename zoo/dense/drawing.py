@@ -46,8 +46,7 @@ def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] |
             raise ValueError(f'There are {len(given)} {what} for {len(boxes)} boxes.')
     picture: Image.Image
     if not len(boxes):
-        picture = F.to_pil_image(image)
-        return picture
+        return F.to_pil_image(image)
     names = list(labels) if labels is not None else [''] * len(boxes)
     known = list(classes) if classes is not None and labels is not None else sorted(set(names))
     for name in names:
@@ -62,8 +61,7 @@ def draw_boxes(image: torch.Tensor, boxes: torch.Tensor, labels: Sequence[str] |
     drawn = draw_bounding_boxes(
         image, pixels, texts if any(texts) else None, colors=frames, width=max(1, round(min(image.shape[-2:]) / 200)),
         label_colors=[_legible(colour) for colour in frames], fill_labels=True)
-    picture = F.to_pil_image(drawn)
-    return picture
+    return F.to_pil_image(drawn)
 
 
 def draw_masks(image: torch.Tensor, mask: torch.Tensor, classes: Sequence[str],
@@ -117,8 +115,7 @@ def _levels(image: torch.Tensor) -> torch.Tensor:
         raise ValueError(f'The image is {tuple(image.shape)}; expected (3, height, width).')
     if image.is_floating_point():
         image = image.clamp(0, 1)
-    image = F.to_dtype(image.detach().cpu(), torch.uint8, scale=True)
-    return image
+    return F.to_dtype(image.detach().cpu(), torch.uint8, scale=True)
 
 
 def _legible(colour: Colour) -> Colour:

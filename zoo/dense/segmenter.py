@@ -40,8 +40,7 @@ class Unet(nn.Module):
         for step, skip in zip(self.steps, [*skips, None]):
             x = F.interpolate(x, size if skip is None else skip.shape[-2:], mode='nearest')
             x = step(x if skip is None else torch.cat([x, skip], 1))
-        logits: Tensor = self.classifier(x)
-        return logits
+        return self.classifier(x)
 
 
 class PanopticFPN(nn.Module):
@@ -115,8 +114,7 @@ class Segmenter(nn.Module):
         self.config: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
-        return x
+        return self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
 
 
 def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes: int | None = None, *,

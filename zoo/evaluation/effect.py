@@ -75,13 +75,11 @@ class _Some:
 
     def name(self, index: int) -> str:
         """The name of an image."""
-        name: str = self.source.name(self.numbers[index])
-        return name
+        return self.source.name(self.numbers[index])
 
     def encoded(self, index: int) -> bytes:
         """Its file."""
-        content: bytes = self.source.encoded(self.numbers[index])
-        return content
+        return self.source.encoded(self.numbers[index])
 
     def target(self, index: int) -> Any:
         """Its class."""

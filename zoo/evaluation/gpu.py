@@ -73,12 +73,10 @@ def decode_jpegs(files: list[Tensor], device: torch.device) -> list[Tensor]:
     """
     try:
         from torchcodec.decoders import decode_jpeg
-        levels: list[Tensor] = decode_jpeg(files, mode='RGB', device=device)
-        return levels
+        return decode_jpeg(files, mode='RGB', device=device)
     except ImportError:
         from torchvision.io import ImageReadMode, decode_jpeg
-        levels = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
-        return levels
+        return decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
 
 
 def resize_and_cut(image: Tensor, preprocess: Preprocess) -> Tensor:

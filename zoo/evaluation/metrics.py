@@ -185,8 +185,7 @@ class Metrics:
             there = torch.cat([t.long() for t in getattr(metric, 'target')]).sum(0) > 0
             return torch.where(there, metric.compute().nan_to_num(0.0), torch.nan)
         matrix = self._metrics['confusion'].compute().double()
-        by_class: Tensor = matrix.diagonal() / matrix.sum(1)
-        return by_class
+        return matrix.diagonal() / matrix.sum(1)
 
 
 def _moved(state: Tensor | list[Tensor], device: torch.device | str) -> Tensor | list[Tensor]:

@@ -96,8 +96,7 @@ class Preprocess:
         Raises:
             ValueError: it cannot be read.
         """
-        levels: Tensor = self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
-        return levels
+        return self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
 
     def resize_and_cut(self, image: Tensor, whole: tuple[int, int] | None = None, eighths: int = 8) -> Tensor:
         """Levels (3, H, W) as decoded -> the part that evaluation shows (3, height, width).
@@ -169,8 +168,7 @@ class Photographs:
         Raises:
             ValueError: it cannot be read.
         """
-        levels: Tensor = pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
-        return levels
+        return pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
 
 
 class Normalize:

@@ -22,8 +22,7 @@ class MultiHeadAttention2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
         out = F.scaled_dot_product_attention(q, k, v)                           # (B, heads, H W, C / heads)
-        x = self.proj(out.transpose(-1, -2).flatten(1, 2).unflatten(-1, x.shape[-2:]))
-        return x
+        return self.proj(out.transpose(-1, -2).flatten(1, 2).unflatten(-1, x.shape[-2:]))
 
 
 class MultiQueryAttention2d(nn.Module):
@@ -54,5 +53,4 @@ class MultiQueryAttention2d(nn.Module):
         k = self.key(x).flatten(2).transpose(-1, -2).unsqueeze(1)                         # (B, 1, h w, D)
         v = self.value(x).flatten(2).transpose(-1, -2).unsqueeze(1)
         out = F.scaled_dot_product_attention(q, k.expand(-1, self.heads, -1, -1), v.expand(-1, self.heads, -1, -1))
-        x = self.output(out.transpose(-1, -2).flatten(1, 2).unflatten(-1, x.shape[-2:]))
-        return x
+        return self.output(out.transpose(-1, -2).flatten(1, 2).unflatten(-1, x.shape[-2:]))

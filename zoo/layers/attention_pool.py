@@ -76,8 +76,7 @@ class AttentionPoolLatent(nn.Module):
         found = attend(self.q_norm(q), self.k_norm(k), v, attn_mask, fused=self.fused_attn)
         found = self.proj_drop(self.proj(found.transpose(1, 2).flatten(2)))
         found = found + self.mlp(self.norm(found))
-        x = found[:, 0] if self.pool == 'token' else found.mean(1)
-        return x
+        return found[:, 0] if self.pool == 'token' else found.mean(1)
 
 
 class AttentionPoolPrr(nn.Module):
@@ -106,5 +105,4 @@ class AttentionPoolPrr(nn.Module):
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         tokens = self.pre_norm(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         found = attend(tokens, tokens, tokens, attn_mask, fused=self.fused_attn).transpose(1, 2).flatten(2)
-        x = self.post_norm(found[:, 0] if self.pool == 'token' else found.mean(1))
-        return x
+        return self.post_norm(found[:, 0] if self.pool == 'token' else found.mean(1))

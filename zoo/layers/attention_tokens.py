@@ -114,8 +114,7 @@ class Attention(nn.Module):
         mixed = self.norm(merge_heads(mixed))
         if self.gate is not None:
             mixed = mixed * self.gate(x).sigmoid()
-        x = self.proj_drop(self.proj(mixed))
-        return x
+        return self.proj_drop(self.proj(mixed))
 
 
 class Differential(nn.Module):
@@ -210,8 +209,7 @@ class DiffAttention(Differential):
         q, k = (part.unflatten(-1, (2 * self.num_heads, self.head_dim)).transpose(1, 2) for part in (q, k))
         v = v.unflatten(-1, (self.num_heads, 2 * self.head_dim)).transpose(1, 2)
         mixed = self.difference(self.q_norm(q), self.k_norm(k), v, attn_mask, is_causal)
-        x = self.proj_drop(self.proj(self.norm(mixed)))
-        return x
+        return self.proj_drop(self.proj(self.norm(mixed)))
 
 
 ATTENTIONS: dict[str, type[nn.Module]] = {'': Attention, 'attn': Attention, 'diff': DiffAttention}

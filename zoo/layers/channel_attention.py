@@ -50,8 +50,7 @@ class SEModule(nn.Module):
         self.gate = create_act(gate_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.gate(self.fc2(self.act(self.bn(self.fc1(_means(x, self.add_maxpool))))))
-        return x
+        return x * self.gate(self.fc2(self.act(self.bn(self.fc1(_means(x, self.add_maxpool))))))
 
 
 class EffectiveSEModule(nn.Module):
@@ -64,8 +63,7 @@ class EffectiveSEModule(nn.Module):
         self.gate = create_act(gate_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.gate(self.fc(_means(x, self.add_maxpool)))
-        return x
+        return x * self.gate(self.fc(_means(x, self.add_maxpool)))
 
 
 class EcaModule(nn.Module):
@@ -107,8 +105,7 @@ class EcaModule(nn.Module):
             side = self.conv.kernel_size[0] // 2
             means = F.pad(means, (side, side), mode='circular')
         gates = self.gate(self.conv2(self.act(self.conv(means))))
-        x = x * gates.transpose(1, 2).unsqueeze(-1)
-        return x
+        return x * gates.transpose(1, 2).unsqueeze(-1)
 
 
 class CecaModule(EcaModule):
@@ -143,15 +140,12 @@ class ChannelAttn(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
         if self.light:
-            x = x * self.gate(self.mlp((mean + largest) / 2))
-            return x
-        x = x * self.gate(self.mlp(mean) + self.mlp(largest))
-        return x
+            return x * self.gate(self.mlp((mean + largest) / 2))
+        return x * self.gate(self.mlp(mean) + self.mlp(largest))
 
     def mlp(self, vectors: Tensor) -> Tensor:
         """(B, C, 1, 1) -> (B, C, 1, 1)."""
-        vectors = self.fc2(self.act(self.fc1(vectors)))
-        return vectors
+        return self.fc2(self.act(self.fc1(vectors)))
 
 
 class SpatialAttn(nn.Module):
@@ -168,8 +162,7 @@ class SpatialAttn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean, largest = x.mean(1, keepdim=True), x.amax(1, keepdim=True)
-        x = x * self.gate(self.conv((mean + largest) / 2 if self.light else torch.cat([mean, largest], dim=1)))
-        return x
+        return x * self.gate(self.conv((mean + largest) / 2 if self.light else torch.cat([mean, largest], dim=1)))
 
 
 class CbamModule(nn.Sequential):

@@ -42,8 +42,7 @@ class GluMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.fc1(x).chunk(2, dim=self.channels)
         x = first * self.act(second) if self.gate_last else self.act(first) * second
-        x = self.drop2(self.fc2(self.norm(self.drop1(x))))
-        return x
+        return self.drop2(self.fc2(self.norm(self.drop1(x))))
 
 
 SwiGLUPacked = partial(GluMlp, act_layer=nn.SiLU, gate_last=False)
@@ -75,8 +74,7 @@ class SwiGLU(nn.Module):
         self.drop2 = nn.Dropout(drop2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1_g(x)) * self.fc1_x(x)))))
-        return x
+        return self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1_g(x)) * self.fc1_x(x)))))
 
 
 MLPS: dict[str, Callable[..., nn.Module]] = {'mlp': Mlp, 'glu': GluMlp, 'swiglu': SwiGLU, 'swiglu_packed': SwiGLUPacked}

@@ -161,8 +161,7 @@ class DepthwiseSeparable(Residual):
         x = self.act1(self.bn1(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pw(x)
-        x = self.act2(self.bn2(x))
-        return x
+        return self.act2(self.bn2(x))
 
 
 class InvertedResidual(Residual):
@@ -189,8 +188,7 @@ class InvertedResidual(Residual):
         x = self.act2(self.bn2(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pwl(x)
-        x = self.bn3(x)
-        return x
+        return self.bn3(x)
 
 
 class CondConvResidual(Residual):
@@ -218,8 +216,7 @@ class CondConvResidual(Residual):
         x = self.act2(self.bn2(x))
         x = keep(self.se(x), inner)
         x = self.conv_pwl(x, routing)
-        x = self.bn3(x)
-        return x
+        return self.bn3(x)
 
 
 class EdgeResidual(Residual):
@@ -242,8 +239,7 @@ class EdgeResidual(Residual):
         x = self.act1(self.bn1(x))
         x = keep(self.se(self.aa(x)), inner)
         x = self.conv_pwl(x)
-        x = self.bn2(x)
-        return x
+        return self.bn2(x)
 
 
 class ConvNormAct(Residual):
@@ -301,8 +297,7 @@ class UniversalInvertedResidual(Residual):
         x = self.dw_mid(x)
         x = keep(self.se(x), inner)
         x = self.pw_proj(x)
-        x = self.layer_scale(self.dw_end(x))
-        return x
+        return self.layer_scale(self.dw_end(x))
 
 
 class MobileAttention(Residual):
@@ -327,8 +322,7 @@ class MobileAttention(Residual):
         self.layer_scale = style.scale(block.channels)
 
     def branch(self, x: Tensor, inner: list[Tensor] | None) -> Tensor:
-        x = self.layer_scale(self.attn(self.norm(x)))
-        return x
+        return self.layer_scale(self.attn(self.norm(x)))
 
 
 MakeBlock = Callable[[Block, int, Style, int, float], Residual]     # of in_chans, dilation and drop_path

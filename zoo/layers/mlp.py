@@ -44,8 +44,7 @@ class Mlp(nn.Module):
         self.drop2 = nn.Dropout(drop2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1(x))))))
-        return x
+        return self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1(x))))))
 
 
 class GlobalResponseNormMlp(nn.Module):
@@ -62,5 +61,4 @@ class GlobalResponseNormMlp(nn.Module):
         self.fc2, self.drop2 = plain.fc2, plain.drop2
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.drop2(self.fc2(self.grn(self.drop1(self.act(self.fc1(x))))))
-        return x
+        return self.drop2(self.fc2(self.grn(self.drop1(self.act(self.fc1(x))))))

@@ -109,8 +109,7 @@ class PatchEmbed(SizedLayer):
         if self.output_fmt != 'NCHW':
             x = x.flatten(2) if self.output_fmt == 'NCL' else x.permute(0, 2, 3, 1)
             x = x.flatten(1, 2) if self.output_fmt == 'NLC' else x
-        x = self.norm(x)
-        return x
+        return self.norm(x)
 
     def _fitting(self, x: Tensor) -> Tensor:
         """The image, padded to whole patches where that is asked for.

@@ -21,8 +21,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
-        x = x * self.gate(gate)
-        return x
+        return x * self.gate(gate)
 
 
 class GlobalContext(nn.Module):

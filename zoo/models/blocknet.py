@@ -61,8 +61,7 @@ class BlockNet(ImageModel):
         x = state[0] if isinstance(state, tuple) else state
         if self.feature_location == 'expansion' and number + 1 in {f['stage'] for f in self.feature_info}:
             return _with_inner_map(self.blocks[number], x)
-        after: Tensor = super().run_stage(number, x)
-        return after
+        return super().run_stage(number, x)
 
     def maps_of(self, state: Tensor | tuple[Tensor, Tensor], step: int) -> list[Tensor]:
         return [state[1] if isinstance(state, tuple) else state]

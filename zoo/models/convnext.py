@@ -106,8 +106,7 @@ class ConvNeXt(ImageModel):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        x = self.head(x, pre_logits)
-        return x
+        return self.head(x, pre_logits)
 
     @property
     def embedding_size(self) -> int:
@@ -183,8 +182,7 @@ class ConvNeXtStage(nn.Module):
             norm_layer=maps if conv_mlp else last, drop_path=rate) for rate in rates))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.downsample(x))
-        return x
+        return self.blocks(self.downsample(x))
 
 
 class ConvNeXtBlock(nn.Module):
@@ -231,5 +229,4 @@ class ConvNeXtBlock(nn.Module):
             branch = self.mlp(branch).permute(0, 3, 1, 2)
         if self.gamma is not None:
             branch = branch * self.gamma.view(1, -1, 1, 1)
-        x = self.shortcut(x) + self.drop_path(branch)
-        return x
+        return self.shortcut(x) + self.drop_path(branch)

@@ -98,8 +98,7 @@ class EfficientFormer(DistilledNet):
 
     def pre_head(self, state: Tensor) -> Tensor:
         """(B, C, H, W) -> tokens (B, H W, C), normalised."""
-        state = self.norm(state.flatten(2).transpose(1, 2))
-        return state
+        return self.norm(state.flatten(2).transpose(1, 2))
 
     def hidden_modules(self) -> list[nn.Module]:
         """Of each stage its downsampling, where it has one, and the stage."""
@@ -151,8 +150,7 @@ class Pooling(nn.Module):
         self.pool = nn.AvgPool2d(pool_size, stride=1, padding=pool_size // 2, count_include_pad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.pool(x) - x
-        return x
+        return self.pool(x) - x
 
 
 class MetaBlock4D(nn.Module):
@@ -175,8 +173,7 @@ class MetaBlock4D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.ls1(self.token_mixer(x)))
-        x = x + self.drop_path(self.ls2(self.mlp(x)))
-        return x
+        return x + self.drop_path(self.ls2(self.mlp(x)))
 
 
 class Tokens(nn.Module):
@@ -207,8 +204,7 @@ class MetaBlock3D(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         x = x + self.drop_path(self.ls1(self.token_mixer(self.norm1(x), grid)))
-        x = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
-        return x
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
 class Attention(OffsetBias):
@@ -229,5 +225,4 @@ class Attention(OffsetBias):
         q, k, v = self.qkv(x).unflatten(-1, (self.heads, -1)).transpose(1, 2).split(self.widths, dim=-1)
         attention = (q @ k.transpose(-2, -1) * self.scale + self.bias(grid, grid)).softmax(-1)     # (B, heads, N, N)
         ATTENTION.keep(attention)
-        x = self.proj((attention @ v).transpose(1, 2).flatten(2))
-        return x
+        return self.proj((attention @ v).transpose(1, 2).flatten(2))

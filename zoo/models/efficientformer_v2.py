@@ -147,8 +147,7 @@ class Downsample(nn.Module):
         self.attn = attention
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x) if self.attn is None else self.conv(x) + self.attn(x)
-        return x
+        return self.conv(x) if self.attn is None else self.conv(x) + self.attn(x)
 
 
 class Block(nn.Module):
@@ -173,8 +172,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.token_mixer is not None:
             x = x + self.drop_path(self.ls1(self.token_mixer(x)))
-        x = x + self.drop_path(self.ls2(self.mlp(x)))
-        return x
+        return x + self.drop_path(self.ls2(self.mlp(x)))
 
 
 class Attention(OffsetBias):
@@ -210,8 +208,7 @@ class Attention(OffsetBias):
         x = x.flatten(1, 2).unflatten(-1, grid) + self.v_local(v)
         if self.stride > 1:
             x = F.interpolate(x, size, mode='bilinear')
-        x = self.proj(self.act(x))
-        return x
+        return self.proj(self.act(x))
 
 
 class AttentionDownsample(OffsetBias):
@@ -234,8 +231,7 @@ class AttentionDownsample(OffsetBias):
         scores = split_heads(q, self.heads).transpose(-2, -1) @ split_heads(k, self.heads) * self.scale
         attention = (scores + self.bias(queries, keys)).softmax(-1)                 # (B, heads, N/4, N)
         x = split_heads(v, self.heads) @ attention.transpose(-2, -1)                # (B, heads, D, N/4)
-        x = self.proj(self.act(x.flatten(1, 2).unflatten(-1, queries) + self.v_local(v)))
-        return x
+        return self.proj(self.act(x.flatten(1, 2).unflatten(-1, queries) + self.v_local(v)))
 
 
 class Query(nn.Module):
@@ -248,11 +244,9 @@ class Query(nn.Module):
         self.proj = conv_norm(in_width, width, norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.proj(self.local(x) + self.pool(x))
-        return x
+        return self.proj(self.local(x) + self.pool(x))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, C, H, W) -> (B, heads, C / heads, H W)."""
-    x = x.flatten(2).unflatten(1, (heads, -1))
-    return x
+    return x.flatten(2).unflatten(1, (heads, -1))

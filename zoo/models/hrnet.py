@@ -108,8 +108,7 @@ class HighResolutionNet(ImageModel):
     def pre_head(self, state: State) -> Tensor:
         """What the head takes in; of a pruned network, the coarsest map there is."""
         state = super().pre_head(state)
-        x: Tensor = [x for x in state if x is not None][-1] if isinstance(state, list) else state
-        return x
+        return [x for x in state if x is not None][-1] if isinstance(state, list) else state
 
     def keep_maps(self, chosen: Iterable[int]) -> list[int]:
         """Removes the last exchange's sums, and what widens them, that none of the maps `chosen` is made of."""

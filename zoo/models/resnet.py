@@ -86,8 +86,7 @@ class BasicBlock(nn.Module):
         x = self.bn2(x)
         x = self.drop_path(self.se(x))
         x += shortcut if self.downsample is None else self.downsample(shortcut)
-        x = self.act2(x)
-        return x
+        return self.act2(x)
 
 
 class Bottleneck(nn.Module):
@@ -144,8 +143,7 @@ class Bottleneck(nn.Module):
         x = self.bn3(x)
         x = self.drop_path(self.se(x))
         x += shortcut if self.downsample is None else self.downsample(shortcut)
-        x = self.act3(x)
-        return x
+        return self.act3(x)
 
 
 BlockClass = type[BasicBlock] | type[Bottleneck]
@@ -255,8 +253,7 @@ class ResNet(ImageModel):
 
     def hidden_of(self, state: Tensor) -> Tensor:
         """What goes into the first stage, of the state after the stem: hidden states begin behind the max pooling."""
-        state = self.maxpool(state)
-        return state
+        return self.maxpool(state)
 
     def init_weights(self) -> None:
         super().init_weights()

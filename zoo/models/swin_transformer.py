@@ -116,8 +116,7 @@ class SwinTransformer(ImageModel):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        x = self.head(x, pre_logits)
-        return x
+        return self.head(x, pre_logits)
 
     def set_input_size(self, img_size: ImageSize | None = None, patch_size: ImageSize | None = None,
                        window_size: Windows | None = None, window_ratio: int | Sequence[int] | None = None,
@@ -205,8 +204,7 @@ class SwinTransformerStage(nn.Module):
             norm_layer=norm_layer) for number in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.downsample(x))
-        return x
+        return self.blocks(self.downsample(x))
 
 
 class PatchMerging(nn.Module):
@@ -221,8 +219,7 @@ class PatchMerging(nn.Module):
         x = pad_to_windows(x, (2, 2))
         batch, height, width, channels = x.shape
         x = x.view(batch, height // 2, 2, width // 2, 2, channels).permute(0, 1, 3, 4, 2, 5)     # column by column
-        x = self.reduction(self.norm(x.contiguous().view(batch, height // 2, width // 2, 4 * channels)))
-        return x
+        return self.reduction(self.norm(x.contiguous().view(batch, height // 2, width // 2, 4 * channels)))
 
 
 class SwinTransformerBlock(SizedLayer):
@@ -289,8 +286,7 @@ class SwinTransformerBlock(SizedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path1(self._attend(self.norm1(x)))
-        x = x + self.drop_path2(self.mlp(self.norm2(x)))
-        return x
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
 
     def _attend(self, x: Tensor) -> Tensor:
         window, shift = self.window_size, self.shift_size
@@ -374,5 +370,4 @@ class WindowAttention(nn.Module):
             bias = (bias + mask[:, None]).expand(x.shape[0] // windows, -1, -1, -1, -1).flatten(0, 1)
         drop = self.attn_drop.p if self.training else 0.0
         x = attend(q, k, v, bias.to(q.dtype).expand(x.shape[0], -1, -1, -1), dropout=drop)
-        x = self.proj_drop(self.proj(merge_heads(x)))
-        return x
+        return self.proj_drop(self.proj(merge_heads(x)))

@@ -145,8 +145,7 @@ class TokenNet(ImageModel):
         return state._replace(x=self.norm(state.x))
 
     def pre_head(self, state: Tokens) -> Tensor:
-        x: Tensor = self.norm(state.x)
-        return x
+        return self.norm(state.x)
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
@@ -174,8 +173,7 @@ class TokenNet(ImageModel):
     def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
         """Tokens (B, N, C) -> (B, C), as the network does or, without parameters, as `pool_type` says."""
         if pool_type is not None and pool_type != self.global_pool:
-            x = TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
-            return x
+            return TokenPool(pool_type, self.num_prefix_tokens, self.pool_include_prefix)(x)
         x = self.pooling(x)
         return x if self.attn_pool is None else self.attn_pool(x)
 

@@ -228,8 +228,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)))
-        x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
-        return x
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
 
 class ResPostBlock(Block):
@@ -256,8 +255,7 @@ class ResPostBlock(Block):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x = x + self.drop_path1(self.norm1(self.attn(x, attn_mask=attn_mask, is_causal=is_causal)))
-        x = x + self.drop_path2(self.norm2(self.mlp(x)))
-        return x
+        return x + self.drop_path2(self.norm2(self.mlp(x)))
 
 
 class ParallelThingsBlock(nn.Module):
@@ -289,8 +287,7 @@ class ParallelThingsBlock(nn.Module):
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x = x + sum(drop_path(ls(attn(norm(x), attn_mask=attn_mask, is_causal=is_causal)))
                     for norm, attn, ls, drop_path in (branch.children() for branch in self.attns))
-        x = x + sum(branch(x) for branch in self.ffns)
-        return x
+        return x + sum(branch(x) for branch in self.ffns)
 
 
 class ParallelScalingBlock(nn.Module):
@@ -360,8 +357,7 @@ class ParallelScalingBlock(nn.Module):
             out = self.out_proj(torch.cat([mixed, hidden], dim=-1))
         else:
             out = self.attn_out_proj(mixed) + self.mlp_out_proj(hidden)
-        x = x + self.drop_path(self.ls(out))
-        return x
+        return x + self.drop_path(self.ls(out))
 
 
 class DiffParallelScalingBlock(ParallelScalingBlock, Differential):

@@ -187,8 +187,7 @@ class Objective:
         return self._task(output, targets)
 
     def _task(self, logits: Tensor, targets: Tensor) -> Tensor:
-        loss: Tensor = self.loss(logits.float(), self._scaled(targets))
-        return loss
+        return self.loss(logits.float(), self._scaled(targets))
 
     def _scaled(self, values: Tensor) -> Tensor:
         return self.scale.scale(values) if self.scale else values

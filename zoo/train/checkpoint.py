@@ -41,8 +41,7 @@ def read_run(path: Path) -> dict[str, Any]:
     skeleton = read_record(path, KEY)
     if skeleton is None:
         raise ValueError(f'{path} holds no training run.')
-    state: dict[str, Any] = _unpack(skeleton, read_state_dict(path))
-    return state
+    return _unpack(skeleton, read_state_dict(path))
 
 
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:

@@ -68,7 +68,5 @@ def adaptive_clip_grad(parameters: Tensor | Iterable[Tensor], clip_factor: float
 
 def _unit_norm(x: Tensor, norm_type: float) -> Tensor:
     if x.ndim <= 1:
-        x = x.norm(norm_type)
-        return x
-    x = x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)
-    return x
+        return x.norm(norm_type)
+    return x.norm(norm_type, dim=tuple(range(1, x.ndim)), keepdim=True)

@@ -128,11 +128,9 @@ class DenseObjective:
     def __call__(self, network: nn.Module, images: Any, targets: Any) -> Tensor:
         loss: Tensor
         if self.boxes:
-            loss = sum(network(images, targets).values())
-            return loss
+            return sum(network(images, targets).values())
         total = F.cross_entropy(network(images).float(), targets, ignore_index=self.ignore_index, reduction='sum')
-        loss = total / (targets != self.ignore_index).sum().clamp_min(1)
-        return loss
+        return total / (targets != self.ignore_index).sum().clamp_min(1)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Nothing: there is nothing trained beside the network."""

@@ -46,8 +46,7 @@ def _forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         norm.num_batches_tracked.add_(1)
         if momentum is None:                                       # the mean of all batches
             momentum = 1 / norm.num_batches_tracked.item()
-    x = _Exact.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, momentum, norm.eps)
-    return x
+    return _Exact.apply(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, momentum, norm.eps)
 
 
 def _is_inexact(x: Tensor) -> bool:

@@ -167,8 +167,7 @@ def _instead(path: Path) -> str:
 
 def as_record(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON gives it back."""
-    record: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    return record
+    return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -19,8 +19,7 @@ def list_images(sources: Sources) -> list[Entry]:
     found = [[split, source.name(number), _size(source, number), source.target(number)]
              for split, source in (('train', sources.train), ('val', sources.val)) if hasattr(source, 'encoded')
              for number in range(len(source))]
-    entries: list[Entry] = json.loads(json.dumps(found))
-    return entries
+    return json.loads(json.dumps(found))
 
 
 def write_images(folder: Path, entries: Sequence[Entry]) -> None:
@@ -57,7 +56,6 @@ def _changes(split: str, before: list[Entry], now: list[Entry]) -> list[str]:
 
 def _size(source: Any, number: int) -> int | None:
     try:
-        size: int | None = source.known_size(number)
-        return size
+        return source.known_size(number)
     except OSError:                                             # reading it will say
         return None

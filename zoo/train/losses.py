@@ -121,8 +121,7 @@ class JsdCrossEntropy(nn.Module):
         probabilities = [part.softmax(1) for part in logits.split(count)]
         mixture = torch.stack(probabilities).mean(0).clamp(1e-7, 1).log()
         divergences = [F.kl_div(mixture, p, reduction='batchmean') for p in probabilities]
-        loss = loss + self.alpha * sum(divergences) / self.num_splits
-        return loss
+        return loss + self.alpha * sum(divergences) / self.num_splits
 
 
 class AsymmetricLossMultiLabel(nn.Module):

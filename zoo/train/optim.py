@@ -75,8 +75,7 @@ def get_optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     if not isinstance(found, str):
         return found
     try:
-        cls: type[torch.optim.Optimizer] = getattr(importlib.import_module(PACKAGE), found)
-        return cls
+        return getattr(importlib.import_module(PACKAGE), found)
     except ModuleNotFoundError as error:
         raise ImportError(f'Optimizer {name!r} is from {PACKAGE}, which is not installed: '
                           f'pip install "zoo-image-models[{EXTRA}]"') from error

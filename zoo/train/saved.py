@@ -58,8 +58,7 @@ def trained_record(path: str | Path) -> dict[str, Any] | None:
     Raises:
         FileNotFoundError: no such file. ValueError: the file is damaged.
     """
-    record: dict[str, Any] | None = read_record(path, KEY)
-    return record
+    return read_record(path, KEY)
 
 
 def load_trained(path: str | Path) -> nn.Module:

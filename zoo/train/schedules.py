@@ -27,8 +27,7 @@ def cosine(progress: float, k_decay: float = 1.0) -> float:
 
 def poly(progress: float, power: float, k_decay: float = 1.0) -> float:
     """(1 - progress ** k_decay) ** power."""
-    left: float = (1 - progress ** k_decay) ** power
-    return left
+    return (1 - progress ** k_decay) ** power
 
 
 def tanh(progress: float, start: float = -7.0, end: float = 3.0) -> float:
@@ -117,8 +116,7 @@ class Schedule:
         group['lr_scale'], where it has these. Returns the largest."""
         for group in optimizer.param_groups:
             group['lr'] = self.lr(step, group.get('base_lr')) * group.get('lr_scale', 1.0)
-        largest: float = max(group['lr'] for group in optimizer.param_groups)
-        return largest
+        return max(group['lr'] for group in optimizer.param_groups)
 
     def observe(self, metric: float) -> None:
         """Tells 'plateau' the metric of the epoch that has ended; the others ignore it. One that is not a number is

@@ -46,8 +46,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         out = (wide - mean.view(shape)) * torch.rsqrt(var + self.eps).view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
-        x = out.to(x.dtype)
-        return x
+        return out.to(x.dtype)
 
     def _track(self, mean: Tensor, var: Tensor) -> None:
         count, running_mean, running_var = self.num_batches_tracked, self.running_mean, self.running_var

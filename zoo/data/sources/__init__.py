@@ -114,8 +114,7 @@ def _call(module: str, function: str, place: Any, split: str | None, class_map: 
             if value.lower() not in SWITCHES:
                 raise ValueError(f'{description}: {name} is one of {", ".join(SWITCHES)}; got {value!r}.')
             options = options | {name: SWITCHES[value.lower()]}
-    opened: ImageSource | ImageStream = opener(place, split, ClassMap(class_map, model), description, **options)
-    return opened
+    return opener(place, split, ClassMap(class_map, model), description, **options)
 
 
 def _of_datasets(spec: Any) -> bool:

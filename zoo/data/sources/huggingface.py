@@ -160,8 +160,7 @@ def _column(name: str | None, usual: list[str], columns: Mapping[str, Any], desc
 
 def _bytes(cell: Any, where: str) -> bytes:
     if cell and cell.get('bytes'):
-        content: bytes = cell['bytes']
-        return content
+        return cell['bytes']
     if cell and cell.get('path'):
         return Path(cell['path']).read_bytes()
     raise OSError(f'{where}: there is no image.')

@@ -130,8 +130,7 @@ def read_columns(path: Path) -> dict[str, list[Any]]:
             import pyarrow.parquet
         except ImportError as error:
             raise ImportError(f"{path}: Parquet needs pyarrow: pip install 'zoo-image-models[data]'.") from error
-        columns: dict[str, list[Any]] = pyarrow.parquet.read_table(path).to_pydict()
-        return columns
+        return pyarrow.parquet.read_table(path).to_pydict()
     if path.suffix.lower() not in DELIMITERS:
         raise ValueError(f'{path}: a table ends in {", ".join(DELIMITERS)} or .parquet.')
     text = io.StringIO(read_text(path), newline='')
