@@ -14,12 +14,13 @@ FILES = sorted(ZOO.rglob('*.py'))
 # part -> the parts it may import at all; 'name' is zoo/name.py or zoo/name/
 MAY_IMPORT = {
     'spec': set(),
+    'lazy': {'spec'},
     'blocks': {'spec'},
     'catalog': {'spec'},
     'registry': {'catalog', 'spec'},
     'layers': {'blocks', 'spec'},
     'contract': {'layers', 'spec'},
-    'models': {'contract', 'layers', 'blocks', 'spec'},
+    'models': {'lazy', 'contract', 'layers', 'blocks', 'spec'},
     'features': {'contract', 'spec'},
     'outputs': {'contract', 'layers'},
     'pretrained': {'spec'},
@@ -27,22 +28,22 @@ MAY_IMPORT = {
     'own': {'blocks', 'factory', 'features', 'registry', 'spec'},
     'profiling': set(),
     'memory': set(),
-    'data': {'spec'},
+    'data': {'lazy', 'spec'},
     'compat': {'blocks', 'data', 'factory', 'features', 'layers', 'models', 'pretrained', 'publishing', 'registry', 'spec',
                'train'},                     # and nothing imports compat
     'dense': {'contract', 'data', 'evaluation', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
-    'runtime': {'spec'},
-    'export': {'data', 'dense', 'profiling', 'runtime', 'spec'},
+    'runtime': {'lazy', 'spec'},
+    'export': {'lazy', 'data', 'dense', 'profiling', 'runtime', 'spec'},
     'benchmarking': {'factory', 'registry', 'runtime', 'spec'},
-    'evaluation': {'data', 'spec'},
+    'evaluation': {'data', 'lazy', 'spec'},
     'optimizing': {'benchmarking', 'data', 'evaluation', 'export', 'memory', 'runtime', 'spec'},
     'publishing': {'data', 'pretrained', 'spec'},
-    'train': {'data', 'dense', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
+    'train': {'lazy', 'data', 'dense', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
     'cli': {'dense', 'data', 'evaluation', 'memory', 'registry', 'spec', 'benchmarking', 'export', 'optimizing',
             'runtime', 'tables', 'train'},
     '__main__': {'cli'},
-    '__init__': {'spec'},                                        # everything else by name, when first used
+    '__init__': {'lazy'},                                        # everything else by name, when first used
 }
 
 

@@ -31,7 +31,7 @@ def test_a_stub_has_the_public_names(stub):
     tree = ast.parse(stub.read_text())
     where = {alias.asname: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     modules = {*getattr(module, '_MODULES', ())}
-    assert where == {**{name: None for name in modules}, **module._WHERE}
+    assert where == {**{name: None for name in modules}, **{name: part for part, names in module._PUBLIC.items() for name in names}}
 
 
 def test_types_are_installed_with_the_package():

@@ -4,8 +4,7 @@ Public names are resolved when first used, so that `import zoo` costs next to no
 """
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .lazy import lazy_names
 
 __version__ = '0.1.0'
 
@@ -24,23 +23,6 @@ _PUBLIC = {
     'runtime': ('load_exported',),
     'publishing': ('push_to_hf_hub', 'save_for_hf'),
 }
-_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = ('benchmarking', 'blocks', 'catalog', 'compat', 'data', 'dense', 'evaluation', 'export', 'features', 'layers',
             'models', 'optimizing', 'pretrained', 'publishing', 'runtime', 'tables', 'train')
-__all__ = [*_WHERE, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        value = getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return importlib.import_module(f'.{name}', __name__)
-    from .spec import unknown
-    raise AttributeError(unknown('Name zoo.', name, __all__))
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
-
+__all__, __getattr__, __dir__ = lazy_names(__name__, _PUBLIC, _MODULES)

@@ -5,8 +5,7 @@ settings or class names keeps it so.
 """
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ..lazy import lazy_names
 
 _PUBLIC = {
     'augment': ('AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'RandAugment', 'RandomErasing',
@@ -21,21 +20,5 @@ _PUBLIC = {
     'sources': ('ImageSource', 'ImageStream', 'create_dataset', 'digest_of'),
     'transforms_factory': ('create_transform',),
 }
-_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
 _MODULES = (*_PUBLIC, 'transforms')
-__all__ = [*_WHERE, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        value = getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
-        globals()[name] = value
-        return value
-    if name in _MODULES:
-        return importlib.import_module(f'.{name}', __name__)
-    from ..spec import unknown
-    raise AttributeError(unknown('Name zoo.data.', name, __all__))
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__, __getattr__, __dir__ = lazy_names(__name__, _PUBLIC, _MODULES)

@@ -1,8 +1,7 @@
 """Measuring a network on labelled images: fast preprocessing, the loop over the images, and the metrics."""
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ..lazy import lazy_names
 
 _PUBLIC = {
     'effect': ('decoder_effect',),
@@ -12,15 +11,4 @@ _PUBLIC = {
     'preprocess': ('DECODERS', 'Normalize', 'Preprocess'),
     'runner': ('Evaluation', 'EvaluationStopped', 'at_once', 'evaluate'),
 }
-_WHERE = {name: module for module, names in _PUBLIC.items() for name in names}
-__all__ = [*_WHERE]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(importlib.import_module(f'.{_WHERE[name]}', __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__, __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)
