@@ -1,20 +1,18 @@
 """`zoo validate`: options, rows, lists that are taken up again, errors. Images and tables come through stand-ins."""
 from __future__ import annotations
 
+import argparse
 import csv
-import importlib.util
 import json
 import os
 import signal
-import sys
-import types
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from test_evaluation import Source, jpeg
+from torch import nn
 
 import zoo
 from zoo.cli import main
@@ -29,35 +27,12 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Source:
     images = Source([jpeg(70, 80, seed=i) for i in range(12)], [i * 50 for i in range(12)])
     images.num_classes = 1000
 
-    def create_dataset(spec: str, split: str | None = None, **_: object) -> Source:
-        images.description = f'{spec} {split}' if split else spec
+    def read(args: argparse.Namespace, spec: str, model: nn.Module) -> Source:
+        images.description = f'{spec} {args.split}' if args.split else spec
         return images
 
-    monkeypatch.setattr(zoo.data, 'create_dataset', create_dataset, raising=False)
+    monkeypatch.setattr('zoo.cli.validate._source', read)
     return images
-
-
-@pytest.fixture(autouse=True)
-def tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something like zoo.tables, where it is not there."""
-    if importlib.util.find_spec('zoo.tables'):
-        return
-
-    def read(path: Path) -> list[dict]:
-        with open(path, newline='') as file:
-            return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-    def append(path: Path, rows: Iterable[Mapping]) -> None:
-        everything = [*(read(path) if path.exists() else []), *rows]
-        with open(path, 'w', newline='') as file:
-            writer = csv.DictWriter(file, [*dict.fromkeys(key for row in everything for key in row)])
-            writer.writeheader()
-            writer.writerows(everything)
-
-    module = types.ModuleType('zoo.tables')
-    module.read, module.append = read, append
-    module.provenance = lambda command, device='cpu': {'command': command, 'zoo': zoo.__version__, 'device': device}
-    monkeypatch.setitem(sys.modules, 'zoo.tables', module)
 
 
 def table(path: Path) -> list[dict[str, str]]:
