@@ -10,7 +10,8 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.optimizing import BACKENDS, Report
+from zoo.cli.images import OPTIMIZED
+from zoo.optimizing import BACKENDS, PRECISIONS, Report
 
 NAME = 'mobilenetv3_small_050'
 ASKED = [(name, precision) for name, cls in BACKENDS.items() for precision in cls.precisions]
@@ -115,6 +116,10 @@ def test_the_network_is_left_as_it_is():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_commands_have_every_precision():
+    assert {*OPTIMIZED} == {*PRECISIONS, 'auto'}
+
+
 def test_refusals(tmp_path):
     model, images = network(), torch.rand(1, 3, 64, 64)
     for options, error, words in [
@@ -186,7 +191,10 @@ def test_the_benchmark_says_what_ran(eager_alone, capsys):
     (['benchmark', NAME, '--optimize', '--compile'], '--compile'),
     (['benchmark', NAME, '--optimize', '--measure', 'memory'], '--measure memory'),
     (['benchmark', NAME, '--calibration', 'x'], '--optimize int8'),
-    (['validate', 'x', '-m', NAME, '--pretrained', '--optimize', '--amp'], '--amp')])
+    (['validate', 'x', '-m', NAME, '--pretrained', '--optimize', '--amp'], '--amp'),
+    (['validate', 'x', '-m', NAME, '--pretrained', '--optimize', '--no-fold'], '--fold'),
+    (['export', NAME, '--format', 'onnx', '--num-classes', '5'], '--checkpoint'),
+    (['predict', 'README.md', '--model', 'x.onnx', '--device', 'meta'], '--device')])
 def test_commands_refuse_what_does_not_go_with_it(words, complaint, capsys):
     assert main(words) == 2
     assert complaint in capsys.readouterr().err

@@ -18,7 +18,7 @@ from zoo import benchmarking, tables
 from zoo.benchmarking import Setup
 from zoo.benchmarking.networks import PEERS
 from zoo.cli import say
-from zoo.cli.images import add_optimize, choose_device, optimized, positive
+from zoo.cli.images import add_optimize, check_device_of_file, choose_device, optimized, positive
 from zoo.cli.results import grid
 from zoo.runtime import is_exported, load_exported
 from zoo.tables.check import without_results_file
@@ -229,6 +229,7 @@ def _usual_size(name: str) -> int:
 
 def _check_exported(name: str, args: argparse.Namespace) -> None:
     """Raises ValueError for what a file cannot be asked."""
+    check_device_of_file(args, name)
     given = [f'--{key.replace("_", "-")}' for key in ('against', 'channels_last', 'compile', 'optimize')
              if getattr(args, key)]
     given += ['--precision'] if args.precision != 'fp32' else []

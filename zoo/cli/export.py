@@ -119,6 +119,9 @@ def _build(args: argparse.Namespace) -> tuple[nn.Module, str]:
         return load_trained(args.checkpoint), Path(args.checkpoint).stem
     if not args.name:
         raise ValueError('Name the network: NAME, or --checkpoint FILE with one that zoo train wrote.')
+    if args.num_classes and not args.checkpoint and args.pretrained:
+        raise ValueError('--num-classes says how many classes a --checkpoint has; there is none. The published weights '
+                         'have their own.')
     options = model_arguments(args.model_kwargs) | ({'num_classes': args.num_classes} if args.num_classes else {})
     if args.features:
         options['features_only'] = True

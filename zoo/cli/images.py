@@ -50,6 +50,12 @@ def choose_device(asked: str | None) -> torch.device:
         raise ValueError(f'The device {asked!r} cannot be used here: {error}') from error
 
 
+def check_device_of_file(args: argparse.Namespace, name: str) -> None:
+    """Raises ValueError for another device than the CPU, which is where the files of `zoo export` are run."""
+    if args.device not in (None, 'cpu'):
+        raise ValueError(f'{name} is run on the CPU; leave --device out.')
+
+
 def positive(text: str) -> int:
     """A whole number from 1 up."""
     if not text.isdigit() or int(text) < 1:

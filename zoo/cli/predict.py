@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.cli import printable, say
-from zoo.cli.images import add_optimize, choose_device, find_images, model_arguments, optimized, positive
+from zoo.cli.images import (
+    add_optimize, check_device_of_file, choose_device, find_images, model_arguments, optimized, positive,
+)
 from zoo.data.files import image_suffixes
 from zoo.runtime import Exported, is_exported, levels_of, load_exported
 from zoo.spec import one_line
@@ -129,6 +131,7 @@ def _build(args: argparse.Namespace) -> nn.Module:
     if args.model and is_exported(args.model):
         if args.checkpoint:
             raise ValueError(f'{args.model} has its weights; leave --checkpoint out.')
+        check_device_of_file(args, args.model)
         return load_exported(args.model).classifier()
     device = choose_device(args.device)
     if args.checkpoint and not args.model and trained_record(args.checkpoint):

@@ -14,7 +14,7 @@ from torch import nn
 
 import zoo
 from zoo.cli import say, validate_dense
-from zoo.cli.images import add_optimize, choose_device, model_arguments, optimized, positive
+from zoo.cli.images import add_optimize, check_device_of_file, choose_device, model_arguments, optimized, positive
 from zoo.cli.reporting import FORMATS, Report, settings_of
 from zoo.data.constants import CROP_MODES, INTERPOLATIONS
 from zoo.evaluation import (
@@ -106,9 +106,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure every model; the status is 1 if one of a list failed, 128 and the signal if one ended it."""
     if args.amp_dtype and not args.amp:
         raise ValueError('--amp-dtype says which of --amp; give --amp, too.')
-    if args.optimize and (args.amp or args.compile or args.model_dtype != 'float32'):
-        raise ValueError('--optimize chooses precision and compiler itself; leave --amp, --compile and --model-dtype '
-                         'out.')
+    for key in ('amp', 'compile', 'model_dtype', 'fold', 'channels_last'):
+        if args.optimize and getattr(args, key) != args.default_of(key):
+            raise ValueError('--optimize chooses precision, memory format and compiler itself; leave '
+                             f'--{key.replace("_", "-")} out.')
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
     if validate_dense.is_dense(args):
         return validate_dense.run(args, _data(args), _device(args), _processes)
@@ -200,8 +201,9 @@ def _models(args: argparse.Namespace) -> tuple[list[str], bool]:
 
 def _check_exported(args: argparse.Namespace) -> None:
     """Raises ValueError for options that say something of a network of PyTorch's."""
+    check_device_of_file(args, args.model)
     for key in ('pretrained', 'checkpoint', 'num_classes', 'in_chans', 'model_kwargs', 'amp', 'model_dtype', 'compile',
-                'optimize', 'calibration', 'decoder_effect'):
+                'optimize', 'calibration', 'fold', 'channels_last', 'decoder_effect'):
         if getattr(args, key) != args.default_of(key):
             raise ValueError(f'{args.model} is a file with its network and precision; leave '
                              f'--{key.replace("_", "-")} out.')

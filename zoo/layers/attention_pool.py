@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..spec import unknown
 from .act import ActLayer
-from .attention_tokens import attend, norms_for
+from .attention_tokens import attend, merge_heads, norms_for
 from .mlp import Mlp
 
 
@@ -74,7 +74,7 @@ class AttentionPoolLatent(nn.Module):
         q = self.q(self.latent).unflatten(-1, (self.num_heads, -1)).transpose(1, 2).expand(x.shape[0], -1, -1, -1)
         k, v = self.kv(x).unflatten(-1, (2, self.num_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
         found = attend(self.q_norm(q), self.k_norm(k), v, attn_mask, fused=self.fused_attn)
-        found = self.proj_drop(self.proj(found.transpose(1, 2).flatten(2)))
+        found = self.proj_drop(self.proj(merge_heads(found)))
         found = found + self.mlp(self.norm(found))
         return found[:, 0] if self.pool == 'token' else found.mean(1)
 
@@ -104,5 +104,5 @@ class AttentionPoolPrr(nn.Module):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         tokens = self.pre_norm(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        found = attend(tokens, tokens, tokens, attn_mask, fused=self.fused_attn).transpose(1, 2).flatten(2)
+        found = merge_heads(attend(tokens, tokens, tokens, attn_mask, fused=self.fused_attn))
         return self.post_norm(found[:, 0] if self.pool == 'token' else found.mean(1))

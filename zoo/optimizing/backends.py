@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,15 +16,59 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.network import prepare
-from ..export.graphs import capture, to_openvino, write_onnx
+from ..export.graphs import DIMENSIONS, capture, to_openvino, write_onnx
 from ..export.quantise import quantise
 from ..runtime.sessions import OnnxSession, OpenVinoSession
 from ..spec import unknown
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16, 'int8': torch.int8}
 KEPT = 4                        # sizes of images for which a graph is held ready
-DIMENSIONS = ('batch', 'height', 'width')
 EXTRA = "pip install 'zoo-image-models[fast]'"
+
+
+class Prepared:
+    """A network and what backends make of it, each made once.
+
+    Args:
+        model: a network in evaluation mode; it is left as it is.
+        example: images such as will come.
+        calibration: batches of prepared images, for 'int8'.
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor, calibration: Sequence[Tensor] | None = None) -> None:
+        self.model, self.example, self.calibration = model, example, calibration
+
+    @cached_property
+    def folded(self) -> nn.Module:
+        """The network with its normalisations folded and its weights frozen."""
+        size = self.example.shape[1:]
+        return prepare(self.model, self.example.device, channels_last=False,
+                       image_size=(size[0], size[1], size[2])).requires_grad_(False)
+
+    @cached_property
+    def program(self) -> tuple[Any, list[int | None]]:
+        """Its graph, and the sides of the images that this takes, see `capture_any_size`."""
+        return capture_any_size(self.folded, self.example)
+
+    @cached_property
+    def outputs(self) -> list[str]:
+        """Names of its outputs: 'outputs' of a tensor, 'map0' and so on of a list."""
+        with torch.inference_mode():
+            found = self.folded(self.example)
+        return ['outputs'] if isinstance(found, Tensor) else [f'map{n}' for n in range(len(found))]
+
+    @cached_property
+    def onnx(self) -> bytes:
+        """An ONNX file of it."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, 'model.onnx')
+            write_onnx(self.program[0], file, self.outputs)
+            return file.read_bytes()
+
+    @cached_property
+    def openvino(self) -> Any:
+        """An `openvino.Model` of it."""
+        return to_openvino(self.program[0], self.outputs)
 
 
 class Backend:
@@ -52,14 +97,8 @@ class Backend:
         return ('',)
 
     @classmethod
-    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
-              calibration: Sequence[Tensor] | None) -> Backend:
-        """Makes one of a network in evaluation mode.
-
-        Args:
-            example: images such as will come.
-            calibration: batches of prepared images, for 'int8'.
-        """
+    def build(cls, source: Prepared, precision: str, variant: str) -> Backend:
+        """Makes one of a prepared network."""
         raise NotImplementedError
 
     def __call__(self, images: Tensor) -> Any:
@@ -94,11 +133,9 @@ class Eager(Backend):
         return ('channels_last', 'contiguous') if device.type == 'cpu' else ('channels_last',)
 
     @classmethod
-    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
-              calibration: Sequence[Tensor] | None) -> Eager:
-        network = prepare(model, example.device, PRECISIONS[precision], variant == 'channels_last',
-                          image_size=tuple(example.shape[1:])).requires_grad_(False)
-        return cls(cls.compiled(network), precision, variant, example, network)
+    def build(cls, source: Prepared, precision: str, variant: str) -> Eager:
+        network = copy.deepcopy(source.folded).to(dtype=PRECISIONS[precision], memory_format=cls.LAYOUTS[variant])
+        return cls(cls.compiled(network), precision, variant, source.example, network)
 
     @classmethod
     def compiled(cls, network: nn.Module) -> Callable[[Tensor], Any]:
@@ -114,7 +151,7 @@ class Eager(Backend):
         if isinstance(program, Tensor):                             # the example that it was built with
             # weights in channels_last would hold the graph to several images at a time
             network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
-            program = _captured(network, program.to(self.dtype))[0]
+            program = capture_any_size(network, program.to(self.dtype))[0]
         torch.export.save(program, folder / 'model.pt2')
 
     @classmethod
@@ -155,8 +192,6 @@ class Graph(Backend):
         single: whether the network gives a tensor, no list.
     """
 
-    suffix: ClassVar[str]
-
     def __init__(self, graph: Any, precision: str, fixed: Sequence[int | None], single: bool) -> None:
         self.graph, self.precision, self.fixed, self.single = graph, precision, tuple(fixed), single
         self.sessions: OrderedDict[tuple[int, ...], Callable[..., list[Tensor]]] = OrderedDict()
@@ -190,19 +225,15 @@ class OnnxRuntime(Graph):
     name, packages, precisions = 'onnxruntime', ('onnxruntime', 'onnx', 'onnxscript'), ('fp32', 'int8')
 
     @classmethod
-    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
-              calibration: Sequence[Tensor] | None) -> OnnxRuntime:
-        program, fixed, single, names = _program(model, example)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, 'model.onnx')
-            write_onnx(program, file, names)
-            if precision == 'int8':
-                import onnx
-                onnx.save(quantized(onnx.load(file), calibration, 'images', model), file)
-            return cls(file.read_bytes(), precision, fixed, single)
+    def build(cls, source: Prepared, precision: str, variant: str) -> OnnxRuntime:
+        file = source.onnx
+        if precision == 'int8':
+            import onnx
+            file = quantized(onnx.load_from_string(file), source, 'images').SerializeToString()
+        return cls(file, precision, source.program[1], source.outputs == ['outputs'])
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
-        free = {name: shape[place] for name, place in zip(DIMENSIONS, (0, 2, 3)) if self.fixed[place] is None}
+        free = {name: shape[place] for name, place in DIMENSIONS.items() if self.fixed[place] is None}
         return OnnxSession(self.graph, sizes=free)
 
     def save(self, folder: Path) -> None:
@@ -223,13 +254,9 @@ class OpenVino(Graph):
     name, packages, precisions = 'openvino', ('openvino',), ('fp32', 'bf16', 'fp16', 'int8')
 
     @classmethod
-    def build(cls, model: nn.Module, example: Tensor, precision: str, variant: str,
-              calibration: Sequence[Tensor] | None) -> OpenVino:
-        program, fixed, single, names = _program(model, example)
-        graph = to_openvino(program, names)
-        if precision == 'int8':
-            graph = quantized(graph, calibration, None, model)
-        return cls(graph, precision, fixed, single)
+    def build(cls, source: Prepared, precision: str, variant: str) -> OpenVino:
+        graph = quantized(source.openvino.clone(), source, None) if precision == 'int8' else source.openvino
+        return cls(graph, precision, source.program[1], source.outputs == ['outputs'])
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
         precision = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16', 'int8': 'f32'}[self.precision]
@@ -274,39 +301,27 @@ def get_backend(name: str) -> type[Backend]:
     return BACKENDS[name]
 
 
-def quantized(graph: Any, calibration: Sequence[Tensor] | None, inputs: str | None, model: nn.Module) -> Any:
-    """The graph in int8, by NNCF's quantisation after training.
+def quantized(graph: Any, source: Prepared, inputs: str | None) -> Any:
+    """A graph of ONNX or OpenVINO in int8, by NNCF's quantisation after training.
 
     Args:
-        graph: of ONNX or OpenVINO.
-        calibration: batches of prepared images.
+        source: what it was made of.
         inputs: the name that images go by; None where the runtime takes them without.
-        model: the network.
 
     Raises:
         ImportError: NNCF is not installed.
     """
     if importlib.util.find_spec('nncf') is None:
         raise ImportError(f"precision='int8' needs nncf: {EXTRA}.")
-    images = [image[None].numpy() for batch in calibration or () for image in batch]
+    images = [image[None].numpy() for batch in source.calibration or () for image in batch]
     return quantise(graph, [image if inputs is None else {inputs: image} for image in images],
-                    any(hasattr(module, 'num_heads') for module in model.modules()))
+                    any(hasattr(module, 'num_heads') for module in source.model.modules()))
 
 
-def _program(model: nn.Module, example: Tensor) -> tuple[Any, list[int | None], bool, list[str]]:
-    """The graph of the prepared network, the sides of its images, whether it gives one tensor, and outputs' names."""
-    network = prepare(model, 'cpu', channels_last=False, image_size=tuple(example.shape[1:])).requires_grad_(False)
-    program, fixed = _captured(network, example)
-    with torch.inference_mode():
-        outputs = network(example)
-    single = isinstance(outputs, Tensor)
-    return program, fixed, single, ['outputs'] if single else [f'map{n}' for n in range(len(outputs))]
-
-
-def _captured(network: nn.Module, example: Tensor) -> tuple[Any, list[int | None]]:
+def capture_any_size(network: nn.Module, example: Tensor) -> tuple[Any, list[int | None]]:
     """The graph for as many sizes of images as the network takes: any number, height and width; any number; this one."""
     sized = getattr(network, 'img_size', None) and not getattr(network, 'dynamic_img_size', False)
-    tries = [DIMENSIONS, ('batch',), ()]
+    tries: list[tuple[str, ...]] = [tuple(DIMENSIONS), ('batch',), ()]
     for dynamic in tries[1 if sized else 0:]:
         try:
             program = capture(network, example, dynamic)
@@ -314,5 +329,5 @@ def _captured(network: nn.Module, example: Tensor) -> tuple[Any, list[int | None
         except (RuntimeError, ValueError, torch._dynamo.exc.UserError):
             if not dynamic:
                 raise
-    free = {dict(zip(DIMENSIONS, (0, 2, 3)))[name] for name in dynamic}
+    free = {DIMENSIONS[name] for name in dynamic}
     return program, [None if place in free else side for place, side in enumerate(example.shape)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..benchmarking.timing import in_blocks
 from ..memory import keep_freed_memory
 from ..spec import one_line, unknown
-from .backends import BACKENDS, PRECISIONS, Backend, get_backend, installed
+from .backends import BACKENDS, PRECISIONS, Backend, Prepared, get_backend, installed
 from .network import Optimized, record_of
 
 _log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def optimize(model: nn.Module, example: Tensor, *, precision: str = 'fp32', back
     try:
         with torch.inference_mode():
             expected = _flat(model(example))
-        built, trials = _build_all(model, example, names, kinds, batches, expected, tolerance)
+        built, trials = _build_all(Prepared(model, example, batches), names, kinds, expected, tolerance)
         timed = [('', model), *((trial.name, built[trial.name]) for trial in trials if not trial.problem)]
         timings = in_blocks([partial(run, example) for _, run in timed], str(device))
         times = {name: timing.median * 1e3 for (name, _), timing in zip(timed, timings)}
@@ -160,12 +160,12 @@ def optimize(model: nn.Module, example: Tensor, *, precision: str = 'fp32', back
     return Optimized(built[chosen.name], chosen.precision, device, record_of(model), report)
 
 
-def _build_all(model: nn.Module, example: Tensor, names: Sequence[str], kinds: Sequence[str],
-               batches: Sequence[Tensor] | None, expected: Tensor, tolerance: float | None,
-               ) -> tuple[dict[str, Backend], list[Trial]]:
+def _build_all(source: Prepared, names: Sequence[str], kinds: Sequence[str], expected: Tensor,
+               tolerance: float | None) -> tuple[dict[str, Backend], list[Trial]]:
     """Every way to run the network, and what came of trying it."""
     built: dict[str, Backend] = {}
-    trials = []
+    trials: list[Trial] = []
+    example = source.example
     for cls in (BACKENDS[name] for name in names):
         for kind in kinds:
             variants = cls.variants(example.device) if kind in cls.precisions else ()
@@ -177,7 +177,7 @@ def _build_all(model: nn.Module, example: Tensor, names: Sequence[str], kinds: S
                 trial = Trial(cls.name, kind, variant)
                 trials.append(trial)
                 try:
-                    run = cls.build(model, example, kind, variant, batches)
+                    run = cls.build(source, kind, variant)
                     with torch.inference_mode():
                         found = _flat(run(example))
                 except Exception as error:          # whatever a compiler or converter stumbles over, others may not

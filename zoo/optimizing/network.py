@@ -94,7 +94,7 @@ class Optimized(nn.Module):
         plan = {'zoo': __version__, 'backend': self.backend.name, 'variant': self.backend.variant,
                 'precision': self.precision, 'device': str(self.device), 'record': record,
                 'report': self.report.to_dict()}
-        (folder / PLAN).write_text(json.dumps(plan, indent=1), encoding='utf-8')     # last: with it the folder is whole
+        (folder / PLAN).write_text(json.dumps(plan, indent=1, default=str), encoding='utf-8')     # last: with it the folder is whole
         return folder
 
 
