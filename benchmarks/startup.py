@@ -1,6 +1,6 @@
 """Time to list every model name, and to build a model, beside timm: whole processes, in turn, medians and the ratio.
 
-    python benchmarks/startup.py [--runs 5] [--model efficientnet_b0]
+    python benchmarks/startup.py [--runs 5] [--model efficientnet_b0 ...] [--each-family]
 """
 from __future__ import annotations
 
@@ -28,17 +28,34 @@ def compare(title: str, ours: str, theirs: str, runs: int, before: str = 'pass')
     print(f'{title:44s} zoo {mine:6.3f} s   timm {peer:6.3f} s   {peer / mine:5.1f} times')
 
 
+def of_each_family() -> list[str]:
+    """The smallest network of every module and the middle one, by parameters."""
+    import torch
+
+    import zoo
+    names = []
+    for module in zoo.list_modules():
+        with torch.device('meta'):
+            sizes = {name: sum(p.numel() for p in zoo.create_model(name).parameters())
+                     for name in zoo.list_models(module=module)}
+        ordered = sorted(sizes, key=sizes.__getitem__)
+        names += dict.fromkeys((ordered[0], ordered[len(ordered) // 2]))
+    return names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--runs', type=int, default=5)
-    parser.add_argument('--model', default='efficientnet_b0')
+    parser.add_argument('--model', nargs='+', default=['efficientnet_b0'])
+    parser.add_argument('--each-family', action='store_true', help='the smallest and the middle one of every module')
     args = parser.parse_args()
     for code in ('import zoo', 'import timm'):                  # bytecode and the disk's cache
         seconds(code)
     compare('list every name', 'import zoo; zoo.list_models()', 'import timm; timm.list_models()', args.runs)
-    build = f'create_model({args.model!r})'
-    compare(f'build {args.model} (beyond import torch)', f'import zoo; zoo.{build}', f'import timm; timm.{build}', args.runs,
-            before='import torch')
+    for name in [*args.model, *(of_each_family() if args.each_family else ())]:
+        build = f'create_model({name!r})'
+        compare(f'build {name} (beyond import torch)', f'import zoo; zoo.{build}', f'import timm; timm.{build}',
+                args.runs, before='import torch')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+import zoo.memory
+
 torch.set_num_threads(1)            # networks are small here, and tests run side by side
+zoo.memory.set_malloc = lambda option, value: True      # thousands of tests would hold what one asks to keep
 
 REFERENCE = Path(__file__).parent / 'reference'
 

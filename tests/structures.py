@@ -66,7 +66,12 @@ def short(name: str) -> dict[str, object]:
     for key in DEPTHS:
         if key in row:
             value = row[key]
-            cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+            if isinstance(value, float):                             # a multiplier of the depth
+                cut[key] = min(value, 1.0)
+            else:
+                cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
+        cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut
 
 

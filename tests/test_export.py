@@ -29,6 +29,12 @@ def network(name: str, **options) -> nn.Module:
 
 
 @pytest.mark.slow
+def test_every_network_can_be_shortened():
+    with torch.device('meta'):
+        assert all(zoo.create_model(name, **short(name)) for name in NAMES)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SOME)
 def test_compiles_as_one_graph(name):
     torch._dynamo.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from conftest import randomize, relative_error
 from zoo import dense
 from zoo.cli import main
 from zoo.export import FORMATS, TooFarOff, check, missing
-from zoo.export.litert import environment_python
+from zoo.export.converters import environment_python, find_python
 from zoo.export.preprocessing import KERNELS, Preprocessing
-from zoo.runtime import OnnxSession, levels_of
+from zoo.runtime import OnnxSession, levels_of, open_session
+from zoo.runtime.sessions import PortableSession
 
 PHOTOS = Path(__file__).parent.parent / 'examples' / 'images'
-HERE = [name for name in FORMATS if not missing(name) and not FORMATS[name].environment]
+HERE = [name for name in FORMATS if not missing(name) and not FORMATS[name].converter]
 
 
 def each(*names: str) -> list[Any]:
@@ -280,13 +282,14 @@ def test_doctor_names_what_is_missing(capsys: pytest.CaptureFixture[str], monkey
 
 def test_environments_are_looked_at_before_they_are_used(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match='There is no environment'):
-        environment_python(tmp_path)
+        environment_python('litert', tmp_path)
     python = tmp_path / 'bin' / 'python'
     python.parent.mkdir()
     python.write_text('#!/bin/sh\nexit 1\n')
     python.chmod(0o755)
     with pytest.raises(ImportError, match='pip install litert-torch'):
-        environment_python(tmp_path)
+        environment_python('litert', tmp_path)
+    assert find_python('litert', tmp_path) is None
 
 
 @pytest.mark.slow
@@ -306,10 +309,54 @@ def test_detectors_and_segmenters(make: Any, options: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif('ZOO_LITERT' not in os.environ, reason='ZOO_LITERT names no environment with the converter')
-@pytest.mark.parametrize('input', ['float32', 'uint8'])
-def test_litert(input: str, tmp_path: Path) -> None:
-    model = network('efficientformer_l1')
-    zoo.export_model(model, tmp_path / 'file.tflite', environment=os.environ['ZOO_LITERT'], input=input)
-    again = zoo.load_exported(tmp_path / 'file.tflite')
-    assert again.labels == model.labels
+@pytest.mark.parametrize('format, name, input', [
+    ('litert', 'efficientformer_l1', 'float32'), ('litert', 'efficientformer_l1', 'uint8'),
+    ('executorch', 'lcnet_035', 'float32')])
+def test_converters_of_their_own(format: str, name: str, input: str, tmp_path: Path) -> None:
+    environment = os.environ.get(f'ZOO_{format.upper()}')
+    if find_python(format, environment) is None:
+        pytest.skip(f'ZOO_{format.upper()} names no environment with the converter')
+    model, path = network(name), file_of(tmp_path, format)
+    outcome = zoo.export_model(model, path, environment=environment, input=input)
+    assert outcome.difference is not None and outcome.images == 5
+    again = zoo.load_exported(path)
+    assert again.labels == model.labels and again.format == format
+    if input == 'float32':
+        with torch.no_grad():
+            assert relative_error(again(images(2, 3, 64, 64)), model(images(2, 3, 64, 64))) < 1e-4
+
+
+@pytest.mark.slow
+def test_a_file_may_run_in_another_interpreter(tmp_path: Path) -> None:
+    model, path = network('lcnet_035'), tmp_path / 'maps.pte'
+    zoo.export_model(model, path, what='features')
+    x = images(1, 3, 64, 64)
+    here, there = PortableSession(path), PortableSession(path, python=Path(sys.executable))
+    for _ in range(2):
+        assert all(map(torch.equal, here(x), there(x)))
+    assert len(here(x)) == len(here.outputs) == 5
+    path.write_bytes(b'not a program')
+    for python in (None, Path(sys.executable)):
+        with pytest.raises(ValueError):
+            open_session(path, python=python)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_core_ml(precision: str, tmp_path: Path) -> None:
+    import coremltools
+    model, path = network('lcnet_035'), tmp_path / 'file.mlpackage'
+    path.mkdir()                                                    # one that was there before
+    (path / 'old').touch()
+    outcome = zoo.export_model(model, path, precision=precision)
+    assert [one.name for one in tmp_path.iterdir()] == ['file.mlpackage'] and not (path / 'old').exists()
+    spec = coremltools.utils.load_spec(str(path))
+    assert [one.name for one in spec.description.output] == ['logits']
+    about = json.loads(spec.description.metadata.userDefined['zoo'])
+    assert about['architecture'] == 'lcnet_035' and about['precision'] == precision
+    if sys.platform == 'darwin':
+        assert zoo.load_exported(path)(images(1, 3, 64, 64)).shape == (1, 5)
+    else:
+        assert outcome.difference is None and 'NOT compared' in str(outcome)
+        with pytest.raises(ValueError, match='Core ML runs on macOS alone'):
+            zoo.load_exported(path)

@@ -19,10 +19,13 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it is so from now on.
     """
-    if sys.platform != 'linux':
-        return False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)       # musl has none
-    return bool(mallopt and mallopt(TRIM_THRESHOLD, -1) and mallopt(MMAP_MAX, 0))
+    return sys.platform == 'linux' and set_malloc(TRIM_THRESHOLD, -1) and set_malloc(MMAP_MAX, 0)
+
+
+def set_malloc(option: int, value: int) -> bool:
+    """Sets an option of GNU's malloc for this process; False where there is none (musl)."""
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    return bool(mallopt and mallopt(option, value))
 
 
 def memory_size() -> int | None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from zoo.export.formats import FORMATS, missing
+from zoo.export.converters import environments_folder, find_python
+from zoo.export.formats import FORMATS, Format, missing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,7 @@ def describe(name: str) -> dict[str, Any]:
     """What there is of an export format here: packages with their versions, and what each precision lacks."""
     one = FORMATS[name]
     packages = [*one.packages, *(one.quantiser if 'int8' in one.precisions else ())]
-    return {'suffix': one.suffix, 'for': one.text, 'works': not missing(name), 'environment': one.environment,
+    return {'suffix': one.suffix, 'for': one.text, 'works': not missing(name), 'converter': _converter(one),
             'packages': {package: _version(package) for package in packages},
             'missing': {precision: missing(name, precision) for precision in one.precisions}}
 
@@ -41,9 +44,20 @@ def as_text(found: dict[str, dict[str, Any]]) -> str:
         lacking = [precision for precision, each in one['missing'].items() if each]
         if absent:
             lines.append(f'  {"":{width}}  {", ".join(lacking)}: pip install {" ".join(absent)}')
-        if one['environment']:
-            lines.append(f'  {"":{width}}  {one["environment"]}')
+        if one['converter']:
+            lines.append(f'  {"":{width}}  {one["converter"]}')
     return '\n'.join(lines)
+
+
+def _converter(one: Format) -> str:
+    """Where the converter is that may live elsewhere; '' for others."""
+    if not one.converter:
+        return ''
+    python = find_python(one.name)
+    if python is None:
+        return (f'{one.converter} is not here: zoo export makes {environments_folder() / one.name} for it, or takes '
+                '--environment PATH')
+    return f'converted by {one.converter} in {"this environment" if python == Path(sys.executable) else python.parents[1]}'
 
 
 def _version(package: str) -> str | None:

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--check', metavar='FOLDER',
                         help='photographs to compare the file with the network on (default: those that come with zoo)')
     parser.add_argument('--environment', metavar='PATH',
-                        help="a virtual environment with LiteRT's converter (default: one of zoo's own, made if it "
-                             'is not there)')
+                        help='a virtual environment with the converter of LiteRT, ExecuTorch or Core ML (default: '
+                             "this one, or one of zoo's own, made if it is not there)")
     parser.add_argument('--limit', type=float, metavar='X',
                         help="the largest difference that is let pass, in parts of the outputs' norm (default: 1e-4 in "
                              'fp32, 1e-2 in fp16, 0.3 in int8, with 80%% of the first classes the same; 1e-2 more with '
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.format and not args.output:
         raise ValueError(f'Name a format: --format {"|".join(FORMATS)}; zoo doctor says which work here.')
     chosen = choose_format(args.output, args.format)
-    if args.environment and not chosen.environment:
+    if args.environment and not chosen.converter:
         raise ValueError(f'--environment is for converters with one of their own; {chosen.name} is converted here.')
     dense = _dense(args)
     model, name = (zoo.dense.load(args.checkpoint), Path(args.checkpoint).stem) if dense else _build(args)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class Outcome:
 
     Attributes:
         path, format, precision: of the file.
-        difference: the largest, of all images and outputs, in parts of the outputs' norm.
+        difference: the largest, of all images and outputs, in parts of the outputs' norm; None where the file cannot
+            run on this machine and was not compared.
         agreement: the part of the images whose first class is the same; None where there are no classes.
         images: how many were looked at, `photographs` whether they were photographs or noise.
         sizes: (height, width) in pixels of the images as the file was given them.
@@ -47,7 +49,7 @@ class Outcome:
     path: Path
     format: str
     precision: str
-    difference: float
+    difference: float | None
     agreement: float | None
     images: int
     photographs: bool
@@ -55,6 +57,8 @@ class Outcome:
     limit: float
 
     def __str__(self) -> str:
+        if self.difference is None:
+            return f'{self.path}: written, and NOT compared with the network: Core ML runs on macOS alone'
         what = 'photographs' if self.photographs else 'images of noise (no photographs are at hand; name a folder)'
         agreed = '' if self.agreement is None else f', the same first class for {self.agreement:.1%}'
         sizes = f' of {len(self.sizes)} sizes' if len(self.sizes) > 1 else ''
@@ -142,11 +146,12 @@ def find_pictures(folder: str | Path | None, most: int = MOST) -> list[Path]:
 
 
 def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, description: Mapping[str, Any],
-               limit: float | None) -> Outcome:
-    """Runs a file in its own runtime beside its network.
+               limit: float | None, python: Path | None = None) -> Outcome:
+    """Runs a file in its own runtime beside its network, where that runs on this machine.
 
     Args:
         file: where it lies; path: where it is to lie.
+        python: the interpreter of the environment that has the file's runtime, if it is not this one.
         network: the graph's; its `outputs` and `probabilities` are asked for what the network gives.
 
     Raises:
@@ -156,7 +161,9 @@ def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, d
     largest, least = LIMITS[precision]
     resized = RESIZED.get(description['data_config']['crop_mode'], RESIZED_USUALLY) * description['input']['preprocess']
     limit = largest + resized if limit is None else limit
-    session, difference, agreed, count, sizes = open_session(file), 0.0, [], 0, {}
+    if file.suffix == '.mlpackage' and sys.platform != 'darwin':
+        return Outcome(path, description['format'], precision, None, None, 0, False, (), limit)
+    session, difference, agreed, count, sizes = open_session(file, python=python), 0.0, [], 0, {}
     for given, prepared in pictures:
         expected, found = _expected(network, prepared), session(given)
         difference = max([difference, *map(relative_difference, found, expected)])

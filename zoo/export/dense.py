@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..data import load_image
 from ..dense import export_onnx
 from ..runtime import OnnxSession
+from ..runtime.sessions import KEY
 from .check import Outcome, TooFarOff, find_pictures, relative_difference
-from .description import KEY, as_text
+from .description import as_text
 from .formats import check_request, choose_format
 from .model import staged
 

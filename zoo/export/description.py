@@ -9,7 +9,6 @@ from torch import nn
 
 from ..profiling import Profile
 
-KEY = 'zoo'                                     # of the metadata, in every format; see zoo.runtime.exported
 SOURCES = ('hf_hub_id', 'wheel', 'url', 'file')
 
 

@@ -23,7 +23,8 @@ class Format:
         precisions: that it is written in.
         dynamic: dimensions of the images that may be left open.
         quantiser: packages that int8 needs beside the others.
-        environment: what is to be known of the environment that converts; '' where that is this one.
+        converter: what pip calls a converter that may live in an environment of its own, see `converters`; '' for one
+            that lives here.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Format:
     precisions: tuple[str, ...] = PRECISIONS
     dynamic: tuple[str, ...] = DIMENSIONS
     quantiser: tuple[str, ...] = ('nncf',)
-    environment: str = ''
+    converter: str = ''
 
 
 FORMATS = {one.name: one for one in (
@@ -41,8 +42,11 @@ FORMATS = {one.name: one for one in (
     Format('openvino', '.xml', 'OpenVINO, on processors and GPUs of Intel', ('openvino',)),
     Format('torch-export', '.pt2', 'PyTorch, without this package', precisions=('fp32', 'fp16')),
     Format('litert', '.tflite', 'LiteRT (TensorFlow Lite), with the channels last', ('ai_edge_litert',), ('fp32',), (),
-           environment='its converter, litert-torch, runs in an environment of its own: one that zoo export makes, or '
-                       '--environment PATH'),
+           converter='litert-torch'),
+    Format('executorch', '.pte', 'ExecuTorch, on phones and small computers', (), ('fp32',), (),
+           converter='executorch'),
+    Format('coreml', '.mlpackage', 'Core ML, on iOS 16, macOS 13 and later', (), ('fp32', 'fp16'), (),
+           converter='coremltools'),
 )}
 
 

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from ..data import resolve_model_data_config
 from ..profiling import profile
+from ..runtime.sessions import KEY
 from ..spec import unknown
 from .check import LEAST_SIDE, Outcome, Pictures, check_file
-from .description import KEY, as_text, describe, output_names
+from .converters import convert, environment_python
+from .description import as_text, describe, output_names
 from .formats import PRECISIONS, check_request, choose_format
 from .graphs import capture, to_openvino, write_onnx
-from .litert import convert, environment_python
 from .preprocessing import ChannelsFirst, Normalise, Preprocessing
 from .quantise import Calibration, quantise_onnx, quantise_openvino
 
@@ -80,8 +81,10 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
         model: a network of `zoo.create_model`, with `features_only=True` or without, or of `zoo.train.load_trained`;
             it is left as it is. A detector or segmenter is written by `zoo.export.export_dense`.
         path: its suffix says the format, if `format` does not: .onnx, .xml (OpenVINO, with a .bin beside it), .pt2,
-            .tflite.
-        format: 'onnx', 'openvino', 'torch-export' or 'litert' (.tflite), whose images have the channels last.
+            .tflite, .pte, .mlpackage (a folder).
+        format: 'onnx', 'openvino', 'torch-export', 'litert' (.tflite), whose images have the channels last,
+            'executorch' (.pte) or 'coreml' (.mlpackage). Core ML runs on macOS alone: elsewhere its file is written and
+            not compared, which the outcome says.
         dynamic: which of 'batch', 'height' and 'width' are left open; with `preprocess` height and width always are.
         what: the file gives 'logits', all the maps of 'features', or an 'embedding'; by default what the model does.
         preprocess: resizing, cut and normalisation are layers of the graph, which takes photographs (B, H, W, C) and
@@ -89,13 +92,14 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
         input: 'float32' or 'uint8'. Floats are normalised images (B, C, H, W), with `preprocess` levels in 0..1; uint8
             are levels (B, H, W, C). By default uint8 with `preprocess`.
         precision: 'fp32'; 'fp16', of the weights and, but for OpenVINO on a CPU, of what is computed; 'int8' by NNCF.
+            Not every format has all: `zoo doctor` lists them.
         calibration: a folder of images, for int8.
         img_size: what the network sees, in pixels, if not what its weights were made for.
         batch_size: of a file that takes one number of images.
         check: a folder of photographs; by default those that come with zoo.
         limit: the largest relative difference that is let pass; by default `zoo.export.check.LIMITS`.
-
-        environment: of LiteRT's converter; by default one of zoo's own, which is made where it is not there yet.
+        environment: that has the converter of LiteRT, ExecuTorch or Core ML; by default this one, or one of zoo's own,
+            which is made where it is not there yet.
 
     Raises:
         ValueError: a value that cannot be had, or a network that cannot be exported so.
@@ -123,16 +127,16 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
                            precision=precision, outputs=list(names), input={
         'layout': 'NHWC' if last else 'NCHW', 'type': kind, 'preprocess': preprocess, 'dynamic': sorted(open_sides),
         'batch_size': batch_size})
-    half = precision == 'fp16' and chosen.name != 'openvino'
+    half = precision == 'fp16' and chosen.name not in ('openvino', 'coreml')     # which make it of fp32 themselves
     graph = Graph(copy.deepcopy(network).half(), what, before, probabilities, half=True).eval() if half else plain
     program = _captured(graph, example, open_sides, last)
     pictures = Pictures(check, config, description)
-    converter = environment_python(environment) if chosen.name == 'litert' else None
+    converter = environment_python(chosen.name, environment) if chosen.converter else None
     examples = None if calibration is None else Calibration(
         calibration, config, description, any(hasattr(module, 'num_heads') for module in network.modules()))
     with staged(path) as temporary:
         _write(program, temporary, chosen.name, description, examples, converter)
-        outcome = check_file(temporary, path, plain, pictures, description, limit)
+        outcome = check_file(temporary, path, plain, pictures, description, limit, converter)
     return outcome
 
 
@@ -145,7 +149,7 @@ def _write(program: Any, path: Path, format: str, description: Mapping[str, Any]
     if converter:
         with tempfile.TemporaryDirectory() as folder:
             torch.export.save(program, str(Path(folder) / 'program.pt2'))
-            convert(Path(folder) / 'program.pt2', path, converter, description)
+            convert(format, Path(folder) / 'program.pt2', path, converter, description)
         return
     if format == 'onnx':
         write_onnx(program, path, names, metadata={KEY: text})
@@ -184,7 +188,10 @@ def staged(path: Path) -> Iterator[Path]:
     try:
         yield folder / path.name
         for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):      # what others lean on, last
-            os.replace(file, path.parent / file.name)
+            place = path.parent / file.name
+            if place.is_dir():                                # which is not replaced but by hand
+                os.replace(place, folder / '.before')
+            os.replace(file, place)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -11,9 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .sessions import SESSIONS, Session, open_session
-
-KEY = 'zoo'                                     # of the metadata, in every format
+from .sessions import KEY, SESSIONS, Session, open_session
 
 
 class Exported(nn.Module):
@@ -118,7 +116,7 @@ def load_exported(path: str | Path, threads: int | None = None) -> Exported:
     """A file that `zoo.export_model` wrote, in its own runtime.
 
     Args:
-        path: of an .onnx, .xml, .pt2 or .tflite file.
+        path: of an .onnx, .xml, .pt2, .tflite or .pte file, or an .mlpackage.
         threads: of the processor; by default as many as PyTorch uses.
 
     Raises:

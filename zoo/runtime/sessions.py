@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import importlib
-import zipfile
+import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..spec import one_line, unknown
+from . import portable
 
-
-DESCRIBED = 'zoo.json'                           # packed behind a .tflite file
+KEY = 'zoo'                                      # of what a file says of itself, in every format
 
 
 class Session(Protocol):
@@ -127,11 +128,7 @@ class LiteRtSession:
         self.interpreter.allocate_tensors()
         self._ends = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         self.outputs = [f'output{i}' for i in range(len(self._ends[1]))]
-        self.metadata: dict[str, str] = {}
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as packed:
-                if DESCRIBED in packed.namelist():
-                    self.metadata = {Path(DESCRIBED).stem: packed.read(DESCRIBED).decode()}
+        self.metadata = portable.description(file)
 
     def __call__(self, *images: Tensor) -> list[Tensor]:
         for about, image in zip(self._ends[0], images):
@@ -140,9 +137,29 @@ class LiteRtSession:
         return [torch.from_numpy(self.interpreter.get_tensor(about['index'])) for about in self._ends[1]]
 
 
+class PortableSession:
+    """A .pte file in ExecuTorch or an .mlpackage in Core ML, on macOS; both take what threads they like.
+
+    Args:
+        python: of another environment, which has the runtime; by default it is here.
+    """
+
+    inputs = ['images']
+
+    def __init__(self, file: str | Path, threads: int | None = None, python: Path | None = None) -> None:
+        self._run = portable.Elsewhere(file, python) if python else portable.LOADERS[Path(file).suffix](str(file))
+        self.metadata = portable.description(file) if not python else {}
+        self.outputs = json.loads(self.metadata[KEY])['outputs'] if KEY in self.metadata else []
+
+    def __call__(self, *images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(one) for one in self._run([image.contiguous().numpy() for image in images])]
+
+
 SESSIONS: dict[str, Callable[..., Any]] = {'.onnx': OnnxSession, '.xml': OpenVinoSession, '.pt2': ProgramSession,
-                                           '.tflite': LiteRtSession}
-PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'ai_edge_litert'}
+                                           '.tflite': LiteRtSession, '.pte': PortableSession,
+                                           '.mlpackage': PortableSession}
+PACKAGES = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.tflite': 'ai_edge_litert', '.pte': 'executorch',
+            '.mlpackage': 'coremltools'}
 
 
 def import_runtime(path: str | Path) -> None:
@@ -150,8 +167,12 @@ def import_runtime(path: str | Path) -> None:
     importlib.import_module(PACKAGES.get(Path(path).suffix, 'torch'))
 
 
-def open_session(path: str | Path, threads: int | None = None) -> Any:
+def open_session(path: str | Path, threads: int | None = None, python: Path | None = None) -> Any:
     """A file in the runtime that its suffix names.
+
+    Args:
+        threads: of the processor; by default as many as PyTorch uses.
+        python: the interpreter that has the runtime of a .pte or .mlpackage file, if it is not this one.
 
     Raises:
         FileNotFoundError: no such file. ImportError: its runtime is not installed.
@@ -160,9 +181,11 @@ def open_session(path: str | Path, threads: int | None = None) -> Any:
     path = Path(path).expanduser()
     if path.suffix not in SESSIONS:
         raise ValueError(unknown('Suffix of an exported file', path.suffix, SESSIONS))
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f'There is no file {str(path)!r}.')
     try:
+        if python and path.suffix in portable.LOADERS and python != Path(sys.executable):
+            return PortableSession(path, python=python)
         return SESSIONS[path.suffix](path, threads=threads)
     except ImportError as error:
         package = PACKAGES.get(path.suffix, error.name)
