@@ -8,8 +8,8 @@ DATA is a folder of ImageNet images in folders called by synset. Prints, as medi
    loader; ours, with the fast decoder, the scaled one and Pillow's; and the steps of the fast one, of which libjpeg's
    decoding is the one that none can do without; at 1/8 of the size it is little more than reading the file's codes.
    Then timm's times over those of the fast decoder and of the scaled one.
-2. The whole validation, workers and figures included, with the fast decoder and Pillow's, and where ours spends its
-   time.
+2. The whole validation, workers and figures included, with the fast decoder and Pillow's, the same of what
+   `zoo.optimize` chooses in fp32 and in bf16, and where ours spends its time.
 3. What the fast path and the scaled one change in the outputs.
 
 Both times are given: that of the clock, and that of the processor, in which other load on the machine shows less.
@@ -21,6 +21,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import torch
 
 import zoo
 from zoo.data import ImageNetInfo
-from zoo.evaluation import Evaluation, Normalize, Preprocess, decoder_effect, evaluate
+from zoo.evaluation import Evaluation, Normalize, Preprocess, at_once, decoder_effect, evaluate
 from zoo.evaluation.loading import load_batches
 from zoo.evaluation.preprocess import decode_fast, decode_scaled
 
@@ -117,7 +118,7 @@ def processor_time() -> float:
 def show(times: Times, ours: str) -> None:
     for kind, (clock, processor) in times.items():
         ratios = [theirs / own for theirs, own in zip((clock, processor), times[ours])]
-        print(f'  {kind:32} {clock:7.2f} ms  {processor:7.2f} ms   {ratios[0]:5.2f} x ours  {ratios[1]:5.2f} x')
+        print(f'  {kind:36} {clock:7.2f} ms  {processor:7.2f} ms   {ratios[0]:5.2f} x ours  {ratios[1]:5.2f} x')
 
 
 def main() -> None:
@@ -171,17 +172,24 @@ def main() -> None:
 
     torch.set_num_threads(threads)
 
-    def validation(decoder: str) -> Evaluation:
-        return evaluate(model, source, config, decoder=decoder, batch_size=args.batch_size, workers=args.workers,
-                        progress=False)
+    example = torch.randn(at_once(args.batch_size, config['input_size'], torch.device('cpu')), *config['input_size'])
+    networks = {'': model, ', optimized': zoo.optimize(model, example),
+                ', optimized, bf16': zoo.optimize(model, example, precision='bf16')}
+
+    def validation(decoder: str, kind: str) -> Evaluation:
+        return evaluate(networks[kind], source, config, decoder=decoder, batch_size=args.batch_size,
+                        workers=args.workers, progress=False)
 
     times, results = in_turn({
         'timm': lambda: timm_validation(theirs, timm_loader(source, config, True, args.workers, args.batch_size)),
-        'ours, decoder fast': lambda: validation('fast'),
-        'ours, decoder pillow': lambda: validation('pillow'),
+        **{f'ours{kind}, decoder {decoder}': partial(validation, decoder, kind)
+           for kind in networks for decoder in ('fast', 'pillow')},
     }, args.repeats, len(source))
     print(f'\n2. The whole validation, {args.workers} workers, {threads} threads')
     show(times, 'ours, decoder pillow')
+    for kind in (f'ours{kind}' for kind in networks):
+        ratios = [times['timm'][0] / times[f'{kind}, decoder {decoder}'][0] for decoder in ('fast', 'pillow')]
+        print(f"  timm's over {kind}, by the clock: decoder fast {ratios[0]:.2f}, pillow {ratios[1]:.2f}")
     print(f'  right in the first answer and in five: timm {results["timm"][0]}, {results["timm"][1]}')
     for kind, found in results.items():
         if kind != 'timm':

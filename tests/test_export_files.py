@@ -293,18 +293,20 @@ def test_environments_are_looked_at_before_they_are_used(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
 @pytest.mark.parametrize('make, options', [(dense.create_segmenter, dict(head='fpn')), (dense.create_detector, dict(
     head='fcos', min_size=96, max_size=128, pyramid_channels=64, score_thresh=0.0))])
-def test_detectors_and_segmenters(make: Any, options: dict[str, Any], tmp_path: Path,
+def test_detectors_and_segmenters(make: Any, options: dict[str, Any], format: str, tmp_path: Path,
                                   capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint, path = tmp_path / 'cells.safetensors', tmp_path / 'out' / 'cells.onnx'
+    checkpoint, path = tmp_path / 'cells.safetensors', tmp_path / 'out' / f'cells{FORMATS[format].suffix}'
     torch.manual_seed(0)
     dense.save(randomize(make('lcnet_035', classes=['a', 'b'], **options)), checkpoint)
     options = ['export', '--checkpoint', str(checkpoint), '-o', str(path), '--img-size', '96', '128']
     assert main([*options, '--limit', '-1']) == 1 and not [*path.parent.iterdir()]
     assert main(options) == 0 and '5 photographs' in capsys.readouterr().out
-    about = json.loads(OnnxSession(path).metadata['zoo'])
-    assert about['labels'] == ['a', 'b'] and about['architecture'] == 'lcnet_035'
+    about = json.loads(open_session(path).metadata['zoo'])
+    assert about['format'] == format and about['labels'] == ['a', 'b'] and about['architecture'] == 'lcnet_035'
+    assert main([*options[:4], str(path.with_suffix('.pt2'))]) == 2 and 'onnx, openvino' in capsys.readouterr().err
     assert main([*options, '--preprocess']) == 2 and 'leave --preprocess out' in capsys.readouterr().err
 
 

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if dense:
             size = {'size': tuple(args.img_size * 2)[:2]} if args.img_size else {}
-            print(export_dense(model, output, check=args.check, limit=args.limit, **size))
+            print(export_dense(model, output, args.format, check=args.check, limit=args.limit, **size))
         else:
             print(export_model(model, output, args.format, **_options(args)))
     except TooFarOff as error:

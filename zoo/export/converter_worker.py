@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 
-def litert(program, path, about):
+def litert(program: Any, path: str, about: dict[str, Any]) -> None:
     """A .tflite file; its example inputs are those that the program was captured with."""
     import litert_torch
     arguments, _ = program.example_inputs
     litert_torch.convert(program.module(), arguments).export(path)
 
 
-def executorch(program, path, about):
+def executorch(program: Any, path: str, about: dict[str, Any]) -> None:
     """A .pte file, in which XNNPACK computes what it knows."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
@@ -22,7 +23,7 @@ def executorch(program, path, about):
         lowered.to_executorch().write_to_file(file)
 
 
-def coreml(program, path, about):
+def coreml(program: Any, path: str, about: dict[str, Any]) -> None:
     """An .mlpackage for iOS 16, macOS 13 and later, with metadata."""
     import coremltools
     precision = {'fp32': coremltools.precision.FLOAT32, 'fp16': coremltools.precision.FLOAT16}[about['precision']]
@@ -33,7 +34,7 @@ def coreml(program, path, about):
     model.save(path)
 
 
-def main(format, program_file, path, about_file):
+def main(format: str, program_file: str, path: str, about_file: str) -> None:
     """Converts the file."""
     import torch
     with open(about_file) as file:

@@ -1,7 +1,8 @@
-"""Detectors and segmenters as ONNX files, compared on photographs."""
+"""Detectors and segmenters as files for other runtimes, compared on photographs."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +11,62 @@ from torch import Tensor, nn
 
 from ..data import load_image
 from ..dense import export_onnx
-from ..runtime import OnnxSession
+from ..runtime import Session, open_session
 from ..runtime.sessions import KEY
+from ..spec import unknown
 from .check import Outcome, TooFarOff, find_pictures, relative_difference
 from .description import as_text
 from .formats import check_request, choose_format
 from .model import staged
 
+FORMATS = ('onnx', 'openvino')
 LIMIT = 1e-4                        # of logits, in parts of their norm
 BOX, SCORE = 0.5, 1e-2              # pixels of a side and score by which a box may differ and be the same
 STRANGERS = 0.03                    # the part of the boxes that chance decides, of nearly equal scores at the cut
 
 
-def export_dense(model: nn.Module, path: str | Path, size: tuple[int, int] = (480, 640),
+def export_dense(model: nn.Module, path: str | Path, format: str | None = None, size: tuple[int, int] = (480, 640),
                  check: str | Path | None = None, limit: float | None = None) -> Outcome:
-    """Writes a detector or a segmenter as an ONNX file, see `zoo.dense.export_onnx`, and compares what ONNX Runtime
-    finds in photographs with what the model does: logits pixel by pixel, boxes by sides, labels and scores. The file is
-    there only if they agree.
+    """Writes a detector or a segmenter as a file, see `zoo.dense.export_onnx`, and compares what its runtime finds in
+    photographs with what the model does: logits pixel by pixel, boxes by sides, labels and scores. The file is there
+    only if they agree.
 
     Args:
         model: of `zoo.dense.load`.
+        path: its suffix says the format, if `format` does not: .onnx, or .xml (OpenVINO, with a .bin beside it).
         size: height and width in pixels that the photographs are resized to; of a detector the only ones it takes.
         check: a folder of photographs; by default those that come with zoo.
         limit: the largest difference that is let pass: of a segmenter in parts of the logits' norm, of a detector the
             part of the boxes that the other does not have.
 
     Raises:
-        ValueError: another suffix than .onnx. ImportError: a package is missing.
+        ValueError: another format. ImportError: a package is missing.
         TooFarOff: the file gives something else than the model; nothing is left behind.
     """
     path, task = Path(path).expanduser(), model.config['task']
-    chosen = choose_format(path, None)
-    if chosen.name != 'onnx':
-        raise ValueError(f'Detectors and segmenters are exported to onnx; got {str(path)!r}.')
+    chosen = choose_format(path, format)
+    if chosen.name not in FORMATS:
+        raise ValueError(unknown(f'Format of a {"detector" if task == "detect" else "segmenter"}', chosen.name, FORMATS))
     check_request(chosen, 'fp32', set())
+    if chosen.name != 'onnx':
+        check_request(choose_format(None, 'onnx'), 'fp32', set())                # it is made of that
     limit = limit if limit is not None else STRANGERS if task == 'detect' else LIMIT
     pictures = find_pictures(check)
     model = model.cpu().eval()
     with staged(path) as temporary:
-        export_onnx(model, temporary, size)
-        _describe(temporary, model, size)
-        session, worst, agreed = OnnxSession(temporary), 0.0, []
+        _write(model, temporary, chosen.name, size)
+        session, worst, agreed = open_session(temporary), 0.0, []
         for picture in pictures:
             difference, same = _compare(model, session, _image(picture, size, model.config))
             worst, agreed = max(worst, difference), [*agreed, same]
         agreement = sum(agreed) / len(agreed)
-        outcome = Outcome(path, 'onnx', 'fp32', worst, agreement, len(pictures), True, (size,), limit)
+        outcome = Outcome(path, chosen.name, 'fp32', worst, agreement, len(pictures), True, (size,), limit)
         if not worst <= limit:
             raise TooFarOff(f'{outcome}. The file is not kept.')
     return outcome
 
 
-def _compare(model: nn.Module, session: OnnxSession, image: Tensor) -> tuple[float, float]:
+def _compare(model: nn.Module, session: Session, image: Tensor) -> tuple[float, float]:
     """The difference, and the part of pixels with the same class, or of boxes that both have."""
     if model.config['task'] == 'segment':
         with torch.no_grad():
@@ -93,13 +98,26 @@ def _image(path: Path, size: tuple[int, int], config: Mapping[str, Any]) -> Tens
     return pil_to_tensor(image) / 255
 
 
-def _describe(path: Path, model: nn.Module, size: tuple[int, int]) -> None:
+def _write(model: nn.Module, path: Path, format: str, size: tuple[int, int]) -> None:
+    """Writes the file, with what it is."""
     import onnx
+    if format == 'onnx':
+        export_onnx(model, path, size)
+        graph = onnx.load(str(path))
+        onnx.helper.set_model_props(graph, {KEY: _described(model, format, size, [one.name for one in graph.graph.output])})
+        onnx.save(graph, str(path))
+        return
+    import openvino
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(model, Path(folder) / 'graph.onnx', size)
+        graph = openvino.convert_model(str(Path(folder) / 'graph.onnx'))
+    graph.set_rt_info(_described(model, format, size, [one.any_name for one in graph.outputs]), [KEY])
+    openvino.save_model(graph, str(path), compress_to_fp16=False)
+
+
+def _described(model: nn.Module, format: str, size: tuple[int, int], outputs: Sequence[str]) -> str:
     from .. import __version__
-    graph, config = onnx.load(str(path)), model.config
-    text = as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'],
+    config = model.config
+    return as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'],
                     'task': config['task'], 'labels': config['classes'], 'num_classes': config['num_classes'],
-                    'size': list(size), 'format': 'onnx', 'precision': 'fp32',
-                    'outputs': [one.name for one in graph.graph.output]})
-    onnx.helper.set_model_props(graph, {KEY: text})
-    onnx.save(graph, str(path))
+                    'size': list(size), 'format': format, 'precision': 'fp32', 'outputs': list(outputs)})

@@ -65,11 +65,11 @@ def choose_format(path: Path | None, name: str | None) -> Format:
     """
     if name is not None and name not in FORMATS:
         raise ValueError(unknown('Export format', name, FORMATS))
-    suffixes = {one.suffix: one for one in FORMATS.values()}
-    if name is None and (path is None or path.suffix not in suffixes):
-        raise ValueError(unknown('Suffix of an exported file', path.suffix if path else '', suffixes))
-    chosen = FORMATS[name] if name else suffixes[path.suffix]
-    if path is not None and path.suffix != chosen.suffix:
+    suffixes, suffix = {one.suffix: one for one in FORMATS.values()}, path.suffix if path else ''
+    if name is None and suffix not in suffixes:
+        raise ValueError(unknown('Suffix of an exported file', suffix, suffixes))
+    chosen = FORMATS[name] if name else suffixes[suffix]
+    if path is not None and suffix != chosen.suffix:
         raise ValueError(f'Files of the format {chosen.name} end in {chosen.suffix}; got {str(path)!r}.')
     return chosen
 
