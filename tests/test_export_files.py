@@ -338,6 +338,8 @@ def test_a_file_may_run_in_another_interpreter(tmp_path: Path) -> None:
     for _ in range(2):
         assert all(map(torch.equal, here(x), there(x)))
     assert len(here(x)) == len(here.outputs) == 5
+    with pytest.raises(ValueError, match='does not take these images'):
+        there(images(1, 3, 32, 32))
     path.write_bytes(b'not a program')
     for python in (None, Path(sys.executable)):
         with pytest.raises(ValueError):
