@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,8 @@ def gen_relative_log_coords(win_size: Pair, pretrained_win_size: Pair = (0, 0), 
         offsets = torch.arange(1 - side, side, dtype=torch.float32, device=device)
         if mode == 'cr':
             return offsets.sign() * offsets.abs().log1p()
-        offsets = offsets * 8 / torch.sym_max(1, (pretrained or side) - 1)
+        farthest: Any = torch.sym_max(1, (pretrained or side) - 1)
+        offsets = offsets * 8 / farthest
         return offsets.sign() * (1 + offsets.abs()).log2() / math.log2(8)
 
     axes = [axis(*sides) for sides in zip(win_size, pretrained_win_size)]
@@ -166,8 +168,8 @@ class RelPosTable(nn.Module):
 
     def bias(self, window: Pair | None = None) -> Tensor:
         """(heads, queries, keys), of the table's window or, with the table resampled, of another one."""
-        table, index = self.relative_position_bias_table, self.relative_position_index
-        own = self.window_size
+        table: Tensor = self.relative_position_bias_table
+        index, own = self.relative_position_index, self.window_size
         if window is not None and own is not None and differs(window, own):
             offsets = math.prod(table_size(own))
             table = torch.cat([_resize(table[:offsets], own, window), table[offsets:]])
@@ -228,17 +230,17 @@ class RelPosMlp(nn.Module):
 
     def reset_constants(self) -> None:
         """Fills the coordinates, and the index from pairs of tokens to them, which no checkpoint holds."""
-        like = self.mlp.fc1.weight
-        self.rel_coords_log = like.new_empty(*table_size(self.window_size), 2) if like.is_meta else \
-            self._coordinates(self.window_size)
-        self.relative_position_index = relative_position_index(self.window_size, device=like.device)
+        device = self.rel_coords_log.device
+        self.rel_coords_log = self.rel_coords_log.new_empty(*table_size(self.window_size), 2) \
+            if device.type == 'meta' else self._coordinates(self.window_size)
+        self.relative_position_index = relative_position_index(self.window_size, device=device)
 
     def init_non_persistent_buffers(self) -> None:
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
         self.reset_constants()
 
     def _coordinates(self, window: Pair) -> Tensor:
-        like = self.mlp.fc1.weight
+        like = self.rel_coords_log
         return gen_relative_log_coords(window, self.pretrained_window_size, self.mode, like.device).to(like.dtype)
 
     def set_window_size(self, window_size: ImageSize) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class TokenNet(ImageModel):
     has_class_token: bool
     pool_include_prefix = False
     norm_after_pool: bool | None = None
-    attention_pools: Mapping[str, partial[nn.Module]] = MappingProxyType({})
+    attention_pools: Mapping[str, partial[Any]] = MappingProxyType({})
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
                      pos_drop_rate: float, patch_drop_rate: float) -> None:
@@ -181,6 +181,7 @@ class TokenNet(ImageModel):
         return tuple(kind for kind in TOKEN_POOLS if kind not in without)
 
     def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
+        """Adds pooling, dropout and classifiers for tokens of `width` channels."""
         self.register_module('attn_pool', None)
         self.head_drop = nn.Dropout(drop_rate)
         super().build_head(width, num_classes, global_pool, drop_rate)

@@ -155,7 +155,8 @@ def divide_branches(blocks: nn.Sequential) -> None:
     section 2.5) does."""
     for number, block in enumerate(blocks, 1):
         for name, layer in block.named_modules():
-            if isinstance(layer, nn.Linear) and name.endswith(('attn.proj', 'mlp.fc2', 'out_proj')):
+            last = name.endswith(('attn.proj', 'mlp.fc2', 'out_proj')) and 'rel_pos' not in name
+            if isinstance(layer, nn.Linear) and last:
                 layer.weight.data.div_(math.sqrt(2 * number))
 
 
