@@ -321,7 +321,7 @@ def _between(old: int, new: int, same: Tensor) -> Tensor:
     right = (growth ** torch.arange(half, dtype=torch.float64)).cumsum(0)
     grid = torch.cat([-right.flip(0), right.new_zeros(1), right])
     place = (torch.arange(new, dtype=torch.float64) - reach).clamp(grid[0], grid[-1])
-    left = (torch.searchsorted(grid, place, right=True) - 1).clamp(0, old - 2)
+    left = ((grid <= place[:, None]).sum(1) - 1).clamp(0, old - 2)
     share = ((place - grid[left]) / (grid[left + 1] - grid[left]))[:, None]
     columns = torch.arange(old) - left[:, None]
     return (columns == 0) * (1 - share) + (columns == 1) * share
