@@ -268,7 +268,7 @@ def test_what_would_load_and_mislead_is_refused(layout: str, name: str, loaded: 
     ('vit', dict(num_attention_heads=5), 'num_attention_heads'), ('vit', dict(hidden_act='gelo'), 'hidden_act'),
     ('swin', dict(use_absolute_embeddings=True), 'use_absolute_embeddings'), ('convnext', dict(depths=[1, 2]),
                                                                               'depths'),
-    ('resnet', dict(embedding_size=32), 'embedding_size'), ('resnet', dict(layer_type='basik'), "'basic'"),
+    ('beit', dict(hidden_act='relu'), 'hidden_act'), ('resnet', dict(embedding_size=32), 'embedding_size'), ('resnet', dict(layer_type='basik'), "'basic'"),
     ('resnet', dict(downsample_in_bottleneck=True), 'downsample_in_bottleneck')])
 def test_bad_configs_are_refused_with_the_reason(network: str, fields: dict[str, Any], word: str,
                                                  tmp_path: Path) -> None:
@@ -350,3 +350,10 @@ def test_bfloat16_arrays_are_read(tmp_path: Path) -> None:
     values = torch.tensor([1.0, -2.5, 0.125], dtype=torch.bfloat16)
     np.savez(tmp_path / 'half.npz', a=values.view(torch.int16).numpy().view('V2'))
     assert torch.equal(zoo.pretrained.read_state_dict(tmp_path / 'half.npz')['a'], values)
+
+
+def test_beit_without_biases_of_attention_is_not_transformers() -> None:
+    with torch.device('meta'):
+        model = zoo.create_model('beit_base_patch16_224', depth=1, qkv_bias=False)
+    with pytest.raises(ValueError, match='qkv_bias=False'):
+        zoo.convert(model.state_dict(), 'transformers BEiT')

@@ -26,6 +26,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_
         dropout: of the weights.
         fused: compute it in one kernel; weights that are recorded are computed one by one in any case.
     """
+    if attn_mask is not None and attn_mask.is_floating_point():
+        attn_mask = attn_mask.to(q.dtype)                       # which autocast makes another than that of a bias
     if fused and not ATTENTION.active:
         return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal)
     weights = attention_weights(q, k, attn_mask, is_causal)
@@ -48,11 +50,22 @@ def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_
     scale: float = q.shape[-1] ** -0.5
     scores = (q * scale) @ k.transpose(-2, -1)
     if is_causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(later, -math.inf)
-    if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return scores.softmax(-1)
+        scores = scores.masked_fill(later_tokens(q, k), -math.inf)
+    return masked(scores, attn_mask).softmax(-1)
+
+
+def later_tokens(q: Tensor, k: Tensor) -> Tensor:
+    """Which keys come after each query: (N, M)."""
+    return torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)
+
+
+def masked(scores: Tensor, attn_mask: Tensor | None) -> Tensor:
+    """Attention scores, or what is added to them, with a mask of `attend`; a mask itself with another one."""
+    if attn_mask is None:
+        return scores
+    if scores.dtype == torch.bool:
+        return scores & attn_mask if attn_mask.dtype == torch.bool else masked(attn_mask, scores)
+    return scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
 
 
 def norms_for(qk_norm: bool, scale_norm: bool, norm_layer: MakeNorm | None) -> tuple[MakeNorm, MakeNorm]:

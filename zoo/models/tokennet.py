@@ -4,16 +4,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..contract import ImageModel, Logits, Parts
+from ..layers.attention_tokens import masked
 from ..layers.init import init_transformer
 from ..layers.patch_embed import PatchEmbed
+from ..layers.pool import FAST
 from ..layers.positions import resample_abs_pos_embed
-from ..layers.tokens import TOKEN_POOLS, PatchDropout, Tokens, TokenPool
+from ..layers.tokens import ATTENTION_POOLS, TOKEN_POOLS, PatchDropout, Tokens, TokenPool
 from ..spec import Pair, Sizes, unknown
 
 PREFIX = ('cls_token', 'dist_token', 'reg_token')               # in the order in which they stand
@@ -28,6 +32,8 @@ class TokenNet(ImageModel):
         no_embed_class: prefix tokens have no positions.
         pooling: pools tokens, as far as that has no parameters.
         attn_pool: pools them where `global_pool` is 'map' or 'prr'; else None.
+        attention_pools: what makes it, of those kinds that the network has.
+        norm_after_pool: whether the final normalisation is of what was pooled; None where the kind of pooling says it.
     """
 
     parts = Parts(stem=('patch_embed', *PREFIX, 'pos_embed', 'norm_pre'), stages=('blocks.*',), norm='norm',
@@ -44,7 +50,10 @@ class TokenNet(ImageModel):
     blocks: nn.Sequential
     norm: nn.Module
     fc_norm: nn.Module
-    pool_include_prefix: bool
+    has_class_token: bool
+    pool_include_prefix = False
+    norm_after_pool: bool | None = None
+    attention_pools: Mapping[str, partial[Any]] = MappingProxyType({})
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
                      pos_drop_rate: float, patch_drop_rate: float) -> None:
@@ -59,17 +68,12 @@ class TokenNet(ImageModel):
             count = counts.get(name, 0)
             if count or name in counts:
                 setattr(self, name, nn.Parameter(torch.empty(1, count, width)) if count else None)
-        self.num_prefix_tokens = sum(counts.values())
+        self.num_prefix_tokens, self.has_class_token = sum(counts.values()), bool(counts.get('cls_token'))
         self.no_embed_class = no_embed_class
         positions = math.prod(self.patch_grid) + self.embedded_prefix
         self.pos_embed = nn.Parameter(torch.empty(1, positions, width)) if pos_embed == 'learn' else None
         self.pos_drop = nn.Dropout(pos_drop_rate)
         self.patch_drop = PatchDropout(patch_drop_rate, self.num_prefix_tokens) if patch_drop_rate else nn.Identity()
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """All of `TOKEN_POOLS`."""
-        return TOKEN_POOLS
 
     @property
     def patch_grid(self) -> Pair:
@@ -155,7 +159,10 @@ class TokenNet(ImageModel):
         """
         if attn_mask is None and not is_causal:
             return self.pre_head(self.walk(x)[0])
-        state = self.run_stem(x)._replace(attn_mask=attn_mask, is_causal=is_causal)
+        state = self.run_stem(x)
+        if state.attn_mask is not None:
+            attn_mask = masked(state.attn_mask, attn_mask)
+        state = state._replace(attn_mask=attn_mask, is_causal=is_causal)
         for number in range(len(self.stage_names())):
             state = self.advance(number, state)
         return self.pre_head(state)
@@ -164,6 +171,49 @@ class TokenNet(ImageModel):
         return self.forward_head(self.forward_features(x, attn_mask, is_causal))
 
     # --- the head
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Those of `TOKEN_POOLS` that go with its class token and its normalisation."""
+        without = {*ATTENTION_POOLS} - {*self.attention_pools}
+        without |= set() if self.has_class_token else {'token'}
+        without |= {'catavgmax'} if self.norm_after_pool else set()
+        return tuple(kind for kind in TOKEN_POOLS if kind not in without)
+
+    def build_head(self, width: int, num_classes: int, global_pool: str, drop_rate: float = 0.0) -> None:
+        """Adds pooling, dropout and classifiers for tokens of `width` channels."""
+        self.register_module('attn_pool', None)
+        self.head_drop = nn.Dropout(drop_rate)
+        super().build_head(width, num_classes, global_pool, drop_rate)
+
+    def reset_pool(self, global_pool: str) -> None:
+        global_pool = FAST.get(global_pool, global_pool)
+        if global_pool == 'token' and not self.has_class_token:
+            raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
+                             "'avg' pools the patches.")
+        after = self.norm_after_pool
+        after = global_pool in ('avg', 'max', 'avgmax') if after is None else after
+        if after and global_pool == 'catavgmax':
+            raise ValueError("global_pool='catavgmax' doubles the width, which fc_norm=True cannot normalise.")
+        if global_pool not in self.pools:
+            known = [repr(kind) for kind in self.pools]
+            raise ValueError(f'{type(self).__name__} has {" or ".join([", ".join(known[:-1]), known[-1]])} pooling, '
+                             f'not {global_pool!r}.')
+        prefix = self.pool_include_prefix or global_pool == 'prr'               # 'prr' gives what the class token finds
+        self.pooling = TokenPool(global_pool, self.num_prefix_tokens, prefix)
+        norm = self.fc_norm if isinstance(self.norm, nn.Identity) else self.norm
+        self.norm, self.fc_norm = (nn.Identity(), norm) if after else (norm, nn.Identity())
+        make = self.attention_pools.get(global_pool)
+        if make is None:
+            self.attn_pool = None
+        elif type(self.attn_pool) is not make.func:
+            like = next(self.parameters())
+            self.attn_pool = make().to(like.device, like.dtype)
+            self.draw(self.attn_pool)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
+        x = self.head_drop(self.fc_norm(self.pool(x)))
+        return x if pre_logits else self.classify(x)
 
     @property
     def global_pool(self) -> str:
@@ -245,8 +295,7 @@ class TokenNet(ImageModel):
         Raises:
             ValueError: they are of no square, and not of the size that they are said to be of.
         """
-        kernel = state.get('patch_embed.proj.weight')
-        patch = tuple(kernel.shape[2:]) if kernel is not None and kernel.ndim == 4 else self.patch_embed.patch_size
+        patch = self._patch_of(state)
         for size in (source.img_size, self.img_size):
             for prefix in {tokens: 0, 0: 0}:
                 grid = (size[0] // patch[0], size[1] // patch[1]) if size else (0, 0)
@@ -259,3 +308,10 @@ class TokenNet(ImageModel):
         raise ValueError(f'pos_embed: {count} positions, with those of {tokens} prefix tokens or without, are of no '
                          'square image, and which size it had cannot be told. Say it with pretrained_cfg_overlay='
                          'dict(input_size=(channels, height, width)).')
+
+    def _patch_of(self, state: Mapping[str, Tensor]) -> Pair:
+        """Rows and columns of pixels of the patches in a state dict; this network's where it does not say."""
+        kernel = state.get('patch_embed.proj.weight')
+        if kernel is None or kernel.ndim != 4:
+            return self.patch_embed.patch_size
+        return kernel.shape[2], kernel.shape[3]

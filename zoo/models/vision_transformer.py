@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..contract import Logits
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.attention_pool import AttentionPoolLatent, AttentionPoolPrr
 from ..layers.attention_tokens import (Attention, AttentionLayer, DiffAttention, Differential, attend, create_attention,
@@ -19,11 +18,9 @@ from ..layers.glu import MlpLayer, get_mlp_layer
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
-from ..layers.pool import FAST
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
-from ..layers.stages import drop_path_rates
-from ..layers.tokens import TOKEN_POOLS, TokenPool
+from ..layers.stages import children_of, drop_path_rates
 from ..spec import Feature, unknown
 from .tokennet import TokenNet
 
@@ -84,8 +81,7 @@ class VisionTransformer(TokenNet):
         if weight_init not in INITS:
             raise ValueError(unknown('weight_init', weight_init, INITS))
         self.in_chans, self.num_features, self.embed_dim = in_chans, embed_dim, embed_dim
-        self.num_reg_tokens, self.has_class_token = reg_tokens, class_token
-        self.weight_init, self.fix_init = weight_init, fix_init
+        self.num_reg_tokens, self.weight_init, self.fix_init = reg_tokens, weight_init, fix_init
         self.img_size, self.dynamic_img_size = pair_of(img_size), dynamic_img_size
         norm = Norm(norm_layer or LayerNorm, eps=norm_eps)
         act = get_act_layer(act_layer or nn.GELU)
@@ -111,12 +107,10 @@ class VisionTransformer(TokenNet):
         self.pool_include_prefix, self.norm_after_pool = pool_include_prefix, fc_norm
         self.norm = norm(embed_dim) if final_norm else nn.Identity()
         self.fc_norm = nn.Identity()
-        self._attention_pools: dict[str, partial[AttentionPoolLatent] | partial[AttentionPoolPrr]] = {
+        self.attention_pools = {
             'map': partial(AttentionPoolLatent, embed_dim, num_heads=num_heads, mlp_ratio=mlp_ratio, norm_layer=norm,
                            act_layer=act),
             'prr': partial(AttentionPoolPrr, embed_dim, num_heads=num_heads, pool_type='token' if class_token else 'avg')}
-        self.register_module('attn_pool', None)
-        self.head_drop = nn.Dropout(drop_rate)
         self.build_head(embed_dim, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
@@ -126,48 +120,10 @@ class VisionTransformer(TokenNet):
         self.draw(self)
         for name, layer in self.named_modules():
             draw_layer(layer, name, mode, self.num_classes)
-        for number, block in enumerate(self.blocks, 1):
-            if isinstance(block, ResPostBlock):
-                block.init_weights()
-            if self.fix_init:
-                for name, layer in block.named_modules():
-                    if isinstance(layer, nn.Linear) and name.endswith(('attn.proj', 'mlp.fc2', 'out_proj')):
-                        layer.weight.data.div_(math.sqrt(2 * number))
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Those of `TOKEN_POOLS` that go with its class token and its normalisation."""
-        without = ('token' if not self.has_class_token else None, 'catavgmax' if self.norm_after_pool else None)
-        return tuple(kind for kind in TOKEN_POOLS if kind not in without)
-
-    def reset_pool(self, global_pool: str) -> None:
-        global_pool = FAST.get(global_pool, global_pool)
-        if global_pool == 'token' and not self.has_class_token:
-            raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
-                             "'avg' pools the patches.")
-        after = self.norm_after_pool
-        after = global_pool in ('avg', 'max', 'avgmax') if after is None else after
-        if after and global_pool == 'catavgmax':
-            raise ValueError("global_pool='catavgmax' doubles the width, which fc_norm=True cannot normalise.")
-        if global_pool not in self.pools:
-            known = [repr(kind) for kind in self.pools]
-            raise ValueError(f'{type(self).__name__} has {" or ".join([", ".join(known[:-1]), known[-1]])} pooling, '
-                             f'not {global_pool!r}.')
-        prefix = self.pool_include_prefix or global_pool == 'prr'               # 'prr' gives what the class token finds
-        self.pooling = TokenPool(global_pool, self.num_prefix_tokens, prefix)
-        norm = self.fc_norm if isinstance(self.norm, nn.Identity) else self.norm
-        self.norm, self.fc_norm = (nn.Identity(), norm) if after else (norm, nn.Identity())
-        make = self._attention_pools.get(global_pool)
-        if make is None:
-            self.attn_pool = None
-        elif type(self.attn_pool) is not make.func:
-            like = next(self.parameters())
-            self.attn_pool = make().to(like.device, like.dtype)
-            self.draw(self.attn_pool)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
-        x = self.head_drop(self.fc_norm(self.pool(x)))
-        return x if pre_logits else self.classify(x)
+        for block in children_of(self.blocks, ResPostBlock):
+            block.init_weights()
+        if self.fix_init:
+            divide_branches(self.blocks)
 
 
 def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None:
@@ -192,6 +148,16 @@ def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None
         nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.normal_(layer.bias, std=1e-6) if 'mlp' in name else nn.init.zeros_(layer.bias)
+
+
+def divide_branches(blocks: nn.Sequential) -> None:
+    """Divides the last layers of the residual branches by sqrt(2 * number of the block), as BEiT (arXiv:2106.08254,
+    section 2.5) does."""
+    for number, block in enumerate(blocks, 1):
+        for name, layer in block.named_modules():
+            last = name.endswith(('attn.proj', 'mlp.fc2', 'out_proj')) and 'rel_pos' not in name
+            if isinstance(layer, nn.Linear) and last:
+                layer.weight.data.div_(math.sqrt(2 * number))
 
 
 # --- blocks

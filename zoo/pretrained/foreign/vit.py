@@ -210,7 +210,8 @@ _KINDS = tuple((gated, registers) for gated in (False, True) for registers in (F
 _DINO_NETWORKS = dict(zip(_KINDS, (DINOS, REGISTERS, GIANT, GIANT_REGISTERS)))
 LAYOUTS = (
     VitLayout('transformers ViT', ('embeddings.cls_token', _NORMS), _VIT_RULES, VITS,
-              ('embeddings.distillation_token',), 'vit.', ('classifier',), r'^pooler\.|mask_token$', _TINY_EPS),
+              ('embeddings.distillation_token', 'encoder.layer.0.lambda_1', 'layers.0.lambda_1'), 'vit.',
+              ('classifier',), r'^pooler\.|mask_token$', _TINY_EPS),
     VitLayout('transformers DeiT', ('embeddings.distillation_token', _NORMS, 'distillation_classifier.weight'),
               _DISTILLED_RULES, DISTILLED, (), 'deit.', ('cls_classifier', 'distillation_classifier'),
               r'^pooler\.|mask_token$', _TINY_EPS),
