@@ -195,8 +195,10 @@ class LogOffsets(nn.Module):
         mode: of `gen_relative_log_coords`; in 'swin' biases are 16 times a sigmoid, and so between 0 and 16, in 'cr'
             they are what the network gives.
         pretrained_window_size: for mode 'swin', the window in whose offsets it counts; (0, 0) for its own.
+        by_pairs: the network runs on each pair of pixels, with a draw of its dropout for each, not on each offset.
     """
 
+    by_pairs = False
     rel_coords_log: Tensor                                          # (2 rows - 1, 2 columns - 1, 2)
     relative_position_index: Tensor
     window_size: Pair
@@ -250,10 +252,11 @@ class LogOffsets(nn.Module):
         if window is not None and differs(window, self.window_size):
             coordinates = self._coordinates(window)
             index = relative_position_index(window, device=coordinates.device)
-        table = self.of_offsets(coordinates).flatten(0, 1)
+        coordinates = coordinates.flatten(0, 1)
+        biases = self.of_offsets(coordinates[index] if self.by_pairs else coordinates)
         if self.mode == 'swin':
-            table = 16 * table.sigmoid()
-        return table[index].permute(2, 0, 1)
+            biases = 16 * biases.sigmoid()
+        return (biases if self.by_pairs else biases[index]).permute(2, 0, 1)
 
 
 class RelPosMlp(LogOffsets):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -79,7 +79,8 @@ class ShiftedWindows(SizedLayer):
     @property
     def attention(self) -> WindowedAttention:
         """`attn` as what it is."""
-        attention: WindowedAttention = self.attn
+        layer: Any = self.attn
+        attention: WindowedAttention = layer
         return attention
 
     def fit(self, sizes: Sizes) -> None:
