@@ -63,7 +63,7 @@ class SwinTransformerV2(WindowNet):
                  strict_img_size: bool = True, dynamic_img_size: bool = False, mlp_ratio: float = 4.0,
                  qkv_bias: bool = True, drop_rate: float = 0.0, proj_drop_rate: float = 0.0,
                  attn_drop_rate: float = 0.0, drop_path_rate: float = 0.1, act_layer: ActLayer = 'gelu',
-                 norm_layer: NormLayer = nn.LayerNorm, pretrained_window_sizes: Windows = (0, 0, 0, 0)) -> None:
+                 norm_layer: NormLayer = nn.LayerNorm, pretrained_window_sizes: Windows = 0) -> None:
         super().__init__()
         norm, stages = Norm(norm_layer), len(depths)
         self.build_stem(partial(PatchEmbed, output_fmt='NHWC'), img_size, patch_size, in_chans, embed_dim, norm,

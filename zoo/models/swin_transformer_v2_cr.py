@@ -26,7 +26,7 @@ from ..layers.relative import LogOffsets
 from ..layers.shifted import ShiftedWindows, attend_by_cosine, in_windows
 from ..layers.sizes import ImageSize
 from ..spec import Pair
-from .swin_transformer import PatchMerging
+from . import swin_transformer
 from .windownet import Windows, WindowNet, blocks_of, windows_by_ratio, windows_of_stages
 
 
@@ -100,6 +100,13 @@ class SwinTransformerV2Cr(WindowNet):
         return ImageModel.hidden_modules(self)
 
 
+class PatchMerging(swin_transformer.PatchMerging):
+    """Each 2x2 pixels become one: (B, H, W, dim) -> (B, ceil(H / 2), ceil(W / 2), 2 dim)."""
+
+    def __init__(self, dim: int, norm_layer: MakeNorm = nn.LayerNorm) -> None:
+        super().__init__(dim, norm_layer=norm_layer)
+
+
 class PatchEmbed(patch_embed.PatchEmbed):
     """A linear map of each patch, normalised: (B, in_chans, H, W) -> maps (B, embed_dim, h, w)."""
 
@@ -135,7 +142,7 @@ class SwinTransformerV2CrStage(nn.Module):
         def normalised(number: int) -> bool:
             return bool(extra_norm_period) and number % extra_norm_period == 0 or extra_norm_stage and number == depth
 
-        self.downsample = PatchMerging(embed_dim, width, norm_layer) if downscale else nn.Identity()
+        self.downsample = PatchMerging(embed_dim, norm_layer) if downscale else nn.Identity()
         self.blocks = nn.Sequential(*(SwinTransformerV2CrBlock(
             width, num_heads, feat_size, window_size, number % 2, always_partition, mlp_ratio, init_values, proj_drop,
             drop_attn, rates[number], normalised(number + 1), sequential_attn, norm_layer) for number in range(depth)))
