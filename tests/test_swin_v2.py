@@ -199,6 +199,7 @@ def test_what_does_not_fit_is_said():
         on_meta(CR, **SMALL).set_input_size(patch_size=(4, 8))
 
 
+@pytest.mark.slow
 @BOTH
 def test_compiles_and_exports_with_any_height_and_width(name):
     few = dict(depths=(2, 1), num_heads=(2, 4))
@@ -212,3 +213,31 @@ def test_compiles_and_exports_with_any_height_and_width(name):
     for size in ((127, 201), (75, 50), (64, 64)):
         other = image(*size, batch=1, dtype=torch.float32)
         assert relative_error(program(other), model(other)) < 1e-5
+
+
+# --- checkpoints of other libraries
+
+@pytest.mark.parametrize('name', [name for name in zoo.list_models('swinv2_*') if '_cr_' not in name])
+def test_microsofts_checkpoints_say_which_network_they_are_of(name):
+    """By the coordinates of offsets, which they hold beside the weights."""
+    model = on_meta(name)
+    there = zoo.convert(model.state_dict(), 'microsoft SwinV2').state
+    for stage, blocks_there in enumerate(model.layers):
+        attention = blocks_there.blocks[0].attn
+        attention.to_empty(device='cpu').reset_constants()
+        for number in range(len(blocks_there.blocks)):
+            start = f'layers.{stage}.blocks.{number}.attn.'
+            there |= {f'{start}relative_coords_table': attention.rel_coords_log[None],
+                      f'{start}relative_position_index': attention.relative_position_index}
+    found = zoo.convert(there)
+    assert (found.source, found.architecture, found.arguments) == ('microsoft SwinV2', name, {})
+    assert found.state.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize('layout', ['microsoft SwinV2', 'transformers Swinv2'])
+def test_other_libraries_names_are_converted_both_ways(layout):
+    source = randomize(zoo.create_model(V2, **SMALL)).eval()
+    there = zoo.convert(source.state_dict(), layout).state
+    assert not set(there) & {'layers.3.downsample.reduction.weight', 'head.fc.weight'}
+    x = image(64, 64, dtype=torch.float32)
+    assert torch.equal(zoo.create_model(V2, **SMALL, pretrained=there).eval()(x), source(x))
