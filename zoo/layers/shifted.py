@@ -101,14 +101,17 @@ class ShiftedWindows(SizedLayer):
         """The attention in the windows of a map (B, H, W, dim), which is padded to whole ones."""
         window, shift = self.window_size, self.shift_size
         down, right = missing(x.shape[1:3], window)
-        if any(shift):
-            x = x.roll((-shift[0], -shift[1]), (1, 2))
-        x = pad_to_windows(x, window)
-        padded = x.shape[1:3]
+        padded = x.shape[1] + down, x.shape[2] + right
         mask = shift_mask(padded, window, shift, x) if any(shift) else None
-        x = self.attention(window_partition(x, window).flatten(1, 2), mask)
+        x = self.attention(self._windows(x), mask)
         x = F.pad(window_reverse(x.unflatten(1, window), window, *padded), (0, 0, 0, -right, 0, -down))
         return x.roll(shift, (1, 2)) if any(shift) else x
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """The windows (B windows, N, dim) of a map; the shifted map is let go of before the attention runs."""
+        if any(self.shift_size):
+            x = x.roll((-self.shift_size[0], -self.shift_size[1]), (1, 2))
+        return window_partition(pad_to_windows(x, self.window_size), self.window_size).flatten(1, 2)
 
 
 def merge_pixels(x: Tensor) -> Tensor:
