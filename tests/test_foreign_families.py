@@ -29,6 +29,7 @@ from recipe import digest, images, picture, summary, weights  # noqa: E402
 
 CONTENT = json.loads((FIXTURES / 'transformers_networks.json').read_text())
 NETWORKS, PROCESSORS = CONTENT['networks'], CONTENT['processors']
+V2 = 'swinv2_tiny_window8_256'
 TINY = dict(embed_dim=48, depth=2, num_heads=3, patch_size=8, img_size=32)
 
 
@@ -187,6 +188,7 @@ def test_every_known_network_is_found_again(layout: str, name: str) -> None:
     (timm.models.vision_transformer.checkpoint_filter_fn, 'vit_base_patch16_clip_224', 'open_clip CLIP', TINY),
     (timm.models.vision_transformer.checkpoint_filter_fn, 'vit_base_patch14_dinov2', 'facebook DINOv2', TINY),
     (timm.models.swin_transformer.checkpoint_filter_fn, 'swin_tiny_patch4_window7_224', 'microsoft Swin', {}),
+    (timm.models.swin_transformer_v2.checkpoint_filter_fn, V2, 'microsoft SwinV2', {}),
     (timm.models.convnext.checkpoint_filter_fn, 'convnext_atto', 'facebook ConvNeXt', {}),
     (timm.models.convnext.checkpoint_filter_fn, 'convnextv2_atto', 'facebook ConvNeXtV2', {})])
 def test_originals_are_read_as_timm_reads_them(make: Callable[..., Any], name: str, layout: str, options: dict) -> None:

@@ -91,13 +91,14 @@ class Alive(TorchDispatchMode):
 @pytest.mark.parametrize('name', [
     'efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv3_small_100', 'efficientnetv2_rw_t', 'mobilenetv4_hybrid_medium',
     'resnet18', 'resnet50', 'seresnet50', 'convnext_tiny', 'convnextv2_tiny', 'vit_tiny_patch16_224',
-    'swin_tiny_patch4_window7_224', 'beit_base_patch16_224', 'vit_relpos_small_patch16_224', 'hrnet_w18',
-    'efficientformer_l1', 'efficientformerv2_s0'])
+    'swin_tiny_patch4_window7_224', 'swinv2_tiny_window8_256', 'swinv2_cr_tiny_224', 'beit_base_patch16_224',
+    'vit_relpos_small_patch16_224', 'hrnet_w18', 'efficientformer_l1', 'efficientformerv2_s0'])
 def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
     timm = pytest.importorskip('timm')
     peaks = []
     for library in (zoo, timm):
-        model, image = library.create_model(name).eval(), torch.rand(1, 3, 224, 224)
+        model = library.create_model(name).eval()
+        image = torch.rand(1, *model.pretrained_cfg['input_size'])
         with torch.inference_mode(), Alive() as alive:
             model(image)
         peaks.append(alive.peak)

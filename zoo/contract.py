@@ -205,9 +205,11 @@ class ImageModel(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters that weight decay would harm, beyond biases and normalisation: those that a module lists
-        in `undecayed`."""
-        return {f'{path}.{name}'.lstrip('.') for path, module in self.named_modules()
-                for name in getattr(module, 'undecayed', ()) if module._parameters.get(name) is not None}
+        in `undecayed`, its own or by their paths those inside it."""
+        known = dict(self.named_parameters())
+        names = {f'{path}.{name}'.lstrip('.') for path, module in self.named_modules()
+                 for name in getattr(module, 'undecayed', ())}
+        return {name for name in names if name in known}
 
     def _run(self, names: Iterable[str], x: Any) -> Any:
         for name in names:

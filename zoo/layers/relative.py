@@ -197,50 +197,53 @@ class RelPosBias(RelPosTable):
         return attn + self.get_bias()
 
 
-class RelPosMlp(nn.Module):
-    """Adds to attention scores (…, heads, N, N) what a small network makes of the logarithms of the offsets in a
-    window (Swin V2, arXiv:2111.09883, section 3.3), which fits windows of every size.
+class LogOffsets(nn.Module):
+    """Base of layers that make biases of the logarithms of the offsets in a window, which fits windows of every size
+    (Swin V2, arXiv:2111.09883, section 3.3). A subclass adds a small network and says with `of_offsets` which one.
 
-    Args:
-        window_size: rows and columns.
-        hidden_dim: width of the network's hidden layer.
-        prefix_tokens: tokens before those of the window, of the N; their scores stay as they are.
+    Attributes:
         mode: of `gen_relative_log_coords`; in 'swin' biases are 16 times a sigmoid, and so between 0 and 16, in 'cr'
             they are what the network gives.
-        pretrained_window_size: for mode 'swin', the window in whose offsets it counts, by default its own.
-
-    Raises:
-        ValueError: no such window or mode, or a pretrained window for mode 'cr'.
+        pretrained_window_size: for mode 'swin', the window in whose offsets it counts; (0, 0) for its own.
+        by_pairs: the network runs on each pair of pixels, with a draw of its dropout for each, not on each offset.
     """
 
+    by_pairs = False
     rel_coords_log: Tensor                                          # (2 rows - 1, 2 columns - 1, 2)
     relative_position_index: Tensor
+    window_size: Pair
 
-    def __init__(self, window_size: ImageSize, num_heads: int = 8, hidden_dim: int = 128, prefix_tokens: int = 0,
-                 mode: str = 'cr', pretrained_window_size: Pair = (0, 0)) -> None:
-        super().__init__()
+    def build_offsets(self, window_size: ImageSize, mode: str, pretrained_window_size: Pair = (0, 0)) -> None:
+        """Adds the coordinates; the network is there already.
+
+        Raises:
+            ValueError: no such window or mode, or a pretrained window for mode 'cr'.
+        """
         if mode not in MODES:
             raise ValueError(unknown('mode', mode, MODES))
-        self.window_size, self.num_heads = pair_of(window_size, 'window_size'), num_heads
-        self.prefix_tokens, self.mode, self.pretrained_window_size = prefix_tokens, mode, pretrained_window_size
-        self.mlp = Mlp(2, hidden_dim, num_heads, act_layer=nn.ReLU, bias=(True, mode == 'cr'), drop=(0.125, 0.0))
+        self.window_size = pair_of(window_size, 'window_size')
+        self.mode, self.pretrained_window_size = mode, pretrained_window_size
         for name in ('rel_coords_log', 'relative_position_index'):
             self.register_buffer(name, torch.empty(0), persistent=False)
         self.reset_constants()
 
+    def of_offsets(self, coordinates: Tensor) -> Tensor:
+        """What the network makes of offsets (…, 2): (…, heads)."""
+        raise NotImplementedError
+
     def reset_constants(self) -> None:
         """Fills the coordinates, and the index from pairs of tokens to them, which no checkpoint holds."""
-        device = self.rel_coords_log.device
-        self.rel_coords_log = self.rel_coords_log.new_empty(*table_size(self.window_size), 2) \
-            if device.type == 'meta' else self._coordinates(self.window_size)
-        self.relative_position_index = relative_position_index(self.window_size, device=device)
+        like = next(self.parameters())
+        self.rel_coords_log = like.new_empty(*table_size(self.window_size), 2) if like.is_meta else \
+            self._coordinates(self.window_size)
+        self.relative_position_index = relative_position_index(self.window_size, device=like.device)
 
     def init_non_persistent_buffers(self) -> None:
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
         self.reset_constants()
 
     def _coordinates(self, window: Pair) -> Tensor:
-        like = self.rel_coords_log
+        like = next(self.parameters())
         return gen_relative_log_coords(window, self.pretrained_window_size, self.mode, like.device).to(like.dtype)
 
     def set_window_size(self, window_size: ImageSize) -> None:
@@ -250,20 +253,51 @@ class RelPosMlp(nn.Module):
 
     def adapt_table(self, state: dict[str, Tensor], prefix: str, old_window: Pair | None) -> None:
         """Leaves out what a state dict has at `prefix` beside the network, whose weights fit every window."""
-        for name in ('rel_coords_log', 'relative_position_index'):
+        for name in ('rel_coords_log', 'relative_coords_table', 'relative_position_index'):
             state.pop(f'{prefix}{name}', None)
+
+    def bias(self, window: Pair | None = None) -> Tensor:
+        """(heads, pixels, pixels), of its own window or another one."""
+        coordinates, index = self.rel_coords_log, self.relative_position_index
+        if window is not None and differs(window, self.window_size):
+            coordinates = self._coordinates(window)
+            index = relative_position_index(window, device=coordinates.device)
+        coordinates = coordinates.flatten(0, 1)
+        biases = self.of_offsets(coordinates[index] if self.by_pairs else coordinates)
+        if self.mode == 'swin':
+            biases = 16 * biases.sigmoid()
+        return (biases if self.by_pairs else biases[index]).permute(2, 0, 1)
+
+
+class RelPosMlp(LogOffsets):
+    """Adds to attention scores (…, heads, N, N) what a network of two layers makes of the logarithms of the offsets in
+    a window; see `LogOffsets`.
+
+    Args:
+        window_size: rows and columns.
+        hidden_dim: width of the network's hidden layer.
+        prefix_tokens: tokens before those of the window, of the N; their scores stay as they are.
+        mode, pretrained_window_size: of `LogOffsets`.
+
+    Raises:
+        ValueError: no such window or mode, or a pretrained window for mode 'cr'.
+    """
+
+    def __init__(self, window_size: ImageSize, num_heads: int = 8, hidden_dim: int = 128, prefix_tokens: int = 0,
+                 mode: str = 'cr', pretrained_window_size: Pair = (0, 0)) -> None:
+        super().__init__()
+        self.num_heads, self.prefix_tokens = num_heads, prefix_tokens
+        self.mlp = Mlp(2, hidden_dim, num_heads, act_layer=nn.ReLU, bias=(True, mode == 'cr'), drop=(0.125, 0.0))
+        self.build_offsets(window_size, mode, pretrained_window_size)
+
+    def of_offsets(self, coordinates: Tensor) -> Tensor:
+        """See `LogOffsets.of_offsets`."""
+        return self.mlp(coordinates)
 
     def get_bias(self, window_size: Pair | None = None) -> Tensor:
         """(1, heads, N, N), of its own window or another one."""
-        coordinates, index = self.rel_coords_log, self.relative_position_index
-        if window_size is not None and differs(window_size, self.window_size):
-            coordinates = self._coordinates(window_size)
-            index = relative_position_index(window_size, device=coordinates.device)
-        table = self.mlp(coordinates).flatten(0, 1)
-        if self.mode == 'swin':
-            table = 16 * table.sigmoid()
         first = self.prefix_tokens
-        return F.pad(table[index].permute(2, 0, 1), (first, 0, first, 0)).unsqueeze(0)
+        return F.pad(self.bias(window_size), (first, 0, first, 0)).unsqueeze(0)
 
     def forward(self, attn: Tensor) -> Tensor:
         return attn + self.get_bias()
