@@ -11,7 +11,8 @@ from .rotary import apply_rot_embed_cat
 
 
 class AttentionRope(nn.Module):
-    """Multi-head self-attention with rotary embedding (RoFormer, arXiv:2104.09864): tokens (B, N, dim) -> (B, N, dim_out).
+    """Multi-head self-attention with rotary embedding (RoFormer, arXiv:2104.09864): tokens (B, N, dim) ->
+    (B, N, dim_out).
 
     Args:
         dim_out: by default `dim`.
@@ -42,7 +43,7 @@ class AttentionRope(nn.Module):
             raise ValueError(f'Attention of width {dim}: {num_heads} heads do not divide it.')
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
         if num_heads % self.num_kv_heads:
-            raise ValueError(f'{num_heads} heads of queries cannot share {num_kv_heads} heads of keys and values evenly.')
+            raise ValueError(f'{num_heads} heads of queries cannot evenly share {num_kv_heads} heads of keys and values.')
         inner_norm, out_norm = norms_for(qk_norm, scale_norm, norm_layer)
         self.head_dim = attn_head_dim or dim // num_heads
         self.attn_dim, self.scale = self.head_dim * num_heads, self.head_dim ** -0.5
@@ -63,7 +64,10 @@ class AttentionRope(nn.Module):
 
     def projected(self, x: Tensor) -> tuple[Tensor, ...]:
         """Tokens (B, N, dim) -> queries, keys and values (B, N, heads * head_dim)."""
-        return self.qkv(x).split(self.widths, dim=-1) if self.qkv_fused else (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        if self.qkv_fused:
+            parts: tuple[Tensor, ...] = self.qkv(x).split(self.widths, dim=-1)
+            return parts
+        return self.q_proj(x), self.k_proj(x), self.v_proj(x)
 
     def turned(self, x: Tensor, rope: Tensor | None) -> Tensor:
         """Queries or keys (B, heads, N, head_dim), those of patches turned."""
@@ -99,13 +103,14 @@ class EvaAttention(AttentionRope):
 
     Args:
         qkv_bias_separate: add the biases to what the fused layer gives, not in it.
-        scale_norm: as of `AttentionRope`; without `norm_layer` there is none.
+        all others as of `AttentionRope`.
     """
 
     def __init__(self, dim: int, num_heads: int = 8, qkv_bias: bool = True, qkv_fused: bool = True,
                  qkv_bias_separate: bool = False, num_prefix_tokens: int = 1, attn_drop: float = 0.0,
                  proj_drop: float = 0.0, attn_head_dim: int | None = None, norm_layer: MakeNorm | None = None,
-                 qk_norm: bool = False, scale_norm: bool = True, rotate_half: bool = False, gated: bool = False) -> None:
+                 qk_norm: bool = False, scale_norm: bool = True, rotate_half: bool = False,
+                 gated: bool = False) -> None:
         super().__init__(dim, num_heads, None, qkv_bias and not qkv_fused, qkv_fused, num_prefix_tokens, attn_drop,
                          proj_drop, attn_head_dim, norm_layer, qk_norm, scale_norm, True, rotate_half, gated)
         self.qkv_bias_separate = qkv_bias_separate
@@ -125,8 +130,8 @@ class EvaAttention(AttentionRope):
                 nn.init.zeros_(bias)
 
     def projected(self, x: Tensor) -> tuple[Tensor, ...]:
-        """See `AttentionRope.projected`. A layer that somebody put in the place of the fused one adds no bias: it is added
-        to what comes out."""
+        """See `AttentionRope.projected`. A layer that somebody put in the place of the fused one knows nothing of the
+        biases, which are added to what comes out of it."""
         if self.q_bias is None or self.v_bias is None:
             return super().projected(x)
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])

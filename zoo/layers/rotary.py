@@ -1,8 +1,8 @@
-"""Rotary position embedding (RoFormer, arXiv:2104.09864): pairs of features of queries and keys are turned by angles that
-grow with the token's place, so that their product depends on how far apart they are.
+"""Rotary position embedding (RoFormer, arXiv:2104.09864): pairs of features of queries and keys are turned by angles
+that grow with the token's place, so that their product depends on how far apart they are.
 
-An embedding is the sine and the cosine of each feature's angle, of the patches of a grid row by row. How features pair up is
-a matter of layout: neighbours (interleaved), or a feature of the first half with one of the second (`rotate_half`).
+An embedding is the sine and the cosine of each feature's angle, of the patches of a grid row by row. How features pair
+up is a matter of layout: neighbours (interleaved), or a feature of the first half with one of the second (`rotate_half`).
 """
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ def pixel_freq_bands(num_bands: int, max_freq: float = 224.0, linear_bands: bool
     return bands * math.pi
 
 
-def freq_bands(num_bands: int, temperature: float = 10000.0, step: int = 2, device: torch.device | None = None) -> Tensor:
-    """Frequencies for places that are counted (arXiv:1706.03762, section 3.5): from 1 down to 1 / `temperature`, of every
-    `step`-th of `num_bands`."""
+def freq_bands(num_bands: int, temperature: float = 10000.0, step: int = 2,
+               device: torch.device | None = None) -> Tensor:
+    """Frequencies for places that are counted (arXiv:1706.03762, section 3.5): from 1 down to 1 / `temperature`, of
+    every `step`-th of `num_bands`."""
     return 1 / temperature ** (torch.arange(0, num_bands, step, dtype=torch.float32, device=device) / num_bands)
 
 
@@ -220,12 +221,13 @@ class Joined(Rotary):
 
 
 class Axial(Rotary):
-    """Rotary embedding of places along both axes (EVA-02, arXiv:2303.11331): half of the features turn with the row, the
-    others with the column.
+    """Rotary embedding of places along both axes (EVA-02, arXiv:2303.11331): half of the features turn with the row,
+    the others with the column.
 
     Args:
         dim: features of a head, D.
-        max_res: the highest frequency, for `in_pixels`. temperature: the ratio of frequencies, for places that are counted.
+        max_res: the highest frequency, for `in_pixels`. temperature: the ratio of frequencies, for places that are
+            counted.
         in_pixels: places are from -1 to 1, not counted. linear_bands: see `pixel_freq_bands`.
         grid_type: 'pixel' or 'index' in place of `in_pixels`; or 'centered', places as in `centred`, of which
             `normalize_coords` says what is 1: each axis, the longer ('max') or the shorter ('min').
@@ -248,7 +250,8 @@ class Axial(Rotary):
         if kind not in ('pixel', 'index', 'centered'):
             raise ValueError(unknown('grid_type', kind, ('pixel', 'index', 'centered')))
         self.dim, self.grid_type, self.rotate_half = quarters(dim), kind, rotate_half
-        self.in_pixels, self.max_res, self.temperature, self.linear_bands = in_pixels, max_res, temperature, linear_bands
+        self.in_pixels, self.max_res, self.linear_bands = in_pixels, max_res, linear_bands
+        self.temperature = temperature
         self.ref_feat_shape = None if ref_feat_shape is None else tuple(ref_feat_shape)
         self.grid_offset, self.normalize_coords = grid_offset, normalize_coords
 
@@ -334,8 +337,8 @@ class RotaryEmbeddingDinoV3(Joined):
 
 
 class RotaryEmbeddingMixed(Joined):
-    """Rotary embedding with learned frequencies along both axes, of each head of each block (RoPE-ViT, arXiv:2403.13298,
-    section 3.2): embeddings are (depth, heads, rows * columns, 2 D).
+    """Rotary embedding with learned frequencies along both axes, of each head of each block (RoPE-ViT,
+    arXiv:2403.13298, section 3.2): embeddings are (depth, heads, rows * columns, 2 D).
 
     Args:
         dim: features of all heads; depth: number of blocks.
@@ -399,8 +402,8 @@ class RotaryEmbeddingMRope(Joined):
         if grid_indexing != 'ij':
             raise ValueError(f"Of time, row and column there is grid_indexing='ij' alone, not {grid_indexing!r}.")
         if len(mrope_section) != 3 or 2 * sum(mrope_section) != dim:
-            raise ValueError(f'mrope_section has the pairs of features of time, row and column, {dim // 2} together, not '
-                             f'{tuple(mrope_section)}.')
+            raise ValueError(f'mrope_section has the pairs of features of time, row and column, {dim // 2} together, '
+                             f'not {tuple(mrope_section)}.')
         self.dim, self.mrope_section, self.temperature = dim, tuple(mrope_section), temperature
 
     def angles(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device | None) -> Tensor:
@@ -421,7 +424,7 @@ def quarters(dim: int) -> int:
         ValueError: four do not divide them.
     """
     if dim % 4:
-        raise ValueError(f'A head of {dim} features: two axes cannot share them in pairs, since 4 does not divide them.')
+        raise ValueError(f'A head of {dim} features: two axes share them in pairs, and 4 does not divide them.')
     return dim
 
 
@@ -452,6 +455,6 @@ def create_rope_embed(rope_type: str = 'cat', dim: int = 768, num_heads: int = 1
 
 
 def of_kept(embed: Tensor, kept: Tensor) -> Tensor:
-    """The part of an embedding that is of the patches kept of each image, by their numbers (B, N'): of one (N, 2 D) it is
-    (B, 1, N', 2 D), of one with blocks and heads (depth, heads, N, 2 D) it is (depth, B, heads, N', 2 D)."""
+    """The part of an embedding that is of the patches kept of each image, by their numbers (B, N'): of one (N, 2 D) it
+    is (B, 1, N', 2 D), of one with blocks and heads (depth, heads, N, 2 D) it is (depth, B, heads, N', 2 D)."""
     return embed[kept].unsqueeze(1) if embed.ndim == 2 else embed[:, :, kept].transpose(1, 2)

@@ -9,7 +9,7 @@ Perception Encoder (arXiv:2504.13181), RoPE-ViT (arXiv:2403.13298), DINOv3 (arXi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,15 +44,16 @@ class Eva(TokenNet):
 
     Args:
         img_size, patch_size: in pixels, a side or (height, width); see `set_input_size`.
-        global_pool: 'token', the class token; 'avg', 'max' or 'avgmax' over the patches; 'map', attention with a learned
-            query; or ''.
+        global_pool: 'token', the class token; 'avg', 'max' or 'avgmax' over the patches; 'map', attention of a learned
+            query to all tokens; or ''.
         num_kv_heads: heads of keys and values, one number or one a block; by default as many as of queries.
-        qkv_fused: one linear layer for queries, keys and values. qk_norm, scale_attn_inner: `qk_norm` and `scale_norm` of
-            attention.
+        qkv_fused: one linear layer for queries, keys and values. qk_norm, scale_attn_inner: `qk_norm` and `scale_norm`
+            of attention.
         swiglu_mlp: gated MLPs (arXiv:2002.05202), of which `mlp_ratio` is the width of one half. swiglu_align_to: make
             that a multiple of it; 0 leaves it. scale_mlp: normalise their hidden features.
         attn_type: 'eva', whose keys have no bias, or 'rope'.
-        init_values: initial factor of every residual branch, None for none; with `attn_only_layer_scale` of attention's.
+        init_values: initial factor of every residual branch, or with `attn_only_layer_scale` of attention's; None for
+            none.
         class_token, num_reg_tokens: whether there is a class token, and how many registers (arXiv:2309.16588).
         use_abs_pos_emb: learned positions, added to the tokens; with `no_embed_class` of patches alone.
         use_rot_pos_emb: a rotary embedding of the kind `rope_type`: 'cat', 'mixed', 'dinov3' or 'mrope'; the options of
@@ -63,8 +64,8 @@ class Eva(TokenNet):
         attn_pool_num_heads, attn_pool_mlp_ratio: of the pooling 'map', by default those of the blocks.
         dynamic_img_size: take images of any size. dynamic_img_pad: pad them to whole patches.
         head_init_scale: factor of the initial weights of the classifier.
-        drop_rate, pos_drop_rate, patch_drop_rate, proj_drop_rate, attn_drop_rate, drop_path_rate, norm_layer, norm_eps: as
-            of `zoo.models.vision_transformer.VisionTransformer`.
+        drop_rate, pos_drop_rate, patch_drop_rate, proj_drop_rate, attn_drop_rate, drop_path_rate, norm_layer,
+            norm_eps: as of `zoo.models.vision_transformer.VisionTransformer`.
 
     Raises:
         ValueError: numbers that do not fit each other, an option outside what is allowed.
@@ -73,12 +74,13 @@ class Eva(TokenNet):
     rope: Joined | None
     parts = replace(TokenNet.parts, stem=('patch_embed', *PREFIX, 'pos_embed', 'rope', 'norm_pre'))
 
-    def __init__(self, img_size: ImageSize = 224, patch_size: ImageSize = 16, in_chans: int = 3, num_classes: int = 1000,
-                 global_pool: str = 'avg', embed_dim: int = 768, depth: int = 12, num_heads: int = 12,
-                 num_kv_heads: int | Sequence[int] | None = None, qkv_bias: bool = True, qkv_fused: bool = True,
-                 qk_norm: bool = False, mlp_ratio: float = 4.0, swiglu_mlp: bool = False, swiglu_align_to: int = 0,
-                 scale_mlp: bool = False, scale_attn_inner: bool = False, attn_type: str = 'eva', drop_rate: float = 0.0,
-                 pos_drop_rate: float = 0.0, patch_drop_rate: float = 0.0, proj_drop_rate: float = 0.0,
+    def __init__(self, img_size: ImageSize = 224, patch_size: ImageSize = 16, in_chans: int = 3,
+                 num_classes: int = 1000, global_pool: str = 'avg', embed_dim: int = 768, depth: int = 12,
+                 num_heads: int = 12, num_kv_heads: int | Sequence[int] | None = None, qkv_bias: bool = True,
+                 qkv_fused: bool = True, qk_norm: bool = False, mlp_ratio: float = 4.0, swiglu_mlp: bool = False,
+                 swiglu_align_to: int = 0, scale_mlp: bool = False, scale_attn_inner: bool = False,
+                 attn_type: str = 'eva', drop_rate: float = 0.0, pos_drop_rate: float = 0.0,
+                 patch_drop_rate: float = 0.0, proj_drop_rate: float = 0.0,
                  attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0, norm_layer: NormLayer = LayerNorm,
                  init_values: float | None = None, attn_only_layer_scale: bool = False, class_token: bool = True,
                  num_reg_tokens: int = 0, no_embed_class: bool = False, use_abs_pos_emb: bool = True,
@@ -125,7 +127,8 @@ class Eva(TokenNet):
             for heads, rate in zip(kv_heads, drop_path_rates(drop_path_rate, depth))))
         self.feature_info = [Feature(num_chs=embed_dim, reduction=self.patch_embed.feat_ratio(),
                                      module=f'blocks.{number}', stage=number + 1) for number in range(depth)]
-        self._norm, self.norm, self.fc_norm = norm, nn.Identity(), nn.Identity()
+        self._norm: Callable[[], nn.Module] = norm
+        self.norm, self.fc_norm = nn.Identity(), nn.Identity()
         self._attn_pool = partial(AttentionPoolLatent, embed_dim, num_heads=attn_pool_num_heads or num_heads,
                                   mlp_ratio=attn_pool_mlp_ratio or mlp_ratio, norm_layer=norm.func)
         self.register_module('attn_pool', None)
@@ -152,18 +155,19 @@ class Eva(TokenNet):
             options['feat_shape'] = self.patch_grid
         elif sections is not None:
             options['mrope_section'] = sections
-        if kind == 'cat':
-            options |= dict(in_pixels=False, ref_feat_shape=None if reference is None else pair_of(reference, 'ref_feat_shape'))
         if kind in ('cat', 'dinov3'):
             options['grid_offset'] = offset
+        if kind == 'cat':
+            options['in_pixels'] = False
+            options['ref_feat_shape'] = None if reference is None else pair_of(reference, 'ref_feat_shape')
         if kind == 'mixed':
             options['depth'] = depth
         rope: Joined = create_rope_embed(kind, self.embed_dim, num_heads, **options)
         return rope
 
     def init_weights(self) -> None:
-        """Draws every parameter anew; the last layer of a residual branch is divided by the root of twice the number of its
-        block (BEiT, arXiv:2106.08254), and the classifier is small."""
+        """Draws every parameter anew; the last layer of a residual branch is divided by the root of twice the number of
+        its block (BEiT, arXiv:2106.08254), and the classifier is small."""
         self.draw(self)
         for number, block in enumerate(self.blocks, 1):
             for name, layer in block.named_modules():
@@ -201,8 +205,8 @@ class Eva(TokenNet):
     def reset_pool(self, global_pool: str) -> None:
         kind = FAST.get(global_pool, global_pool)
         if kind == 'token' and not self.has_class_token:
-            raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
-                             "'avg' pools the patches.")
+            raise ValueError("global_pool='token' pools the class token, and this network has none "
+                             "(class_token=False): 'avg' pools the patches.")
         if kind not in self.pools:
             raise ValueError(unknown('global_pool', global_pool, self.pools))
         self.pooling = TokenPool(kind, self.num_prefix_tokens, include_prefix=kind == 'map')
@@ -218,6 +222,11 @@ class Eva(TokenNet):
         elif self.attn_pool is None:
             self.attn_pool = self._attn_pool().to(like.device, like.dtype)
             self.draw(self.attn_pool)
+
+    def drop_head(self) -> None:
+        """Removes pooling and all that follows it; no normalisation comes back in its place."""
+        self._norm = nn.Identity
+        super().drop_head()
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:
         x = self.head_drop(self.fc_norm(self.pool(x)))
@@ -242,7 +251,8 @@ class EvaBlock(nn.Module):
         gated_attn: `gated` of attention. attn_head_dim, rotate_half, num_prefix_tokens: see `AttentionRope`.
         drop_path: stochastic depth of both branches.
         norm_layer: makes normalisations. act_layer: of an MLP that is not gated.
-        qkv_fused, swiglu_mlp, swiglu_align_to, scale_mlp, scale_attn_inner, init_values, attn_only_layer_scale: see `Eva`.
+        qkv_fused, swiglu_mlp, swiglu_align_to, scale_mlp, scale_attn_inner, init_values, attn_only_layer_scale: see
+            `Eva`.
 
     Raises:
         ValueError: another `attn_type`, or grouped queries with 'eva'.
@@ -252,15 +262,17 @@ class EvaBlock(nn.Module):
                  swiglu_mlp: bool = False, swiglu_align_to: int = 0, scale_mlp: bool = False,
                  scale_attn_inner: bool = False, num_prefix_tokens: int = 1, attn_type: str = 'eva',
                  rotate_half: bool = False, gated_attn: bool = False, qk_norm: bool = False,
-                 num_kv_heads: int | None = None, proj_drop: float = 0.0, attn_drop: float = 0.0, drop_path: float = 0.0,
-                 init_values: float | None = None, attn_only_layer_scale: bool = False, act_layer: ActLayer = nn.GELU,
-                 norm_layer: MakeNorm = LayerNorm, attn_head_dim: int | None = None) -> None:
+                 num_kv_heads: int | None = None, proj_drop: float = 0.0, attn_drop: float = 0.0,
+                 drop_path: float = 0.0, init_values: float | None = None, attn_only_layer_scale: bool = False,
+                 act_layer: ActLayer = nn.GELU, norm_layer: MakeNorm = LayerNorm,
+                 attn_head_dim: int | None = None) -> None:
         super().__init__()
         self.norm1 = norm_layer(dim)
         self.attn = make_attention(
             attn_type, num_kv_heads, dim=dim, num_heads=num_heads, qkv_bias=qkv_bias, qkv_fused=qkv_fused,
             num_prefix_tokens=num_prefix_tokens, attn_drop=attn_drop, proj_drop=proj_drop, attn_head_dim=attn_head_dim,
-            norm_layer=norm_layer, qk_norm=qk_norm, scale_norm=scale_attn_inner, rotate_half=rotate_half, gated=gated_attn)
+            norm_layer=norm_layer, qk_norm=qk_norm, scale_norm=scale_attn_inner, rotate_half=rotate_half,
+            gated=gated_attn)
         self.init_values = init_values
         scaled = init_values is not None
         self.gamma_1 = nn.Parameter(torch.empty(dim)) if scaled else None
@@ -307,7 +319,8 @@ class EvaBlockPostNorm(nn.Module):
                      attn_only_layer_scale=attn_only_layer_scale or None)
         surplus = [name for name, value in given.items() if value is not None]
         if surplus:
-            raise ValueError(f'A block that normalises what comes out of it (use_post_norm) has no {" and no ".join(surplus)}.')
+            raise ValueError('A block that normalises what comes out of its branches (use_post_norm) has no '
+                             f'{" and no ".join(surplus)}.')
         self.attn = make_attention(
             attn_type, None, dim=dim, num_heads=num_heads, qkv_bias=qkv_bias, qkv_fused=qkv_fused,
             num_prefix_tokens=num_prefix_tokens, attn_drop=attn_drop, proj_drop=proj_drop, attn_head_dim=attn_head_dim,
@@ -346,8 +359,8 @@ def make_attention(attn_type: str, num_kv_heads: int | None, **options: Any) -> 
 
 def make_mlp(dim: int, hidden: int, gated: bool, align_to: int, norm_layer: MakeNorm | None, act_layer: ActLayer,
              drop: float) -> nn.Module:
-    """An MLP, or a gated one: with a layer for each half where these are normalised or a multiple of `align_to`, as EVA-02
-    and DINOv3 have them, else with both in one."""
+    """An MLP, or a gated one: with a layer for each half where these are normalised or a multiple of `align_to`, as
+    EVA-02 and DINOv3 have them, else with both in one."""
     if not gated:
         return Mlp(dim, hidden, act_layer=act_layer, norm_layer=norm_layer, drop=drop)
     if norm_layer or align_to:

@@ -108,15 +108,14 @@ class TokenNet(ImageModel):
             tokens = torch.cat([*prefix, patches], dim=1) + positions
         else:
             tokens = torch.cat([*prefix, patches + positions], dim=1)
-        tokens = self.pos_drop(tokens)
-        kept = self.patch_drop.choose(tokens) if isinstance(self.patch_drop, PatchDropout) else None
-        if kept is not None and isinstance(self.patch_drop, PatchDropout):
+        tokens, kept = self.pos_drop(tokens), None
+        if isinstance(self.patch_drop, PatchDropout) and (kept := self.patch_drop.choose(tokens)) is not None:
             tokens = self.patch_drop.keep(tokens, kept)
         return Tokens(self.norm_pre(tokens), None if kept is not None else grid, rope=self.rotation(tokens, grid, kept))
 
     def rotation(self, tokens: Tensor, grid: Pair, kept: Tensor | None) -> Tensor | None:
-        """The rotary embedding of an image's patches, where there is one; `kept` are the numbers (B, N') of those that were
-        not dropped."""
+        """The rotary embedding of an image's patches, where the network has one; `kept` are the numbers (B, N') of those
+        that were not dropped."""
         return None
 
     def _patches(self, x: Tensor) -> tuple[Tensor, Pair]:
