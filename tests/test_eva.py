@@ -15,7 +15,7 @@ import zoo
 from conftest import randomize, relative_error
 from structures import short
 from test_vision_transformer import TINY, images, pair, same
-from zoo.layers import attention_rope, rotary
+from zoo.layers import attention_rope, places, rotary
 from zoo.models import eva
 
 NAME = 'eva_giant_patch14_224'
@@ -102,7 +102,9 @@ def test_functions_equal_timms():
         assert same(rotary.apply_rot_embed(x, sin, cos, half), pos_embed_sincos.apply_rot_embed(x, sin, cos, half))
         assert same(rotary.apply_rot_embed_list([x, -x], sin, cos, half), pos_embed_sincos.apply_rot_embed_list([x, -x], sin, cos, half))
     assert same(rotary.build_rotary_pos_embed([4, 6], dim=16), pos_embed_sincos.build_rotary_pos_embed([4, 6], dim=16))
-    assert same(rotary.freq_bands(8), pos_embed_sincos.freq_bands(8))
+    own = torch.rand(4)
+    assert same(rotary.build_rotary_pos_embed([4, 6], own, grid_type='index'), pos_embed_sincos.build_rotary_pos_embed([4, 6], own, grid_type='index'))
+    assert same(places.freq_bands(8), pos_embed_sincos.freq_bands(8))
     for kind, options in (('cat', {}), ('dinov3', {}), ('mixed', dict(depth=2)), ('mrope', dict(mrope_section=(2, 3, 3))), ('base', {})):
         ours, theirs = (m.create_rope_embed(kind, dim=48, num_heads=3, **options) for m in (rotary, pos_embed_sincos))
         assert type(ours).__name__ == type(theirs).__name__

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import unknown
-
-GRIDS = ('ij', 'xy')                                        # a place is (row, column), or (column, row)
-
+from .places import GRIDS, Jitter, centred, freq_bands, pixel_freq_bands, places
 
 # --- rotation
 
@@ -52,87 +50,6 @@ def sines(angles: Tensor, half: bool = False) -> tuple[Tensor, Tensor]:
     if half:
         return torch.cat([angles.sin()] * 2, -1), torch.cat([angles.cos()] * 2, -1)
     return angles.sin().repeat_interleave(2, -1), angles.cos().repeat_interleave(2, -1)
-
-
-# --- places and frequencies
-
-
-def pixel_freq_bands(num_bands: int, max_freq: float = 224.0, linear_bands: bool = True,
-                     device: torch.device | None = None) -> Tensor:
-    """Frequencies for places from -1 to 1 (Perceiver, arXiv:2103.03206, section 3.2): from pi to pi `max_freq` / 2, in
-    even steps or in octaves."""
-    if linear_bands:
-        bands = torch.linspace(1.0, max_freq / 2, num_bands, dtype=torch.float32, device=device)
-    else:
-        bands = 2 ** torch.linspace(0, math.log2(max_freq) - 1, num_bands, dtype=torch.float32, device=device)
-    return bands * math.pi
-
-
-def freq_bands(num_bands: int, temperature: float = 10000.0, step: int = 2,
-               device: torch.device | None = None) -> Tensor:
-    """Frequencies for places that are counted (arXiv:1706.03762, section 3.5): from 1 down to 1 / `temperature`, of
-    every `step`-th of `num_bands`."""
-    return 1 / temperature ** (torch.arange(0, num_bands, step, dtype=torch.float32, device=device) / num_bands)
-
-
-def places(axes: Sequence[Tensor], grid_indexing: str = 'ij') -> Tensor:
-    """The coordinates (rows * columns, 2) of a grid's places, row by row, of those of its rows and of its columns.
-
-    Raises:
-        ValueError: another `grid_indexing`.
-    """
-    if grid_indexing not in GRIDS:
-        raise ValueError(unknown('grid_indexing', grid_indexing, GRIDS))
-    rows, columns = torch.meshgrid(*axes, indexing='ij')
-    return torch.stack([rows, columns] if grid_indexing == 'ij' else [columns, rows], -1).flatten(0, 1)
-
-
-def centred(shape: Sequence[int], normalize_coords: str, grid_offset: float, dtype: torch.dtype,
-            device: torch.device | None) -> list[Tensor]:
-    """The coordinates of rows and of columns from -1 to 1, of their middles (DINOv3, arXiv:2508.10104, section 3.2).
-
-    Raises:
-        ValueError: another `normalize_coords`.
-    """
-    lengths = {'separate': tuple(shape), 'max': (max(shape),) * 2, 'min': (min(shape),) * 2}
-    if normalize_coords not in lengths:
-        raise ValueError(unknown('normalize_coords', normalize_coords, lengths))
-    return [(torch.arange(count, dtype=dtype, device=device) + (0.5 + grid_offset)) / length * 2 - 1
-            for count, length in zip(shape, lengths[normalize_coords])]
-
-
-class Jitter:
-    """Moves and scales coordinates at random in training (DINOv3, arXiv:2508.10104, section 3.2).
-
-    Args:
-        shift_coords: the most that each axis is moved by, of its own draw.
-        jitter_coords: the most that each axis is scaled by, or by one over it.
-        rescale_coords: the same, of both axes together.
-
-    Raises:
-        ValueError: a number that is too small.
-    """
-
-    def __init__(self, shift_coords: float | None, jitter_coords: float | None, rescale_coords: float | None) -> None:
-        for name, value, least in (('shift_coords', shift_coords, 0), ('jitter_coords', jitter_coords, 1),
-                                   ('rescale_coords', rescale_coords, 1)):
-            if value is not None and not least <= value < math.inf:
-                raise ValueError(f'{name} is a number from {least} up, not {value}.')
-        self.shift, self.jitter, self.rescale = shift_coords, jitter_coords, rescale_coords
-
-    def __call__(self, coords: Tensor) -> Tensor:
-        """Coordinates (N, 2) -> (N, 2)."""
-        if self.shift is not None:
-            coords = coords + uniform(2, self.shift, coords)
-        for most, axes in ((self.jitter, 2), (self.rescale, 1)):
-            if most is not None:
-                coords = coords * uniform(axes, math.log(most), coords).exp()
-        return coords
-
-
-def uniform(count: int, bound: float, like: Tensor) -> Tensor:
-    """Numbers from -`bound` to `bound`, which are the same in any precision."""
-    return torch.empty(count, dtype=torch.float32, device=like.device).uniform_(-bound, bound).to(like.dtype)
 
 
 # --- embeddings
@@ -235,9 +152,14 @@ class Axial(Rotary):
         grid_offset: added to counted places. grid_indexing: 'xy' to have columns first.
         rotate_half: see `sines`. shift_coords, jitter_coords, rescale_coords: see `Jitter`.
 
+    Attributes:
+        bands: frequencies (D / 4,) of a caller's own.
+
     Raises:
         ValueError: features that four do not divide, another word for a kind of grid.
     """
+
+    bands: Tensor | None = None
 
     def __init__(self, dim: int, max_res: int = 224, temperature: float = 10000, in_pixels: bool = True,
                  linear_bands: bool = False, feat_shape: Sequence[int] | None = None,
@@ -268,9 +190,15 @@ class Axial(Rotary):
         coords = places(axes, self.grid_indexing)
         if self.training:
             coords = self.jitter(coords)
-        bands = pixel_freq_bands(self.dim // 4, float(self.max_res), self.linear_bands, device) if self.in_pixels else \
-            freq_bands(self.dim // 4, self.temperature, step=1, device=device)
-        return (coords.unsqueeze(-1) * bands).flatten(1)
+        return (coords.unsqueeze(-1) * self.frequencies(device)).flatten(1)
+
+    def frequencies(self, device: torch.device | None) -> Tensor:
+        """Those of each axis (D / 4,)."""
+        if self.bands is not None:
+            return self.bands.to(device)
+        if self.in_pixels:
+            return pixel_freq_bands(self.dim // 4, float(self.max_res), self.linear_bands, device)
+        return freq_bands(self.dim // 4, self.temperature, step=1, device=device)
 
 
 class RotaryEmbeddingCat(Joined, Axial):
@@ -428,9 +356,18 @@ def quarters(dim: int) -> int:
     return dim
 
 
-def build_rotary_pos_embed(feat_shape: Sequence[int], dim: int = 64, **options: Any) -> tuple[Tensor, Tensor]:
-    """Sines and cosines (rows * columns, dim) of a grid of patches; the options are those of `RotaryEmbedding`."""
-    return RotaryEmbedding(dim, **options).eval().get_embed(feat_shape)
+def build_rotary_pos_embed(feat_shape: Sequence[int], bands: Tensor | None = None, dim: int = 64,
+                           device: torch.device | None = None, dtype: torch.dtype = torch.float32,
+                           **options: Any) -> tuple[Tensor, Tensor]:
+    """Sines and cosines (rows * columns, dim) of a grid of patches.
+
+    Args:
+        bands: the frequencies, in place of those that `dim` and the options imply; a quarter of the features.
+        options: those of `RotaryEmbedding`.
+    """
+    rope = RotaryEmbedding(dim if bands is None else 4 * len(bands), **options)
+    rope.bands = bands
+    return rope.get_embed(feat_shape, dtype, device)
 
 
 ROPES: dict[str, Callable[..., Any]] = {
