@@ -59,7 +59,9 @@ def short(name: str) -> dict[str, object]:
     row = family.model_args(architecture)
     if of_tokens(family.model):
         patch = row.get('patch_size', 16)
-        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12))
+        heads = row.get('num_kv_heads')                                           # of each block
+        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12),
+                    **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:
         return {}

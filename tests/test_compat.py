@@ -146,16 +146,16 @@ def test_names_that_are_nowhere_are_errors_that_help(timm):
 
 
 @pytest.mark.parametrize('statement, near', [
-    ('from timm.layers import RotaryEmbeddingMixed', ''), ('import timm.models.xcit', ''),
+    ('from timm.layers import NonLocalAttn', ''), ('import timm.models.xcit', ''),
     ('from timm.models import coat_mini', ''),
     ('from timm.models.mobilenetv3 import MobileNetV3Features', 'MobileNetV3'),
     ('from timm.optim import Adafactor', '')])
 def test_what_timm_has_and_zoo_not_yet_is_told_from_what_nobody_has(statement, near, timm):
     with pytest.raises(ImportError, match=f'timm has timm.*, zoo not yet.*{near}'):
         exec(statement)
-    with pytest.raises(AttributeError, match='timm has timm.layers.RotaryEmbeddingMixed, zoo not yet'):
-        timm.layers.RotaryEmbeddingMixed
-    assert not hasattr(timm.layers, 'RotaryEmbeddingMixed') and not hasattr(timm.models, 'xcit')
+    with pytest.raises(AttributeError, match='timm has timm.layers.NonLocalAttn, zoo not yet'):
+        timm.layers.NonLocalAttn
+    assert not hasattr(timm.layers, 'NonLocalAttn') and not hasattr(timm.models, 'xcit')
 
 
 @pytest.mark.parametrize('keywords', [

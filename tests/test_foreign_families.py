@@ -187,6 +187,8 @@ def test_every_known_network_is_found_again(layout: str, name: str) -> None:
 @pytest.mark.parametrize('make, name, layout, options', [
     (timm.models.vision_transformer.checkpoint_filter_fn, 'vit_base_patch16_clip_224', 'open_clip CLIP', TINY),
     (timm.models.vision_transformer.checkpoint_filter_fn, 'vit_base_patch14_dinov2', 'facebook DINOv2', TINY),
+    (timm.models.eva.checkpoint_filter_fn, 'vit_small_patch16_dinov3_qkvb', 'facebook DINOv3 with biases', TINY),
+    (timm.models.eva.checkpoint_filter_fn, 'vit_small_plus_patch16_dinov3', 'facebook DINOv3 gated', TINY),
     (timm.models.swin_transformer.checkpoint_filter_fn, 'swin_tiny_patch4_window7_224', 'microsoft Swin', {}),
     (timm.models.swin_transformer_v2.checkpoint_filter_fn, V2, 'microsoft SwinV2', {}),
     (timm.models.convnext.checkpoint_filter_fn, 'convnext_atto', 'facebook ConvNeXt', {}),
@@ -196,7 +198,7 @@ def test_originals_are_read_as_timm_reads_them(make: Callable[..., Any], name: s
     state = {key: value for key, value in randomize(peer).state_dict().items()}
     if 'clip' in name:
         state['head.bias'] = torch.zeros(5)
-    if 'DINOv2' in layout:
+    if 'DINO' in layout:
         state = {key: value for key, value in state.items() if not key.startswith('head.')}
     there = zoo.convert(state, layout).state
     read = make(dict(there), peer)

@@ -9,7 +9,7 @@ import timm
 import torch
 from torch.export import Dim
 
-from beside_timm import seeded
+from beside_timm import drawn_alike
 from conftest import randomize, relative_error
 from zoo.layers import relative
 from zoo.layers.attention_tokens import attend, masked
@@ -36,7 +36,7 @@ def test_biases_are_timms(layer, options):
     assert relative_error(ours(attn), theirs(attn)) < 1e-6
     assert relative_error(ours.get_bias(), theirs.get_bias()) < 1e-6
     for model in (ours.train(), theirs.train()):
-        seeded(model, attn).square().sum().backward()
+        drawn_alike(model, attn).square().sum().backward()
     gradients = [[p.grad for p in model.parameters()] for model in (ours, theirs)]
     assert all(relative_error(a, b) < 1e-6 for a, b in zip(*gradients, strict=True))
     for name, buffer in theirs.named_buffers():

@@ -6,7 +6,7 @@ import inspect
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, on_meta, pair, seeded
+from beside_timm import compare_options, drawn_alike, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
 from torch.export import Dim
@@ -57,7 +57,7 @@ def test_options_equal_timms(options):
     if 'drop_rate' in options:
         return
     for model in (ours.train(), theirs.train()):
-        seeded(model, x).square().sum().backward()
+        drawn_alike(model, x).square().sum().backward()
     gradients = dict(theirs.named_parameters())
     for key, parameter in ours.named_parameters():
         assert (parameter.grad - gradients[key].grad).norm() <= 1e-5 * gradients[key].grad.norm() + 1e-9, key

@@ -20,12 +20,14 @@ class Tokens(NamedTuple):
         x: tokens (B, prefix + rows * columns, C): first the prefix, such as the class token, then the patches row by row.
         grid: rows and columns of the patches; None where some were dropped.
         attn_mask, is_causal: what the caller allows to be looked at, see `zoo.layers.attention_tokens.attend`.
+        rope: a rotary embedding of the patches, see `zoo.layers.rotary`.
     """
 
     x: Tensor
     grid: Pair | None
     attn_mask: Tensor | None = None
     is_causal: bool = False
+    rope: Tensor | None = None
 
 
 class PatchDropout(nn.Module):
@@ -45,14 +47,22 @@ class PatchDropout(nn.Module):
         self.prob = between('patch_drop_rate', prob, 0, 1)
         self.num_prefix_tokens, self.ordered = num_prefix_tokens, ordered
 
-    def forward(self, x: Tensor) -> Tensor:
+    def choose(self, x: Tensor) -> Tensor | None:
+        """Which patches are kept of each image, by their numbers (B, N'); None where all are."""
         if not self.training or not self.prob:
-            return x
-        prefix, patches = x.tensor_split([self.num_prefix_tokens], dim=1)
-        count = patches.shape[1]
+            return None
+        count = x.shape[1] - self.num_prefix_tokens
         kept = torch.rand(x.shape[0], count, device=x.device).argsort(-1)[:, :max(1, int(count * (1 - self.prob)))]
-        kept = kept.sort(-1).values if self.ordered else kept
+        return kept.sort(-1).values if self.ordered else kept
+
+    def keep(self, x: Tensor, kept: Tensor) -> Tensor:
+        """The tokens with those patches."""
+        prefix, patches = x.tensor_split([self.num_prefix_tokens], dim=1)
         return torch.cat([prefix, patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self.choose(x)
+        return x if kept is None else self.keep(x, kept)
 
     def extra_repr(self) -> str:
         return f'{self.prob:g}'

@@ -112,8 +112,15 @@ class TokenNet(ImageModel):
             tokens = torch.cat([*prefix, patches], dim=1) + positions
         else:
             tokens = torch.cat([*prefix, patches + positions], dim=1)
-        dropped = self.training and isinstance(self.patch_drop, PatchDropout)
-        return Tokens(self.norm_pre(self.patch_drop(self.pos_drop(tokens))), None if dropped else grid)
+        tokens, kept = self.pos_drop(tokens), None
+        if isinstance(self.patch_drop, PatchDropout) and (kept := self.patch_drop.choose(tokens)) is not None:
+            tokens = self.patch_drop.keep(tokens, kept)
+        return Tokens(self.norm_pre(tokens), None if kept is not None else grid, rope=self.rotation(tokens, grid, kept))
+
+    def rotation(self, tokens: Tensor, grid: Pair, kept: Tensor | None) -> Tensor | None:
+        """The rotary embedding of an image's patches, where the network has one; `kept` are the numbers (B, N') of those
+        that were not dropped."""
+        return None
 
     def _patches(self, x: Tensor) -> tuple[Tensor, Pair]:
         """Tokens (B, rows * columns, C) of the image's patches, and rows and columns."""

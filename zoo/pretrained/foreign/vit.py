@@ -198,8 +198,8 @@ def _original(gated: bool, registers: bool) -> VitLayout:
         f'facebook {_dino_name(gated, registers)}', ('mask_token', 'blocks.0.ls1.gamma', *[gate] * gated,
                                                      *[token] * registers),
         (Rule(token, 'reg_token'), *rules), _DINO_NETWORKS[gated, registers],
-        (*[gate] * (not gated), *[token] * (not registers)), dropped='^mask_token$', registers=registers,
-        gated=gated)
+        ('storage_tokens', *[gate] * (not gated), *[token] * (not registers)), dropped='^mask_token$',
+        registers=registers, gated=gated)
 
 
 def _dino_name(gated: bool, registers: bool) -> str:
