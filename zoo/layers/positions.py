@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .windows import cut_to
+
 
 def resample_abs_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Sequence[int] | None = None,
                            num_prefix_tokens: int = 1, interpolation: str = 'bicubic', antialias: bool = True,
@@ -47,8 +49,8 @@ def absolute_win(pos_embed: Tensor, window: Tensor, size: Sequence[int], antiali
         size: rows and columns of the map.
     """
     counts = [(side + own - 1) // own for side, own in zip(size, window.shape[2:])]
-    tiled = window.repeat(1, 1, *counts)[:, :, :size[0], :size[1]]
-    return (_interpolated(pos_embed, size, antialias) + tiled).permute(0, 2, 3, 1)
+    tiled = window.permute(0, 2, 3, 1).repeat(1, *counts, 1)
+    return _interpolated(pos_embed, size, antialias).permute(0, 2, 3, 1) + cut_to(tiled, size)
 
 
 def resample_windowed_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Sequence[int],

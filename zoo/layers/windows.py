@@ -30,6 +30,18 @@ def pad_to_windows(x: Tensor, window_size: Pair) -> Tensor:
     return F.pad(x, (0, 0, 0, right, 0, down))
 
 
+def cut_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """A map (B, H, W, C) without what lies beyond `size`, its first rows and columns.
+
+    A copy where anything may lie there: to say whether a slice is contiguous, `torch.export` would hold an image to the
+    sizes at which nothing does.
+    """
+    down, right = x.shape[1] - size[0], x.shape[2] - size[1]
+    if isinstance(down, int) and isinstance(right, int) and not down and not right:
+        return x
+    return F.pad(x, (0, 0, 0, -right, 0, -down))
+
+
 def missing(size: Sequence[int], window_size: Pair) -> Pair:
     """Rows and columns that a map lacks to be of whole windows."""
     down, right = ((side + window - 1) // window * window - side for side, window in zip(size, window_size))

@@ -26,7 +26,7 @@ from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.positions import absolute_win, resample_windowed_pos_embed
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, check_fitted, pair_of
-from ..layers.windows import missing
+from ..layers.windows import cut_to, missing
 from ..spec import Pair, Sizes, between
 from .hieranet import HieraNet, places
 
@@ -196,7 +196,7 @@ class Hiera(HieraNet):
         x = reroll(x, self.units_of(size), self.q_stride, self.levels - pools)
         strides = (patch * stride ** pools for patch, stride in zip(self.patch_stride, self.q_stride))
         rows, columns = ((side + stride - 1) // stride for side, stride in zip(size, strides))
-        return x[:, :rows, :columns].permute(0, 3, 1, 2)
+        return cut_to(x, (rows, columns)).permute(0, 3, 1, 2)
 
     def hidden_of(self, state: Unrolled) -> Tensor:
         """All tokens (B, N, C)."""

@@ -22,7 +22,7 @@ from ..layers.patch_embed import PatchEmbed
 from ..layers.positions import absolute_win
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
-from ..layers.windows import pad_to_windows, window_partition, window_reverse
+from ..layers.windows import cut_to, pad_to_windows, window_partition, window_reverse
 from .hieranet import HieraNet, places
 
 
@@ -155,7 +155,7 @@ class MultiScaleBlock(nn.Module):
         (rows, columns), (height, width) = self.q_stride, x.shape[1:3]
         x = self.attn(window_partition(x, self.window_size))
         window = (self.window_size[0] // rows, self.window_size[1] // columns)
-        return window_reverse(x, window, height // rows, width // columns)[:, :size[0], :size[1]]
+        return cut_to(window_reverse(x, window, height // rows, width // columns), size)
 
 
 class MultiScaleAttention(nn.Module):
