@@ -390,11 +390,15 @@ class HieraBlock(nn.Module):
         self.drop_path2 = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self._mixed(x)
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """The shortcut and attention, added."""
         normed = self.norm1(x)
         if self.q_stride > 1 or self.dim != self.dim_out:
             x = self._shortcut(x if self.proj is None else self.proj(normed))
-        x = x + self.drop_path1(self.ls1(self.attn(normed)))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x + self.drop_path1(self.ls1(self.attn(normed)))
 
     def _shortcut(self, x: Tensor) -> Tensor:
         """Tokens (B, N, C), pooled and, where they are not wide enough, with their mean beside their maximum."""

@@ -142,10 +142,14 @@ class MultiScaleBlock(nn.Module):
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self._mixed(x)
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+    def _mixed(self, x: Tensor) -> Tensor:
+        """The shortcut and attention, added."""
         normed = self.norm1(x)
         x = pooled(x if self.proj is None else self.proj(normed), self.pool)
-        x = x + self.drop_path1(self.ls1(self._attend(normed, x.shape[1:3])))
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x + self.drop_path1(self.ls1(self._attend(normed, x.shape[1:3])))
 
     def _attend(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Attention in windows of a map, cut to the `size` that is wanted of the outcome."""
