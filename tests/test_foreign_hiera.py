@@ -1,6 +1,7 @@
-"""Checkpoints of Hiera and SAM 2 that others wrote, both ways: beside timm's reading, and transformers where it is there."""
+"""Checkpoints of Hiera and SAM 2 that others wrote, both ways: beside timm's reading, and beside transformers."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,28 @@ def test_transformers_hiera_both_ways() -> None:
     assert torch.allclose(ours(image()), peer(image()).logits, atol=1e-5)
 
 
+def test_a_folder_of_transformers_is_one_call(tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    config = transformers.HieraConfig(image_size=[64, 64], embed_dim=16, depths=[1, 2, 1, 1], num_labels=4,
+                                      masked_unit_attention=[True, False, False, False])
+    peer = randomize(transformers.HieraForImageClassification(config)).eval()
+    peer.save_pretrained(tmp_path)
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    x = image()[..., :64]
+    assert torch.allclose(ours(x), peer(x).logits, atol=1e-5) and ours.labels == tuple(config.id2label.values())
+    assert ours.img_size == (64, 64) and ours.pretrained_cfg['input_size'] == (3, 64, 64)
+    for change, word in ((dict(hidden_act='relu'), 'hidden_act'), (dict(num_heads=[1, 3, 4, 8]), 'num_heads'),
+                         (dict(image_size=[64, 96]), 'image_size')):
+        (tmp_path / 'config.json').write_text(json.dumps(config.to_dict() | change))
+        with pytest.raises(ValueError, match=word):
+            zoo.create_model(f'local-dir:{tmp_path}')
+
+
 def test_transformers_sam2_both_ways() -> None:
     transformers = pytest.importorskip('transformers')
     config = transformers.Sam2HieraDetConfig(
-        hidden_size=16, blocks_per_stage=[1, 2, 3, 1], embed_dim_per_stage=[16, 32, 64, 128], global_attention_blocks=[4],
-        num_attention_heads_per_stage=[1, 2, 4, 8], window_size_per_stage=[8, 4, 6, 3])
+        hidden_size=16, blocks_per_stage=[1, 2, 3, 1], embed_dim_per_stage=[16, 32, 64, 128],
+        global_attention_blocks=[4], num_attention_heads_per_stage=[1, 2, 4, 8], window_size_per_stage=[8, 4, 6, 3])
     peer = randomize(transformers.Sam2HieraDetModel(config)).eval()
     whole = {f'vision_encoder.backbone.{key}': value for key, value in peer.state_dict().items()}
     ours = zoo.create_model('sam2_hiera_tiny', pretrained=whole | {'prompt_encoder.x': torch.zeros(1)}, **SHORT).eval()

@@ -1,5 +1,5 @@
 """The names that other libraries give the parameters of Hiera (arXiv:2306.00989) and of SAM 2's image encoder
-(arXiv:2408.00714)."""
+(arXiv:2408.00714), and the config.json of transformers' Hiera."""
 from __future__ import annotations
 
 import re
@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
+from .configs import Config, ConfigReader, Read, given_fields
 from .layout import Described, State
 from .templates import Rule, TemplateLayout
 
@@ -144,3 +145,35 @@ LAYOUTS = (
         'patch_embed.projection', _POSITIONS, 'blocks.{i}.',
         ('layer_norm1', 'layer_norm2', 'mlp.proj_in', 'mlp.proj_out')), _NOT_SAM2),
 )
+
+# --- config.json
+
+_HIERA = dict(image_size=[224, 224], patch_size=[7, 7], patch_stride=[4, 4], patch_padding=[3, 3], embed_dim=96,
+              mlp_ratio=4.0, depths=[2, 3, 16, 3], num_heads=[1, 2, 4, 8], embed_dim_multiplier=2.0, num_query_pool=3,
+              query_stride=[2, 2], masked_unit_size=[8, 8], masked_unit_attention=[True, True, False, False],
+              drop_path_rate=0.0, hidden_act='gelu', layer_norm_eps=1e-6)
+
+
+def _hiera(config: Config) -> Read:
+    given = given_fields(config, _HIERA)
+    heads, size = given['num_heads'], given['image_size']
+    side = size if isinstance(size, int) else size[0]
+    for field, found, allowed in (
+            ('hidden_act', given['hidden_act'], 'gelu'), ('layer_norm_eps', given['layer_norm_eps'], 1e-6),
+            ('image_size', size, side if isinstance(size, int) else [side, side]),
+            ('num_heads', list(heads), [heads[0] * 2 ** stage for stage in range(len(heads))])):
+        if found != allowed:
+            raise ValueError(f'{field} is {found!r}; networks here have {allowed!r}.')
+    depths = tuple(given['depths'])
+    arguments = dict(
+        img_size=side, embed_dim=given['embed_dim'], num_heads=heads[0], stages=depths, mlp_ratio=given['mlp_ratio'],
+        dim_mul=given['embed_dim_multiplier'], q_pool=given['num_query_pool'], q_stride=tuple(given['query_stride']),
+        mask_unit_size=tuple(given['masked_unit_size']), mask_unit_attn=tuple(given['masked_unit_attention']),
+        patch_kernel=tuple(given['patch_size']), patch_stride=tuple(given['patch_stride']),
+        patch_padding=tuple(given['patch_padding']), drop_path_rate=given['drop_path_rate'], size=side)
+    fields = dict(first_conv='patch_embed.proj', classifier='head.fc', fixed_input_size=True,
+                  paper_ids='arXiv:2306.00989')
+    return HIERA.get((given['embed_dim'], depths), 'hiera_tiny_224'), arguments, fields
+
+
+CONFIGS = {'hiera': ConfigReader(_hiera)}
