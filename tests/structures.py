@@ -21,7 +21,7 @@ from zoo.registry import resolve
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
           'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width'}
-DEPTHS = ('depth', 'depths', 'layers')
+DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 BLOCKS = 2                                                     # of a stage, in a shortened network
 
@@ -72,6 +72,8 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
+        cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut

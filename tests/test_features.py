@@ -85,14 +85,17 @@ def activations(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[t
     for info, found in zip(model.feature_info, maps, strict=True):
         hooked = seen.get(info['module'])
         if isinstance(hooked, torch.Tensor):
-            assert torch.equal(found, as_map(hooked, model, found))
+            assert torch.equal(found, as_map(hooked, model, found, info['stage'], x))
     return logits, maps
 
 
-def as_map(output: torch.Tensor, model: nn.Module, found: torch.Tensor) -> torch.Tensor:
-    """What a submodule gives, as a map (B, C, H, W) of the size of the one `found`; tokens without the prefix."""
+def as_map(output: torch.Tensor, model: nn.Module, found: torch.Tensor, step: int, x: torch.Tensor) -> torch.Tensor:
+    """What a submodule gives in a step for images `x`, as a map (B, C, H, W) of the size of the one `found`; tokens
+    without the prefix, and those in an order of the network's own by its own means."""
     if output.ndim == 4:
         return output.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else output
+    if hasattr(model, 'reroll'):
+        return model.reroll(output, step, x.shape[2:])
     return output[:, model.num_prefix_tokens:].transpose(1, 2).unflatten(2, found.shape[2:])
 
 

@@ -9,7 +9,8 @@ from .pool import GlobalPool
 
 
 class Head(nn.Module):
-    """Pooling, normalisation, hidden layer, dropout and classifier: maps (B, in_features, H, W) -> (B, num_classes).
+    """Pooling, normalisation, hidden layer, dropout and classifier: maps (B, in_features, H, W) -> (B, num_classes), or
+    as `layout` says maps with the channels last, or tokens, which `norm` then takes so.
 
     The network that it is part of puts `global_pool` and `fc` in (`ImageModel.reset_classifier`) and names them all in
     its parts.
@@ -48,9 +49,10 @@ class Head(nn.Module):
         return x if pre_logits else self.fc(x)
 
     def _normalise(self, x: Tensor) -> Tensor:
-        """A pooled vector (B, C), each part as wide as the map by itself, as a map of one pixel."""
+        """A pooled vector (B, C), each part as wide as the map by itself; of maps (B, C, H, W) as one of one pixel."""
         if isinstance(self.norm, nn.Identity):
             return x
-        width = self.in_features
-        parts = [x[:, start:start + width, None, None] for start in range(0, width * self.global_pool.feat_mult, width)]
+        parts = x.split(self.in_features, dim=1)
+        if self.layout == 'NCHW':
+            parts = tuple(part[:, :, None, None] for part in parts)
         return torch.cat([self.norm(part).flatten(1) for part in parts], dim=1)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..spec import Pair, Sizes, unknown
 from .positions import resample_patch_embed
-from .sizes import ImageSize, SizedLayer, pair_of
+from .sizes import ImageSize, SizedLayer, check_fitted, pair_of
 from .windows import missing
 
 FORMATS = ('NCHW', 'NHWC', 'NLC', 'NCL')
@@ -118,11 +118,8 @@ class PatchEmbed(SizedLayer):
             ValueError: it is of another size than the network is fitted to, or of no whole number of patches.
         """
         size: Any = tuple(x.shape[-2:])
-        if self.strict_img_size and self.img_size is not None and size != self.img_size:
-            raise ValueError(
-                f'This network is fitted to images of {self.img_size[0]}x{self.img_size[1]} pixels (height x width); '
-                f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
-                'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
+        if self.strict_img_size and self.img_size is not None:
+            check_fitted(size, self.img_size)
         rest = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
         if rest and not self.pad_fitted and isinstance(size[0], int) and size == self.img_size:
             return x

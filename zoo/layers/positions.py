@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .windows import cut_to
+
 
 def resample_abs_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Sequence[int] | None = None,
                            num_prefix_tokens: int = 1, interpolation: str = 'bicubic', antialias: bool = True,
@@ -36,6 +38,49 @@ def resample_abs_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Se
     image = grid.float().unflatten(1, old).permute(0, 3, 1, 2)
     image = F.interpolate(image, tuple(new_size), mode=interpolation, antialias=antialias)
     return torch.cat([prefix, image.permute(0, 2, 3, 1).flatten(1, 2).to(posemb.dtype)], dim=1)
+
+
+def absolute_win(pos_embed: Tensor, window: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
+    """Positions (1, rows, columns, C) of a map whose attention looks into windows, "absolute win" (arXiv:2311.05613,
+    section 4): those of the whole map (1, C, h, w), interpolated, and those inside a window (1, C, rows, columns), the
+    same in each. Windows are cut off where they do not divide the map.
+
+    Args:
+        size: rows and columns of the map.
+    """
+    counts = [(side + own - 1) // own for side, own in zip(size, window.shape[2:])]
+    tiled = window.permute(0, 2, 3, 1).repeat(1, *counts, 1)
+    return _interpolated(pos_embed, size, antialias).permute(0, 2, 3, 1) + cut_to(tiled, size)
+
+
+def resample_windowed_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Sequence[int],
+                                window_size: Sequence[int]) -> Tensor:
+    """Position embeddings (1, rows * columns, C) of a network whose attention looks into windows, for another grid.
+
+    Such positions repeat from window to window, and interpolated as one image they no longer lie on the windows
+    (arXiv:2311.05613, section 3). So they are taken apart as `absolute_win` has them: the mean of each window, as an
+    image of windows, what repeats in all of them, and of each what is left; the first and the last are interpolated.
+
+    Args:
+        new_size, old_size: rows and columns, of whole windows.
+    """
+    if all(isinstance(side, int) for side in new_size) and tuple(old_size) == tuple(new_size):
+        return posemb
+    image = posemb.float().unflatten(1, tuple(old_size)).permute(0, 3, 1, 2)
+    means = F.avg_pool2d(image, tuple(window_size))
+    rest = image - _interpolated(means, old_size)
+    windows = rest.unflatten(3, (-1, window_size[1])).unflatten(2, (-1, window_size[0]))
+    window = windows.mean((2, 4))
+    left = (windows - window[:, :, None, :, None]).flatten(4, 5).flatten(2, 3)
+    positions = absolute_win(means, window, new_size) + _interpolated(left, new_size, True).permute(0, 2, 3, 1)
+    return positions.flatten(1, 2).to(posemb.dtype)
+
+
+def _interpolated(image: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
+    """An image (1, C, h, w) in another size, bicubic."""
+    if all(isinstance(side, int) for side in size) and image.shape[2:] == tuple(size):
+        return image
+    return F.interpolate(image.float(), tuple(size), mode='bicubic', antialias=antialias).to(image.dtype)
 
 
 def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpolation: str = 'bicubic',

@@ -27,6 +27,19 @@ def map_size(size: Pair, reduction: int) -> Pair:
     return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
+def check_fitted(size: Sequence[int], img_size: Pair) -> None:
+    """Checks that an image (height, width) is of the size that a network is fitted to.
+
+    Raises:
+        ValueError: it is not; the message says how a network is built for it.
+    """
+    if tuple(size) != img_size:
+        raise ValueError(
+            f'This network is fitted to images of {img_size[0]}x{img_size[1]} pixels (height x width); '
+            f'this image has {size[0]}x{size[1]}. Build the network with img_size=(height, width), call '
+            'set_input_size((height, width)), or build it with dynamic_img_size=True for images of any size.')
+
+
 class SizedLayer(nn.Module):
     """Base of layers with parameters, or tables, that depend on sizes. `ImageModel.set_input_size` and loading go
     through all of a network's, the network itself among them where it is one.

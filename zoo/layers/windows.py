@@ -27,7 +27,21 @@ def window_reverse(windows: Tensor, window_size: Pair, H: int, W: int) -> Tensor
 def pad_to_windows(x: Tensor, window_size: Pair) -> Tensor:
     """A map (B, H, W, C) with zeros at its bottom and right, up to whole windows."""
     down, right = missing(x.shape[1:3], window_size)
+    if isinstance(down, int) and isinstance(right, int) and not down and not right:
+        return x
     return F.pad(x, (0, 0, 0, right, 0, down))
+
+
+def cut_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    """A map (B, H, W, C) without what lies beyond `size`, its first rows and columns.
+
+    A copy where anything may lie there: to say whether a slice is contiguous, `torch.export` would hold an image to the
+    sizes at which nothing does.
+    """
+    down, right = x.shape[1] - size[0], x.shape[2] - size[1]
+    if isinstance(down, int) and isinstance(right, int) and not down and not right:
+        return x
+    return F.pad(x, (0, 0, 0, -right, 0, -down))
 
 
 def missing(size: Sequence[int], window_size: Pair) -> Pair:
