@@ -20,7 +20,7 @@ from zoo.registry import resolve
 # arguments that change how wide, deep or large a network is, and nothing else
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
-          'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width'}
+          'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width', 'width_factor'}
 DEPTHS = ('depth', 'depths', 'layers')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 BLOCKS = 2                                                     # of a stage, in a shortened network

@@ -246,10 +246,12 @@ class TokenNet(ImageModel):
             ValueError: they are of no square, and not of the size that they are said to be of.
         """
         kernel = state.get('patch_embed.proj.weight')
-        patch = tuple(kernel.shape[2:]) if kernel is not None and kernel.ndim == 4 else self.patch_embed.patch_size
+        patch = self.patch_embed.patch_size
+        if kernel is not None and kernel.ndim == 4:
+            patch = kernel.shape[2], kernel.shape[3]
         for size in (source.img_size, self.img_size):
             for prefix in {tokens: 0, 0: 0}:
-                grid = (size[0] // patch[0], size[1] // patch[1]) if size else (0, 0)
+                grid = self.patch_embed.grid_of(size, patch) if size else (0, 0)
                 if math.prod(grid) + prefix == count:
                     return prefix, grid
         for prefix in {tokens: 0, 0: 0}:
