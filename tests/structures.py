@@ -58,8 +58,9 @@ def short(name: str) -> dict[str, object]:
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
-        patch = row.get('patch_size', 16)
-        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12))
+        patch = int(architectures()[architecture]['feature_reductions'].split()[0])
+        narrow = dict(embed_dim=16 * row.get('num_heads', 12)) if row.get('embed_layer', {}).get('proj', True) else {}
+        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow)      # else tokens are as wide as the map
     cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:
         return {}

@@ -99,6 +99,15 @@ def test_weight_standardisation_equals_timms(kind, options):
     assert all(relative_error(a, b) < 1e-6 for a, b in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize('kernel, stride', [(1, 2), (1, 3), (2, 3), (7, 2)])
+def test_same_padding_of_any_kernel_equals_timms(kernel, stride):
+    ours, theirs = StdConv2dSame(4, 6, kernel, stride), timm.layers.StdConv2dSame(4, 6, kernel, stride)
+    ours.load_state_dict(theirs.state_dict())
+    for size in ((8, 9), (10, 11), (7, 12)):
+        x = torch.rand(1, 4, *size)
+        assert relative_error(ours(x), theirs(x)) < 1e-5
+
+
 @pytest.mark.parametrize('make', [StdConv2d, partial(StdConv2d, eps=1e-8)])
 def test_layers_may_be_given_as_classes(make):
     ours = on_meta('resnetv2_50', conv_layer=make, norm_layer=timm.layers.GroupNormAct)

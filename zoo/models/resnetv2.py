@@ -233,7 +233,7 @@ def is_stem_deep(stem_type: str) -> bool:
 
 def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', preact: bool = True,
                          conv_layer: ConvLayer = 'std_conv2d', norm_layer: NormLayer = 'groupnorm',
-                         act_layer: ActLayer = 'relu') -> Stem:
+                         act_layer: ActLayer = 'relu', conv_eps: float | None = None) -> Stem:
     """What comes before the stages: (B, in_chs, H, W) -> (B, out_chs, H/4, W/4).
 
     Args:
@@ -241,13 +241,14 @@ def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', pr
             of three eighths with 'tiered'. How the map is pooled comes after: 'fixed' pads with zeros, as the pooling
             of BiT does, 'same' as TensorFlow, and without a word nothing that is padded counts.
         preact: leave it to the first block to normalise.
+        conv_eps: eps of weight standardisation; None is the layer's own.
 
     Raises:
         ValueError: another `stem_type`.
     """
     if stem_type not in STEMS:
         raise ValueError(unknown('stem_type', stem_type, STEMS))
-    norm, conv = Norm(norm_layer), get_conv_layer(conv_layer)
+    norm, conv = Norm(norm_layer), get_conv_layer(conv_layer, conv_eps)
     stem: OrderedDict[str, nn.Module] = OrderedDict()
     if is_stem_deep(stem_type):
         middle = out_chs // 2
