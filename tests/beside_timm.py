@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from unittest.mock import patch
 
 import timm
 import torch
@@ -24,11 +25,31 @@ def options_of(name: str) -> dict[str, str]:
     return {key: option.annotation for key, option in inspect.signature(constructor).parameters.items()}
 
 
+def of_timm(name: str, **options) -> nn.Module:
+    """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth: the
+    class is made with what they would have made it with, and the options in place of that."""
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        if 'multiple values' not in str(error):
+            raise
+    function, found = timm.models.model_entrypoint(name), {}
+
+    def build(network: type[nn.Module], variant: str, pretrained: bool, **given) -> nn.Module:
+        known = inspect.signature(network).parameters
+        found.update(model=network(**{key: value for key, value in {**given, **options}.items() if key in known}))
+        return found['model']
+
+    with patch.dict(vars(inspect.getmodule(function)), build_model_with_cfg=build):
+        function()
+    return found['model']
+
+
 def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object] | None = None,
          **options) -> tuple[nn.Module, nn.Module]:
     """Ours and timm's network, with the same options or `timms`, and one set of random weights; ours holds the same
     tensors, to save memory."""
-    theirs = randomize(timm.create_model(name, **(options if timms is None else timms)).to(dtype))
+    theirs = randomize(of_timm(name, **(options if timms is None else timms)).to(dtype))
     ours = on_meta(name, **options)
     ours.to_empty(device='cpu')
     for module in ours.modules():
@@ -106,7 +127,7 @@ def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str
     for key in ('num_features', 'head_hidden_size', 'num_classes'):
         assert getattr(ours, key) == getattr(theirs, key), key
     assert [(f['num_chs'], f['reduction'], f['module']) for f in ours.feature_info] == [
-        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1')) for f in theirs.feature_info]
+        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1').replace('stem.norm', 'stem.act')) for f in theirs.feature_info]
     if not any('drop' in key and value for key, value in options.items()):
         assert relative_error(drawn_alike(ours.train(), image), drawn_alike(theirs.train(), image)) < 1e-5
     return ours, theirs

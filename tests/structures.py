@@ -20,7 +20,8 @@ from zoo.registry import resolve
 # arguments that change how wide, deep or large a network is, and nothing else
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
-          'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width'}
+          'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width',
+          'width_factor'}
 DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 BLOCKS = 2                                                     # of a stage, in a shortened network
@@ -58,9 +59,10 @@ def short(name: str) -> dict[str, object]:
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
-        patch = row.get('patch_size', 16)
+        patch = int(architectures()[architecture]['feature_reductions'].split()[0])
+        narrow = dict(embed_dim=16 * row.get('num_heads', 12)) if row.get('embed_layer', {}).get('proj', True) else {}
         heads = row.get('num_kv_heads')                                           # of each block
-        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12),
+        return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:

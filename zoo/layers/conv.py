@@ -20,6 +20,9 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: 
         # where `size` is symbolic (torch.export) it stays one short expression instead of growing with every layer.
         span = (k - 1) * d + 1
         total: Any = ((size + s - 1) // s - 1) * s + span - size
+        if span == 1 < s:                           # what comes after the last pixel that is looked at is cut off
+            pads = [0, total, *pads]
+            continue
         if span < s:                                # a kernel that skips pixels may need no padding at all
             total = torch.sym_max(total, 0)
         pads = [total // 2, total - total // 2, *pads]

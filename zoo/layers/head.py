@@ -19,12 +19,14 @@ class Head(nn.Module):
         norm: of the pooled vector, or without pooling of each pixel. Of a vector twice as wide ('catavgmax') each half
             is normalised by itself.
         hidden_size: width of a layer before the classifier, which `act_layer` follows; None for no such layer.
+        use_conv: the classifier is a 1x1 convolution.
     """
 
     def __init__(self, in_features: int, global_pool: str = 'avg', layout: str = 'NCHW', norm: nn.Module | None = None,
-                 hidden_size: int | None = None, act_layer: ActLayer = 'gelu', drop_rate: float = 0.0) -> None:
+                 hidden_size: int | None = None, act_layer: ActLayer = 'gelu', drop_rate: float = 0.0,
+                 use_conv: bool = False) -> None:
         super().__init__()
-        self.in_features, self.hidden_size, self.layout = in_features, hidden_size, layout
+        self.in_features, self.hidden_size, self.layout, self.use_conv = in_features, hidden_size, layout, use_conv
         self.global_pool = GlobalPool(global_pool, layout)
         self.norm = nn.Identity() if norm is None else norm
         self.pre_logits = nn.Sequential()
@@ -32,7 +34,7 @@ class Head(nn.Module):
             self.pre_logits.fc = nn.Linear(in_features * self.global_pool.feat_mult, hidden_size)
             self.pre_logits.act = create_act(act_layer)
         self.drop = nn.Dropout(drop_rate)
-        self.fc = nn.Identity()
+        self.fc: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.global_pool(x)
@@ -46,7 +48,13 @@ class Head(nn.Module):
         else:
             x = self.pre_logits(x)
         x = self.drop(x)
-        return x if pre_logits else self.fc(x)
+        return x if pre_logits else self.classify(x)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """An embedding (B, C) -> logits (B, num_classes)."""
+        if self.use_conv and isinstance(self.fc, nn.Conv2d):
+            return self.fc(embedding[:, :, None, None]).flatten(1)
+        return self.fc(embedding)
 
     def _normalise(self, x: Tensor) -> Tensor:
         """A pooled vector (B, C), each part as wide as the map by itself; of maps (B, C, H, W) as one of one pixel."""

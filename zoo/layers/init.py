@@ -66,6 +66,14 @@ def init_transformer(module: nn.Module, convs: bool = False) -> None:
     draw_anew(module, _narrow_normal if convs else None, _narrow_normal)
 
 
+def zero_weight(layer: nn.Module) -> None:
+    """Makes a layer's weight zero, where it has one: of the last of a residual branch, so that the block begins as its
+    shortcut."""
+    weight = getattr(layer, 'weight', None)
+    if weight is not None:
+        nn.init.zeros_(weight)
+
+
 def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

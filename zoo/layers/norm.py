@@ -5,6 +5,8 @@ The two are separate modules on purpose: a plain torch.nn.BatchNorm2d stays visi
 """
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,11 +113,11 @@ class GlobalResponseNorm(nn.Module):
 class EvoNorm2dS0(nn.Module):
     """EvoNorm-S0, arXiv:2004.02967, Table 2: x * sigmoid(v x) / std over each group, then an affine map.
 
-    With `act=False` there is no `v`: the affine map alone, as published networks use it after projections.
+    With `apply_act=False` there is no `v`: the affine map alone, as published networks use it after projections.
     """
 
     def __init__(self, channels: int, num_groups: int = 32, eps: float = 1e-5, group_size: int = 0,
-                 act: bool = True) -> None:
+                 apply_act: bool = True) -> None:
         super().__init__()
         self.groups = channels // group_size if group_size else num_groups
         if channels % self.groups:
@@ -123,7 +125,7 @@ class EvoNorm2dS0(nn.Module):
         self.eps = eps
         self.weight = nn.Parameter(torch.empty(channels))
         self.bias = nn.Parameter(torch.empty(channels))
-        self.v = nn.Parameter(torch.empty(channels)) if act else None
+        self.v = nn.Parameter(torch.empty(channels)) if apply_act else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -142,10 +144,38 @@ class EvoNorm2dS0(nn.Module):
         return x * self.weight.view(per_channel) + self.bias.view(per_channel)
 
 
+class FilterResponseNormTlu2d(nn.Module):
+    """Filter response normalisation and a thresholded linear unit, arXiv:1911.09737, equations 3 and 4: each channel
+    over the root mean square of its pixels, an affine map, and the larger of that and `tau`.
+
+    With `apply_act=False` there is no `tau`: the normalisation and the affine map alone.
+    """
+
+    def __init__(self, num_features: int, apply_act: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.empty(num_features)), nn.Parameter(torch.empty(num_features))
+        self.tau = nn.Parameter(torch.empty(num_features)) if apply_act else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The identity's affine map; tau is 0, which makes the activation ReLU."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        if self.tau is not None:
+            nn.init.zeros_(self.tau)
+
+    def forward(self, x: Tensor) -> Tensor:
+        per_channel = (1, -1, 1, 1)
+        scale = self.weight.view(per_channel) * (x.square().mean((2, 3), keepdim=True) + self.eps).rsqrt()
+        x = torch.addcmul(self.bias.view(per_channel), x, scale)
+        return x if self.tau is None else torch.maximum(x, self.tau.view(per_channel))
+
+
 NORMS: dict[str, Callable[..., nn.Module]] = {
     'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm, 'groupnorm1': GroupNorm1,
     'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': LayerNorm, 'rmsnorm': RmsNorm,
-    'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d,
+    'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d, 'frntlu': FilterResponseNormTlu2d,
 }
 
 
@@ -171,10 +201,22 @@ class Norm:
         return self.layer(channels, **self.options)
 
     def with_act(self, channels: int, act: ActLayer | None) -> tuple[nn.Module, nn.Module]:
-        """A normalisation and the activation after it; None is no activation."""
-        if self.layer is EvoNorm2dS0:              # its activation is part of it
-            return EvoNorm2dS0(channels, **self.options, act=act is not None), nn.Identity()
+        """A normalisation and the activation after it; None is no activation. A class with an option `apply_act` has the
+        activation in it."""
+        known = _parameters(self.layer)
+        if 'apply_act' in known:
+            given = {'act_layer': act} if act is not None and 'act_layer' in known else {}
+            return self.layer(channels, **self.options, apply_act=act is not None, **given), nn.Identity()
         return self(channels), create_act(act) if act is not None else nn.Identity()
+
+
+@functools.cache
+def _parameters(layer: Callable[..., nn.Module]) -> frozenset[str]:
+    """The names of what a class or function takes."""
+    try:
+        return frozenset(inspect.signature(layer).parameters)
+    except ValueError:                             # one that is not of Python
+        return frozenset()
 
 
 def norm_options(bn_eps: float | None, bn_momentum: float | None,

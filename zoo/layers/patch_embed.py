@@ -30,7 +30,7 @@ class PatchEmbed(SizedLayer):
         grid_size, num_patches: rows and columns of patches of the images that it is fitted to, and their product.
     """
 
-    follows = ('img_size', 'patch_size', 'dynamic')
+    follows: tuple[str, ...] = ('img_size', 'patch_size', 'dynamic')
     pad_fitted = False                # whether images of `img_size`, too, are padded; positions have none for the rest
 
     def __init__(self, img_size: ImageSize | None = 224, patch_size: ImageSize = 16, in_chans: int = 3,
@@ -51,9 +51,11 @@ class PatchEmbed(SizedLayer):
     @property
     def grid_size(self) -> Pair | None:
         """Rows and columns of whole patches of the images that it is fitted to."""
-        if self.img_size is None:
-            return None
-        return self.img_size[0] // self.patch_size[0], self.img_size[1] // self.patch_size[1]
+        return None if self.img_size is None else self.grid_of(self.img_size, self.patch_size)
+
+    def grid_of(self, img_size: Pair, patch_size: Pair) -> Pair:
+        """Rows and columns of whole patches, in pixels (height, width), of images (height, width)."""
+        return img_size[0] // patch_size[0], img_size[1] // patch_size[1]
 
     @property
     def num_patches(self) -> int | None:
@@ -70,7 +72,12 @@ class PatchEmbed(SizedLayer):
 
     def feat_ratio(self, as_scalar: bool = True) -> int | Pair:
         """Pixels per patch: of the longer side of a patch, or (height, width)."""
-        return max(self.patch_size) if as_scalar else self.patch_size
+        return max(self.patch_pixels) if as_scalar else self.patch_pixels
+
+    @property
+    def patch_pixels(self) -> Pair:
+        """(height, width) of a patch in pixels of the image."""
+        return self.patch_size
 
     def dynamic_feat_size(self, img_size: Pair) -> Pair:
         """Rows and columns of patches of an image (height, width)."""
@@ -117,16 +124,29 @@ class PatchEmbed(SizedLayer):
         Raises:
             ValueError: it is of another size than the network is fitted to, or of no whole number of patches.
         """
+        self._check_size(x)
+        return self._whole(x, self.img_size, self.patch_size)
+
+    def _whole(self, x: Tensor, fitted: Pair | None, patch: Pair, what: str = 'An image') -> Tensor:
+        """An image or map, padded to whole patches where that is asked for and it is not of the size that is `fitted`.
+
+        Raises:
+            ValueError: it is of no whole number of patches.
+        """
+        size: Any = tuple(x.shape[-2:])
+        rest = fitted is not None and any(s % p for s, p in zip(fitted, patch))
+        if rest and not self.pad_fitted and isinstance(size[0], int) and size == fitted:
+            return x
+        if self.dynamic_img_pad:
+            down, right = missing(size, patch)
+            return F.pad(x, (0, right, 0, down))
+        if not self.strict_img_size and any(side % length for side, length in zip(size, patch)):
+            raise ValueError(f'{what} of {size[0]}x{size[1]} pixels is of no whole number of patches of '
+                             f'{patch[0]}x{patch[1]}: build the network with dynamic_img_pad=True.')
+        return x
+
+    def _check_size(self, x: Tensor) -> None:
+        """Refuses images of another size than the network is fitted to."""
         size: Any = tuple(x.shape[-2:])
         if self.strict_img_size and self.img_size is not None:
             check_fitted(size, self.img_size)
-        rest = self.img_size is not None and any(s % p for s, p in zip(self.img_size, self.patch_size))
-        if rest and not self.pad_fitted and isinstance(size[0], int) and size == self.img_size:
-            return x
-        if self.dynamic_img_pad:
-            down, right = missing(size, self.patch_size)
-            return F.pad(x, (0, right, 0, down))
-        if not self.strict_img_size and any(side % patch for side, patch in zip(size, self.patch_size)):
-            raise ValueError(f'An image of {size[0]}x{size[1]} pixels is of no whole number of patches of '
-                             f'{self.patch_size[0]}x{self.patch_size[1]}: build the network with dynamic_img_pad=True.')
-        return x

@@ -112,6 +112,25 @@ class SameAvgPool2d(nn.AvgPool2d):
         return F.avg_pool2d(padded, self.kernel_size, self.stride)
 
 
+class SameMaxPool2d(nn.MaxPool2d):
+    """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+
+    kernel_size: int
+    stride: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
+        return F.max_pool2d(padded, self.kernel_size, self.stride)
+
+
+def pool_shortcut(stride: int, dilation: int) -> nn.Module:
+    """What a shortcut that pools before it projects (ResNet-D, arXiv:1812.01187, Figure 2c) does in place of a stride,
+    or of a stride that has become dilation."""
+    if stride == 1 and dilation == 1:
+        return nn.Identity()
+    return CeilAvgPool2d(stride) if dilation == 1 else SameAvgPool2d(2, 1)
+
+
 def create_aa(kind: AaLayer | None, channels: int, stride: int, dilated: bool = False) -> nn.Module:
     """The layer that subsamples by `stride` in place of a strided convolution.
 

@@ -20,9 +20,9 @@ from ..layers.act import ActLayer, create_act
 from ..layers.channel_attention import AttnLayer, create_attn
 from ..layers.conv import conv2d
 from ..layers.drop import DropBlock2d, DropPath
-from ..layers.init import init_he
+from ..layers.init import init_he, zero_weight
 from ..layers.norm import Norm, NormLayer
-from ..layers.pool import AaLayer, CeilAvgPool2d, SameAvgPool2d, create_aa
+from ..layers.pool import AaLayer, CeilAvgPool2d, create_aa, pool_shortcut
 from ..layers.stages import drop_path_rates
 from ..spec import Feature, unknown
 
@@ -76,7 +76,7 @@ class BasicBlock(nn.Module):
 
     def zero_init_last(self) -> None:
         """Makes the branch zero at first, so that the block begins as its shortcut."""
-        _zero(self.bn2)
+        zero_weight(self.bn2)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
@@ -131,7 +131,7 @@ class Bottleneck(nn.Module):
 
     def zero_init_last(self) -> None:
         """Makes the branch zero at first, so that the block begins as its shortcut."""
-        _zero(self.bn3)
+        zero_weight(self.bn3)
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
@@ -301,17 +301,9 @@ def shortcut(in_channels: int, out_channels: int, kernel_size: int, stride: int,
 
 def pooled_shortcut(in_channels: int, out_channels: int, stride: int, dilation: int, norm: Norm) -> nn.Sequential:
     """Average pooling and a 1x1 convolution (ResNet-D, arXiv:1812.01187, Figure 2c)."""
-    pool: nn.Module = nn.Identity()
-    if stride > 1 or dilation > 1:
-        pool = CeilAvgPool2d(stride) if dilation == 1 else SameAvgPool2d(2, 1)
-    return nn.Sequential(pool, conv2d(in_channels, out_channels, 1), norm.with_act(out_channels, None)[0])
+    return nn.Sequential(pool_shortcut(stride, dilation), conv2d(in_channels, out_channels, 1),
+                         norm.with_act(out_channels, None)[0])
 
 
 def _by_stage(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given] * 4
-
-
-def _zero(norm: nn.Module) -> None:
-    weight = getattr(norm, 'weight', None)
-    if weight is not None:
-        nn.init.zeros_(weight)

@@ -305,7 +305,7 @@ class TokenNet(ImageModel):
         patch = self._patch_of(state)
         for size in (source.img_size, self.img_size):
             for prefix in {tokens: 0, 0: 0}:
-                grid = (size[0] // patch[0], size[1] // patch[1]) if size else (0, 0)
+                grid = self.patch_embed.grid_of(size, patch) if size else (0, 0)
                 if math.prod(grid) + prefix == count:
                     return prefix, grid
         for prefix in {tokens: 0, 0: 0}:

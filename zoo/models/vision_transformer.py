@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from .tokennet import TokenNet
 __all__ = ['Attention', 'Block', 'DiffAttention', 'DiffParallelScalingBlock', 'LayerScale', 'Mlp', 'ParallelScalingBlock',
            'ParallelThingsBlock', 'PatchEmbed', 'ResPostBlock', 'VisionTransformer']
 
+EmbedLayer = Callable[..., PatchEmbed] | Mapping[str, Any]
 INITS = ('', 'skip', 'reset', 'jax', 'jax_nlhb', 'moco')
 
 
@@ -73,7 +74,7 @@ class VisionTransformer(TokenNet):
                  dynamic_img_pad: bool = False, drop_rate: float = 0.0, pos_drop_rate: float = 0.0,
                  patch_drop_rate: float = 0.0, proj_drop_rate: float = 0.0, attn_drop_rate: float = 0.0,
                  drop_path_rate: float = 0.0, weight_init: str = '', fix_init: bool = False,
-                 embed_layer: Callable[..., PatchEmbed] = PatchEmbed, embed_norm_layer: NormLayer | None = None,
+                 embed_layer: EmbedLayer = PatchEmbed, embed_norm_layer: NormLayer | None = None,
                  norm_layer: NormLayer | None = None, act_layer: ActLayer | None = None,
                  block_fn: str | Callable[..., nn.Module] = 'Block', mlp_layer: MlpLayer = Mlp,
                  attn_layer: AttentionLayer = Attention, norm_eps: float | None = None) -> None:
@@ -87,9 +88,9 @@ class VisionTransformer(TokenNet):
         act = get_act_layer(act_layer or nn.GELU)
         layout: dict[str, Any] = dict(strict_img_size=False, output_fmt='NHWC') if dynamic_img_size else {}
         embed_norm = dict(norm_layer=Norm(embed_norm_layer, eps=norm_eps)) if embed_norm_layer else {}
-        self.patch_embed = embed_layer(img_size=self.img_size, patch_size=patch_size, in_chans=in_chans,
-                                       embed_dim=embed_dim, bias=not pre_norm, dynamic_img_pad=dynamic_img_pad,
-                                       **layout, **embed_norm)
+        self.patch_embed = self.make_embed(embed_layer)(
+            img_size=self.img_size, patch_size=patch_size, in_chans=in_chans, embed_dim=embed_dim, bias=not pre_norm,
+            dynamic_img_pad=dynamic_img_pad, **layout, **embed_norm)
         self.build_tokens(embed_dim, {'cls_token': int(class_token), **self.extra_tokens, 'reg_token': reg_tokens},
                           pos_embed, no_embed_class, pos_drop_rate, patch_drop_rate)
         self.norm_pre = norm(embed_dim) if pre_norm else nn.Identity()
@@ -113,6 +114,12 @@ class VisionTransformer(TokenNet):
             'prr': partial(AttentionPoolPrr, embed_dim, num_heads=num_heads, pool_type='token' if class_token else 'avg')}
         self.build_head(embed_dim, num_classes, global_pool, drop_rate)
         self.init_fresh()
+
+    def make_embed(self, embed_layer: EmbedLayer) -> Callable[..., PatchEmbed]:
+        """What makes the layer of patches."""
+        if isinstance(embed_layer, Mapping):
+            raise TypeError(f'embed_layer is a class; what it says of a backbone, {embed_layer!r}, is for hybrid networks.')
+        return embed_layer
 
     def init_weights(self, mode: str = '') -> None:
         """Draws every parameter anew and resets every buffer, as `mode`, by default the network's `weight_init`, says."""
