@@ -66,6 +66,12 @@ def init_transformer(module: nn.Module, convs: bool = False) -> None:
     draw_anew(module, _narrow_normal if convs else None, _narrow_normal)
 
 
+def init_pyramid(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`, as PVT (arXiv:2102.12122) and what follows it do: linear layers normal with
+    deviation 0.02, convolutions normal with variance 2 / fan-out of a group."""
+    draw_anew(module, _normal_of_group, _narrow_normal)
+
+
 def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
