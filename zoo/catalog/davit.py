@@ -25,11 +25,9 @@ FAMILIES = (Family(
     weights={
         'davit_base.msft_in1k': dict(),
         'davit_base_fl.msft_florence2': dict(hf_hub_id='microsoft/Florence-2-base', **FLORENCE_768),
-        'davit_giant': UNPUBLISHED,
-        'davit_huge': UNPUBLISHED,
         'davit_huge_fl.msft_florence2': dict(hf_hub_id='microsoft/Florence-2-large', **FLORENCE_768),
-        'davit_large': UNPUBLISHED,
         'davit_small.msft_in1k': dict(),
         'davit_tiny.msft_in1k': dict(),
+        **dict.fromkeys(('davit_giant', 'davit_huge', 'davit_large'), UNPUBLISHED),
     },
 ),)
