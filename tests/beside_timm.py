@@ -10,6 +10,7 @@ from conftest import randomize, relative_error
 from torch import nn
 
 import zoo
+from zoo.registry import resolve
 
 
 def on_meta(name: str, **options) -> nn.Module:
@@ -19,16 +20,30 @@ def on_meta(name: str, **options) -> nn.Module:
 
 def options_of(name: str) -> dict[str, str]:
     """The options of a network's constructor, and their types as they are written."""
-    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
+    module, _, network = resolve(name)[0].model.partition('.')
     constructor = getattr(importlib.import_module(f'zoo.models.{module}'), network)
     return {key: option.annotation for key, option in inspect.signature(constructor).parameters.items()}
+
+
+def of_timm(name: str, **options) -> nn.Module:
+    """timm's network; by its class, where the function of that name takes no option that it gives itself."""
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        if 'multiple values' not in str(error):
+            raise
+    family = resolve(name)[0]
+    module, _, network = family.model.partition('.')
+    classes = {'num_classes': zoo.get_pretrained_cfg(name).num_classes}
+    return getattr(importlib.import_module(f'timm.models.{module}'), network)(
+        **classes | family.model_args(name) | options)
 
 
 def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object] | None = None,
          **options) -> tuple[nn.Module, nn.Module]:
     """Ours and timm's network, with the same options or `timms`, and one set of random weights; ours holds the same
     tensors, to save memory."""
-    theirs = randomize(timm.create_model(name, **(options if timms is None else timms)).to(dtype))
+    theirs = randomize(of_timm(name, **(options if timms is None else timms)).to(dtype))
     ours = on_meta(name, **options)
     ours.to_empty(device='cpu')
     for module in ours.modules():

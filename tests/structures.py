@@ -23,6 +23,7 @@ EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_h
           'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width'}
 DEPTHS = ('depth', 'depths', 'layers')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
+CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
 
 
@@ -53,8 +54,8 @@ def structures() -> dict[str, list[str]]:
 
 
 def short(name: str) -> dict[str, object]:
-    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, and few patches, of
-    few channels, of one whose tokens are an image's patches."""
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, few channels of
+    one without heads, and few patches, of few channels, of one whose tokens are an image's patches."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
@@ -70,6 +71,8 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if cut and 'embed_dim' in row and 'num_heads' not in row:
+        cut['embed_dim'] = min(row['embed_dim'], CHANNELS)
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut

@@ -35,6 +35,7 @@ HELPERS = ('efficientnet_blocks', 'efficientnet_builder', 'factory', 'features',
 ABSENT = {
     'models.davit': 'checkpoint_filter_fn',
     'models.fastvit': 'checkpoint_filter_fn',
+    'models.focalnet': 'checkpoint_filter_fn',
     'models.pvt_v2': 'checkpoint_filter_fn',
     'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
     'models.vision_transformer_hybrid': 'checkpoint_filter_fn',

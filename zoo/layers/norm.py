@@ -6,6 +6,7 @@ The two are separate modules on purpose: a plain torch.nn.BatchNorm2d stays visi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -50,6 +51,9 @@ class LayerNorm2d(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+MAP_NORM: MakeNorm = partial(LayerNorm2d, eps=1e-6)                 # with the eps that vision transformers use
 
 
 class RmsNorm(nn.RMSNorm):

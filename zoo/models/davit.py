@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
-from ..layers.norm import LayerNorm2d, MakeNorm, Norm, NormLayer
+from ..layers.norm import MAP_NORM, MakeNorm, Norm, NormLayer
 from ..layers.sizes import ImageSize, SizedLayer, pair_of
 from ..layers.stages import drop_path_rates, same_stages
 from ..layers.windows import in_windows, window_partition, window_reverse
@@ -35,7 +34,6 @@ __all__ = ['ChannelAttention', 'ChannelAttentionV2', 'ChannelBlock', 'ConvPosEnc
            'SpatialBlock', 'Stem', 'WindowAttention', 'window_partition', 'window_reverse']
 
 KINDS = ('spatial', 'channel')
-MAP_NORM = partial(LayerNorm2d, eps=1e-6)                     # of layers that are made by themselves
 
 
 class DaVit(ImageModel):
