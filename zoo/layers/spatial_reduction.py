@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from ..spec import Pair
 from .attention_tokens import attend, merge_heads
+from .conv import channels_first
 
 POOLED = 7                                             # rows and columns of the map that linear attention looks at
 
@@ -54,7 +55,7 @@ class SpatialReductionAttention(nn.Module):
         """The tokens that keys and values are made of (B, M, dim)."""
         if self.sr is None or self.norm is None:
             return x
-        x = x.transpose(1, 2).unflatten(2, feat_size)
+        x = channels_first(x.transpose(1, 2).unflatten(2, feat_size))
         if self.pool is not None:
             x = self.pool(x)
         elif any(isinstance(side, int) and side < self.sr_ratio for side in feat_size):        # less than one square

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from ..contract import ImageModel, Parts
 from ..layers.act import ActLayer
 from ..layers.attention_tokens import Attention, attend
-from ..layers.conv import conv2d
+from ..layers.conv import channels_first, conv2d
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
@@ -109,12 +108,6 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """A map (B, C, H, W), which normalisation leaves as a view with the channels last. An exported graph copies: a
-    convolution of such a view would hold it to more than one image."""
-    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x
 
 
 class Downsample(nn.Module):
