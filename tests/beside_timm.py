@@ -11,6 +11,7 @@ from conftest import randomize, relative_error
 from torch import nn
 
 import zoo
+from zoo.registry import resolve
 
 
 def on_meta(name: str, **options) -> nn.Module:
@@ -20,7 +21,7 @@ def on_meta(name: str, **options) -> nn.Module:
 
 def options_of(name: str) -> dict[str, str]:
     """The options of a network's constructor, and their types as they are written."""
-    module, _, network = zoo.registry.resolve(name)[0].model.partition('.')
+    module, _, network = resolve(name)[0].model.partition('.')
     constructor = getattr(importlib.import_module(f'zoo.models.{module}'), network)
     return {key: option.annotation for key, option in inspect.signature(constructor).parameters.items()}
 

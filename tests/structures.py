@@ -24,6 +24,7 @@ EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_h
           'width_factor'}
 DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
+CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
 
 
@@ -54,8 +55,8 @@ def structures() -> dict[str, list[str]]:
 
 
 def short(name: str) -> dict[str, object]:
-    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, and few patches, of
-    few channels, of one whose tokens are an image's patches."""
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, few channels of
+    one without heads, and few patches, of few channels, of one whose tokens are an image's patches."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
@@ -76,6 +77,8 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
+    if cut and 'embed_dim' in row and 'num_heads' not in row:
+        cut['embed_dim'] = min(row['embed_dim'], CHANNELS)
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut

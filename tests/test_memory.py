@@ -94,7 +94,7 @@ class Alive(TorchDispatchMode):
     'swin_tiny_patch4_window7_224', 'hrnet_w18', 'efficientformer_l1', 'efficientformerv2_s0',
     'swinv2_tiny_window8_256', 'swinv2_cr_tiny_224', 'beit_base_patch16_224', 'vit_relpos_small_patch16_224',
     'eva02_tiny_patch14_224', 'vit_small_plus_patch16_dinov3', 'vit_small_patch16_rope_mixed_224',
-    'hiera_tiny_224', 'hieradet_small',
+    'hiera_tiny_224', 'hieradet_small', 'pvt_v2_b0', 'pvt_v2_b2_li', 'davit_tiny', 'focalnet_tiny_srf',
 ])
 def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
     timm = pytest.importorskip('timm')

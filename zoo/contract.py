@@ -265,7 +265,7 @@ class ImageModel(nn.Module):
                 raise ValueError(f'{type(self).__name__} has no {name} that could be changed.')
         for layer in layers:
             layer.fit(sizes)
-        if layers:
+        if any('img_size' in layer.follows for layer in layers):
             self.img_size = sizes.img_size or self.img_size
             self.dynamic_img_size = self.dynamic_img_size if sizes.dynamic is None else sizes.dynamic
 

@@ -33,7 +33,10 @@ HELPERS = ('efficientnet_blocks', 'efficientnet_builder', 'factory', 'features',
 
 # Classes and functions of networks that zoo does not have: programs that import them can be imported.
 ABSENT = {
+    'models.davit': 'checkpoint_filter_fn',
     'models.fastvit': 'checkpoint_filter_fn',
+    'models.focalnet': 'checkpoint_filter_fn',
+    'models.pvt_v2': 'checkpoint_filter_fn',
     'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
     'models.vision_transformer_hybrid': 'checkpoint_filter_fn',
 }

@@ -16,7 +16,7 @@ from .recording import ATTENTION
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
-           dropout: float = 0.0, fused: bool = True) -> Tensor:
+           dropout: float = 0.0, fused: bool = True, scale: float | None = None) -> Tensor:
     """Scaled dot-product attention (arXiv:1706.03762, equation 1): queries (B, heads, N, D), keys and values
     (B, heads, M, D) -> (B, heads, N, D).
 
@@ -25,12 +25,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_
         is_causal: nothing after a token may be looked at.
         dropout: of the weights.
         fused: compute it in one kernel; weights that are recorded are computed one by one in any case.
+        scale: factor of the scores, by default 1 / sqrt(D).
     """
     if attn_mask is not None and attn_mask.is_floating_point():
         attn_mask = attn_mask.to(q.dtype)                       # which autocast makes another than that of a bias
     if fused and not ATTENTION.active:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal)
-    weights = attention_weights(q, k, attn_mask, is_causal)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal, scale=scale)
+    weights = attention_weights(q, k, attn_mask, is_causal, scale)
     ATTENTION.keep(weights)
     return F.dropout(weights, dropout) @ v if dropout else weights @ v
 
@@ -45,9 +46,10 @@ def merge_heads(x: Tensor) -> Tensor:
     return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(2)
 
 
-def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,
+                      scale: float | None = None) -> Tensor:
     """The softmax weights (B, heads, N, M) of `attend`."""
-    scale: float = q.shape[-1] ** -0.5
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = (q * scale) @ k.transpose(-2, -1)
     if is_causal:
         scores = scores.masked_fill(later_tokens(q, k), -math.inf)

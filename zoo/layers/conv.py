@@ -50,6 +50,12 @@ class EvenConv2d(nn.Conv2d):
         return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
+def channels_first(x: Tensor) -> Tensor:
+    """A map (B, C, H, W) that may be a view of one with the channels last, or of tokens, for a convolution. An exported
+    graph copies: a convolution of such a view would hold it to more than one image."""
+    return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x
+
+
 def padding_for(kernel: int, stride: int, dilation: int, pad_type: str) -> int | None:
     """Zeros on every side of a convolution, or None where the sides differ.
 

@@ -74,6 +74,12 @@ def zero_weight(layer: nn.Module) -> None:
         nn.init.zeros_(weight)
 
 
+def init_pyramid(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`, as PVT (arXiv:2102.12122) and what follows it do: linear layers normal with
+    deviation 0.02, convolutions normal with variance 2 / fan-out of a group."""
+    draw_anew(module, _normal_of_group, _narrow_normal)
+
+
 def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

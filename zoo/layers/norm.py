@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,6 +53,9 @@ class LayerNorm2d(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+MAP_NORM: MakeNorm = partial(LayerNorm2d, eps=1e-6)                 # with the eps that vision transformers use
 
 
 class RmsNorm(nn.RMSNorm):

@@ -29,6 +29,18 @@ def check_stages(depths: Sequence[int], embed_dims: Sequence[int], downsamples: 
         raise ValueError(f'num_vit is a number of blocks, 0 or more, not {num_vit}.')
 
 
+def same_stages(**options: Sequence[Any]) -> None:
+    """Checks that options with one entry a stage are of as many stages.
+
+    Raises:
+        ValueError: they are not; the message has the number of each.
+    """
+    counts = {name: len(entries) for name, entries in options.items()}
+    if len(set(counts.values())) > 1:
+        said = ', '.join(f'{name} {count}' for name, count in counts.items())
+        raise ValueError(f'{" and ".join(counts)} have one entry a stage each; they have: {said}.')
+
+
 def children_of(module: nn.Module, kind: type[M]) -> list[M]:
     """The children of a module, such as the blocks of a stage, that are of one kind."""
     return [child for child in module.children() if isinstance(child, kind)]

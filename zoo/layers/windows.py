@@ -1,7 +1,7 @@
 """Windows of a map: cut apart, put together, and what of a shifted window belongs together (Swin, arXiv:2103.14030)."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,18 @@ def cut_to(x: Tensor, size: Sequence[int]) -> Tensor:
     if isinstance(down, int) and isinstance(right, int) and not down and not right:
         return x
     return F.pad(x, (0, 0, 0, -right, 0, -down))
+
+
+def in_windows(layer: Callable[[Tensor], Tensor], x: Tensor, window_size: Pair) -> Tensor:
+    """What a layer of tokens (B * windows, rows * columns, C) makes of each window of a map (B, H, W, C), as a map; zeros
+    fill up the last windows."""
+    size = x.shape[1:3]
+    x = pad_to_windows(x, window_size)
+    height, width = x.shape[1:3]
+    x = window_partition(x, window_size)
+    x = layer(x.flatten(1, 2))
+    x = window_reverse(x.unflatten(1, window_size), window_size, height, width)
+    return cut_to(x, size)
 
 
 def missing(size: Sequence[int], window_size: Pair) -> Pair:
