@@ -70,6 +70,8 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map
+        cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=16 * row.get('patch_size', 16))
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut

@@ -92,7 +92,7 @@ def activations(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, list[t
 def as_map(output: torch.Tensor, model: nn.Module, found: torch.Tensor) -> torch.Tensor:
     """What a submodule gives, as a map (B, C, H, W) of the size of the one `found`; tokens without the prefix."""
     if output.ndim == 4:
-        return output.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else output
+        return output if output.shape == found.shape else output.permute(0, 3, 1, 2)
     return output[:, model.num_prefix_tokens:].transpose(1, 2).unflatten(2, found.shape[2:])
 
 
