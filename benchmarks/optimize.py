@@ -4,7 +4,8 @@ Runtime and in OpenVINO, each as its own documentation has it.
     python benchmarks/optimize.py [MODEL ...] [--batch-size 1 16] [--precision fp32] [--threads 2] [--csv FILE]
 
 All run in one process on the same images, in turn by blocks (`zoo.benchmarking.timing.in_blocks`). The ratios are timm's
-time over zoo's, and that of the best by hand over zoo's; the difference is that of zoo's outputs from timm's, of their norm.
+time over zoo's, and that of the best by hand over zoo's; the difference is that of zoo's outputs from timm's, of their
+norm. What is set up by hand computes in float32, whatever zoo's precision is.
 """
 from __future__ import annotations
 
@@ -13,10 +14,12 @@ import csv
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import timm
 import torch
+import torch._inductor.config
 from torch import Tensor, nn
 
 import zoo
@@ -71,7 +74,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     warnings.simplefilter('ignore')
+    torch._inductor.config.compile_threads = 1                  # other processes would go on for a while
     rows = []
+    peers = ', '.join(f'{name} {version(name)}' for name in ('timm', 'onnxruntime', 'openvino'))
     for name in args.models:
         for batch in args.batch_size:
             torch._dynamo.reset()
@@ -86,7 +91,7 @@ def main() -> None:
                     runs[runtime] = make(peer, images)
             optimized = zoo.optimize(model, images, precision=args.precision, backend=args.backend)
             runs['zoo'] = lambda: optimized(images)
-            timings = dict(zip(runs, in_blocks([*runs.values()], seconds=args.seconds)))
+            timings = dict(zip(runs, in_blocks([*runs.values()], rounds=9, seconds=args.seconds)))
             ours = timings['zoo'].median
             best = min(by_hand, key=lambda one: timings[one].median)
             with torch.no_grad():
@@ -99,7 +104,7 @@ def main() -> None:
                    'difference': f'{((optimized(images) - expected).norm() / expected.norm()).item():.1e}'}
             print('  '.join(f'{key} {value}' for key, value in row.items()), flush=True)
             command = f'python benchmarks/optimize.py {name} --batch-size {batch} --precision {args.precision}'
-            rows.append({**row, 'threads': args.threads, **provenance(command, 'cpu')})
+            rows.append({**row, 'threads': args.threads, 'peers': peers, **provenance(command, 'cpu')})
     if args.csv:
         with open(args.csv, 'w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, rows[0])

@@ -17,6 +17,7 @@ Both times are given: that of the clock, and that of the processor, in which oth
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import time
@@ -33,6 +34,7 @@ from zoo.data import ImageNetInfo
 from zoo.evaluation import Evaluation, Normalize, Preprocess, at_once, decoder_effect, evaluate
 from zoo.evaluation.loading import load_batches
 from zoo.evaluation.preprocess import decode_fast, decode_scaled
+from zoo.memory import keep_freed_memory
 
 Times = dict[str, tuple[float, float]]
 
@@ -87,6 +89,41 @@ def timm_loader(source: Folder, config: dict[str, Any], prefetch: bool, workers:
                                    pin_memory=False, device=torch.device('cpu'), **{k: config[k] for k in names})
 
 
+class Elsewhere:
+    """timm's validation in a process of its own, since memory settings of zoo's commands are a process's.
+
+    Attributes:
+        clock, processor: seconds of the last run.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        context = multiprocessing.get_context('spawn')
+        self.ours, theirs = context.Pipe()
+        self.process = context.Process(target=serve_timm, args=(theirs, *args))
+        self.process.start()
+
+    def __call__(self) -> tuple[int, int]:
+        self.ours.send(True)
+        self.clock, self.processor, right = self.ours.recv()
+        return right
+
+    def close(self) -> None:
+        self.ours.send(False)
+        self.process.join()
+
+
+def serve_timm(ours: Any, name: str, weights: dict[str, torch.Tensor], source: Folder, config: dict[str, Any],
+               workers: int, batch_size: int, threads: int) -> None:
+    """Runs timm's validation whenever it is asked to."""
+    torch.set_num_threads(threads)
+    model = timm.create_model(name).eval()
+    model.load_state_dict(weights)
+    while ours.recv():
+        clock, processor = time.perf_counter(), processor_time()
+        right = timm_validation(model, timm_loader(source, config, True, workers, batch_size))
+        ours.send((time.perf_counter() - clock, processor_time() - processor, right))
+
+
 @torch.inference_mode()
 def timm_validation(model: torch.nn.Module, loader: Any) -> tuple[int, int]:
     """How many images are right in the first answer and in the first five."""
@@ -104,8 +141,11 @@ def in_turn(kinds: dict[str, Callable[[], Any]], repeats: int, images: int) -> t
         for kind, action in kinds.items():
             clock, processor = time.perf_counter(), processor_time()
             results[kind] = action()
+            spent = time.perf_counter() - clock, processor_time() - processor
+            if isinstance(action, Elsewhere):
+                spent = action.clock, action.processor
             if repeat:                                                  # the first is for warming up
-                runs[kind].append((time.perf_counter() - clock, processor_time() - processor))
+                runs[kind].append(spent)
     return {kind: tuple(1000 * statistics.median(column) / images for column in zip(*found))
             for kind, found in runs.items()}, results
 
@@ -121,24 +161,8 @@ def show(times: Times, ours: str) -> None:
         print(f'  {kind:36} {clock:7.2f} ms  {processor:7.2f} ms   {ratios[0]:5.2f} x ours  {ratios[1]:5.2f} x')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data', type=Path)
-    parser.add_argument('--model', default='tf_efficientnet_lite0.in1k', help='a model that both libraries have')
-    parser.add_argument('--images', type=int, default=500)
-    parser.add_argument('--batch-size', type=int, default=50)
-    parser.add_argument('--workers', type=int, default=1)
-    parser.add_argument('--repeats', type=int, default=3)
-    args = parser.parse_args()
-    threads = torch.get_num_threads()
-    source = Folder(args.data, args.images)
-    model = zoo.create_model(args.model, pretrained=True).eval()
-    config = zoo.data.resolve_model_data_config(model)
-    theirs = timm.create_model(args.model).eval()
-    theirs.load_state_dict(model.state_dict())
-    print(f'{args.model}: {len(source)} images, medians of {args.repeats}; clock and processor, an image\n')
-
-    torch.set_num_threads(1)
+def reading(args: argparse.Namespace, source: Folder, config: dict[str, Any]) -> None:
+    """From JPEG files to the network's input."""
     plain = timm.data.ImageDataset('', reader=TimmReader(source), transform=timm.data.create_transform(
         **{k: config[k] for k in ('input_size', 'interpolation', 'mean', 'std', 'crop_pct', 'crop_mode')}))
     prefetching = timm_loader(source, config, True, 0, args.batch_size)
@@ -163,28 +187,33 @@ def main() -> None:
         '  of the scaled one: decoding': lambda: [decode_scaled(file, scaled.resized_size) for file in files] and None,
         '  decoding all at 1/8': lambda: [decode_scaled(file, lambda *_: (1, 1)) for file in files] and None,
     }, args.repeats, len(source))
-    print('1. JPEG file to the network\'s input, one core')
+    print('\n1. JPEG file to the network\'s input, one core')
     show(times, 'ours, decoder fast')
     for decoder in ('fast', 'scaled'):
         own = times[f'ours, decoder {decoder}'][1]
         ratios = [times[f"timm's {kind}"][1] / own for kind in ('plain transform', 'prefetching loader')]
         print(f"  timm's over decoder {decoder}, processor: plain {ratios[0]:.2f}, prefetching {ratios[1]:.2f}")
 
-    torch.set_num_threads(threads)
 
+def validation(args: argparse.Namespace, source: Folder, config: dict[str, Any], model: torch.nn.Module) -> None:
+    """The whole validation."""
+    threads = torch.get_num_threads()
+    keep_freed_memory()                                                 # as `zoo validate` does
+    theirs = Elsewhere(args.model, model.state_dict(), source, config, args.workers, args.batch_size, threads)
     example = torch.randn(at_once(args.batch_size, config['input_size'], torch.device('cpu')), *config['input_size'])
     networks = {'': model, ', optimized': zoo.optimize(model, example),
                 ', optimized, bf16': zoo.optimize(model, example, precision='bf16')}
 
-    def validation(decoder: str, kind: str) -> Evaluation:
+    def run(decoder: str, kind: str) -> Evaluation:
         return evaluate(networks[kind], source, config, decoder=decoder, batch_size=args.batch_size,
                         workers=args.workers, progress=False)
 
     times, results = in_turn({
-        'timm': lambda: timm_validation(theirs, timm_loader(source, config, True, args.workers, args.batch_size)),
-        **{f'ours{kind}, decoder {decoder}': partial(validation, decoder, kind)
+        'timm': theirs,
+        **{f'ours{kind}, decoder {decoder}': partial(run, decoder, kind)
            for kind in networks for decoder in ('fast', 'pillow')},
     }, args.repeats, len(source))
+    theirs.close()
     print(f'\n2. The whole validation, {args.workers} workers, {threads} threads')
     show(times, 'ours, decoder pillow')
     for kind in (f'ours{kind}' for kind in networks):
@@ -197,10 +226,34 @@ def main() -> None:
             print(f'  {kind}: {right[0]}, {right[1]}; it waits {found.waiting / found.seconds:.0%} of its time for images, '
                   'the rest is the network')
 
-    print('\n3. The fast path and the scaled one beside Pillow\'s')
-    for decoder in ('fast', 'scaled'):
-        for name, value in decoder_effect(model, source, config, len(source), args.batch_size, decoder=decoder).items():
-            print(f'  {decoder:8} {name:16} {value:.6g}')
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data', type=Path)
+    parser.add_argument('--model', default='tf_efficientnet_lite0.in1k', help='a model that both libraries have')
+    parser.add_argument('--images', type=int, default=500)
+    parser.add_argument('--batch-size', type=int, default=50)
+    parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument('--repeats', type=int, default=3)
+    parser.add_argument('--part', type=int, nargs='+', default=[1, 2, 3], help='which of the three')
+    args = parser.parse_args()
+    threads = torch.get_num_threads()
+    source = Folder(args.data, args.images)
+    model = zoo.create_model(args.model, pretrained=True).eval()
+    config = zoo.data.resolve_model_data_config(model)
+    print(f'{args.model}: {len(source)} images, medians of {args.repeats}; clock and processor, an image')
+    if 1 in args.part:
+        torch.set_num_threads(1)
+        reading(args, source, config)
+        torch.set_num_threads(threads)
+    if 2 in args.part:
+        validation(args, source, config, model)
+    if 3 in args.part:
+        print('\n3. The fast path and the scaled one beside Pillow\'s')
+        for decoder in ('fast', 'scaled'):
+            for name, value in decoder_effect(model, source, config, len(source), args.batch_size,
+                                              decoder=decoder).items():
+                print(f'  {decoder:8} {name:16} {value:.6g}')
 
 
 if __name__ == '__main__':

@@ -21,8 +21,7 @@ from ..runtime import levels_of, open_session
 # the largest difference, in parts of the outputs' norm, and the least part of the images with the same first class
 LIMITS = {'fp32': (1e-4, 0.0), 'fp16': (1e-2, 0.0), 'int8': (0.3, 0.8)}
 # more of it where the graph resizes: a level at a tie of rounding is another than Pillow's, see `Preprocessing`
-RESIZED = {'squash': 0.1, 'squash_floor': 0.1}
-RESIZED_USUALLY = 1e-2
+RESIZED = 1e-2
 SIZES = ((1, 1), (0.86, 1.14), (1.29, 0.73), (0.9, 1.6), (1.43, 1.15))     # of images, in parts of the usual sides
 LEAST_SIDE = 64          # pixels of a side that is left open: below, the last map of some networks is one pixel
 MOST = 64                                                                    # photographs that are looked at
@@ -159,8 +158,7 @@ def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, d
     """
     precision = description['precision']
     largest, least = LIMITS[precision]
-    resized = RESIZED.get(description['data_config']['crop_mode'], RESIZED_USUALLY) * description['input']['preprocess']
-    limit = largest + resized if limit is None else limit
+    limit = largest + RESIZED * description['input']['preprocess'] if limit is None else limit
     if file.suffix == '.mlpackage' and sys.platform != 'darwin':
         return Outcome(path, description['format'], precision, None, None, 0, False, (), limit)
     session, difference, agreed, count, sizes = open_session(file, python=python), 0.0, [], 0, {}

@@ -110,8 +110,11 @@ def _write(model: nn.Module, path: Path, format: str, size: tuple[int, int]) -> 
     import openvino
     with tempfile.TemporaryDirectory() as folder:
         export_onnx(model, Path(folder) / 'graph.onnx', size)
+        names = [one.name for one in onnx.load(str(Path(folder) / 'graph.onnx')).graph.output]
         graph = openvino.convert_model(str(Path(folder) / 'graph.onnx'))
-    graph.set_rt_info(_described(model, format, size, [one.any_name for one in graph.outputs]), [KEY])
+    for port, name in zip(graph.outputs, names):               # of a tensor's several names, the one that is asked for
+        port.get_tensor().set_names({name})
+    graph.set_rt_info(_described(model, format, size, names), [KEY])
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 
 

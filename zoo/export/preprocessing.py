@@ -9,10 +9,13 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import PIL
 import torch
 from torch import Tensor, nn
 
 from ..spec import unknown
+
+COLUMNS_MAY_BE_FIRST = int(PIL.__version__.partition('.')[0]) >= 13
 
 
 def _box(x: Tensor) -> Tensor:
@@ -81,9 +84,11 @@ class Preprocessing(Normalise):
     resized with antialiasing, cut and normalised as `zoo.data.create_transform` does it in evaluation.
 
     Rows and columns are resized by a matrix each, whose entries are those of Pillow's filters, and rounded to whole
-    levels in between as Pillow does: what differs is a level at a tie of rounding. Where 'squash' changes the aspect,
-    Pillow may begin with the columns, and more pixels differ by a level. That costs h * H * W multiply-adds a channel:
-    for a photograph of 0.2 megapixels less than a small network, for one of 12 megapixels more; shrink large ones first.
+    levels in between as Pillow does: what differs is a level at a tie of rounding. That costs h * H * W multiply-adds a
+    channel: for a photograph of 0.2 megapixels less than a small network, for one of 12 megapixels more; shrink large
+    ones first. Pillow 13 begins with the columns where those lose over twice as many pixels as the rows; 'squash' is
+    computed both ways for it, while of the other modes, which keep the aspect, that is so for images over twice as tall
+    as wide alone, and some of their pixels are off by a level.
 
     Args:
         config: the settings that `zoo.data.resolve_data_config` returns.
@@ -109,6 +114,10 @@ class Preprocessing(Normalise):
         rows, columns = (self.matrix(levels.shape[2 + i], *pair, self.size[i])
                          for i, pair in enumerate(zip(sides, resized)))
         found = _whole(rows @ _whole(levels @ columns.transpose(0, 1)))
+        if COLUMNS_MAY_BE_FIRST and self.mode.startswith('squash'):
+            lost = [side - new for side, new in zip(sides, resized)]
+            first = (lost[0] > 0) & (lost[0] > 2 * lost[1])
+            found = torch.where(first, _whole(_whole(rows @ levels) @ columns.transpose(0, 1)), found)
         if self.mode == 'border':
             inside = rows.sum(1, keepdim=True) * columns.sum(1)
             found = torch.where(inside > 0.5, found, (255 * self.mean).round())

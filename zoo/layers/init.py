@@ -61,8 +61,8 @@ def init_he(module: nn.Module) -> None:
 
 def init_transformer(module: nn.Module, convs: bool = False) -> None:
     """Draws a module anew, see `draw_anew`, as DeiT (arXiv:2012.12877) and what follows it do: linear layers, and with
-    `convs` convolutions, normal with deviation 0.02. Their code truncates at 2, a hundred deviations, which is not to
-    truncate and takes half the time again."""
+    `convs` convolutions, normal with deviation 0.02. Their code truncates at 2, a hundred deviations, which changes
+    no number."""
     draw_anew(module, _narrow_normal if convs else None, _narrow_normal)
 
 

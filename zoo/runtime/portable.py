@@ -67,7 +67,7 @@ class Elsewhere:
     """A file run by another interpreter: arrays -> its outputs.
 
     Raises:
-        ValueError: it cannot be read there.
+        ValueError: it cannot be read there, or the interpreter ends while it runs the file.
     """
 
     def __init__(self, file: str | Path, python: Path) -> None:
@@ -79,8 +79,11 @@ class Elsewhere:
             raise ValueError(answer['error'])
 
     def __call__(self, arrays: Arrays) -> list[np.ndarray]:
-        _send(self._process.stdin, arrays)
-        return _receive(self._process.stdout)
+        try:
+            _send(self._process.stdin, arrays)
+            return _receive(self._process.stdout)
+        except (EOFError, BrokenPipeError) as error:
+            raise ValueError('The interpreter that ran the file ended; it does not take these images.') from error
 
     def __del__(self) -> None:
         if hasattr(self, '_process'):

@@ -83,8 +83,9 @@ class OpenVinoSession:
         compiled = core.compile_model(graph, 'CPU', {
             'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision,
             'INFERENCE_NUM_THREADS': threads or torch.get_num_threads()})
-        self.inputs = [one.any_name if one.names else f'input{i}' for i, one in enumerate(compiled.inputs)]
-        self.outputs = [one.any_name if one.names else f'output{i}' for i, one in enumerate(compiled.outputs)]
+        # the graph's, as compiling adds names of its own
+        self.inputs = [one.any_name if one.names else f'input{i}' for i, one in enumerate(graph.inputs)]
+        self.outputs = [one.any_name if one.names else f'output{i}' for i, one in enumerate(graph.outputs)]
         self._request = compiled.create_infer_request()
 
     @property
