@@ -79,6 +79,8 @@ def short(name: str) -> dict[str, object]:
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
     if cut and 'embed_dim' in row and 'num_heads' not in row:
         cut['embed_dim'] = min(row['embed_dim'], CHANNELS)
+    if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map
+        cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=16 * row.get('patch_size', 16))
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut

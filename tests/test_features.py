@@ -93,7 +93,7 @@ def as_map(output: torch.Tensor, model: nn.Module, found: torch.Tensor, step: in
     """What a submodule gives in a step for images `x`, as a map (B, C, H, W) of the size of the one `found`; tokens
     without the prefix, and those in an order of the network's own by its own means."""
     if output.ndim == 4:
-        return output.permute(0, 3, 1, 2) if model.output_fmt == 'NHWC' else output
+        return output if output.shape == found.shape else output.permute(0, 3, 1, 2)
     if hasattr(model, 'reroll'):
         return model.reroll(output, step, x.shape[2:])
     return output[:, model.num_prefix_tokens:].transpose(1, 2).unflatten(2, found.shape[2:])

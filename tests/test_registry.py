@@ -55,11 +55,10 @@ def test_pretrained_cfg_equals_timm(name):
 
 @pytest.mark.parametrize('name', zoo.list_models())
 def test_default_tag_and_queries_equal_timm(name):
-    tag = zoo.get_pretrained_cfg(name).tag
-    assert tag == (timm.get_pretrained_cfg(name).tag or '')                 # timm has None for a network without any
+    assert zoo.get_pretrained_cfg(name).tag == (timm.get_pretrained_cfg(name).tag or '')
     assert zoo.is_model_pretrained(name) == timm.is_model_pretrained(name)
     assert zoo.get_pretrained_cfg_value(name, 'input_size') == timm.get_pretrained_cfg_value(name, 'input_size')
-    assert zoo.get_arch_name(f'{name}.{tag}'.rstrip('.')) == name
+    assert zoo.get_arch_name(zoo.get_pretrained_cfg(name).name) == name
 
 
 @pytest.mark.parametrize('name', ['a.b.c', 'a', 'efficientnet_b0.ra_in1k'])
