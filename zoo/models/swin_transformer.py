@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,11 +23,14 @@ from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
-from ..layers.relative import get_relative_position_index, resize_rel_pos_bias_table, table_size
+from ..layers.relative import RelPosTable, get_relative_position_index
 from ..layers.sizes import ImageSize, SizedLayer, map_size, pair_of
 from ..layers.stages import children_of, drop_path_rates
 from ..layers.windows import missing, pad_to_windows, shift_mask, window_partition, window_reverse
 from ..spec import Feature, Pair, Sizes
+
+__all__ = ['PatchMerging', 'SwinTransformer', 'SwinTransformerBlock', 'SwinTransformerStage', 'WindowAttention',
+           'get_relative_position_index', 'window_partition', 'window_reverse']
 
 Windows = ImageSize | Sequence[ImageSize]
 
@@ -301,70 +303,29 @@ class SwinTransformerBlock(SizedLayer):
         return x.roll(shift, (1, 2)) if any(shift) else x
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(RelPosTable):
     """Multi-head self-attention in windows with relative position biases (equation 4): (B windows, N, dim) -> same.
 
     Args:
         window_size: rows and columns, N pixels in all. head_dim: channels per head, by default dim / num_heads.
     """
 
-    undecayed = ('relative_position_bias_table',)
-    relative_position_index: Tensor
-
     def __init__(self, dim: int, num_heads: int, head_dim: int | None = None, window_size: ImageSize = 7,
                  qkv_bias: bool = True, attn_drop: float = 0.0, proj_drop: float = 0.0) -> None:
         super().__init__()
         if head_dim is None and dim % num_heads:
             raise ValueError(f'{num_heads} heads do not divide {dim} channels.')
-        self.window_size, self.num_heads = pair_of(window_size, 'window_size'), num_heads
         inner = (head_dim or dim // num_heads) * num_heads
         self.scale = (inner // num_heads) ** -0.5
-        offsets = table_size(self.window_size)
-        self.relative_position_bias_table = nn.Parameter(torch.empty(offsets[0] * offsets[1], num_heads))
-        self.register_buffer('relative_position_index', torch.empty(0), persistent=False)
+        self.build_table(window_size, num_heads)
         self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
         self.attn_drop = nn.Dropout(attn_drop)
         self.proj = nn.Linear(inner, dim)
         self.proj_drop = nn.Dropout(proj_drop)
-        self.reset_parameters()
-        self.reset_constants()
-
-    def reset_parameters(self) -> None:
-        """A table of small biases."""
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-
-    def reset_constants(self) -> None:
-        """Fills the index from pairs of pixels to entries of the table, which no checkpoint holds."""
-        device = self.relative_position_bias_table.device
-        pixels = self.window_size[0] * self.window_size[1]
-        self.relative_position_index = torch.empty(pixels, pixels, dtype=torch.int64, device=device) \
-            if device.type == 'meta' else get_relative_position_index(*self.window_size, device)
-
-    def set_window_size(self, window_size: ImageSize) -> None:
-        """Other windows, with the table resampled."""
-        old, self.window_size = self.window_size, pair_of(window_size, 'window_size')
-        if self.window_size == old:
-            return
-        table, offsets = self.relative_position_bias_table, table_size(self.window_size)
-        with torch.no_grad():
-            shape = (offsets[0] * offsets[1], self.num_heads)
-            new = table.new_empty(shape) if table.is_meta else resize_rel_pos_bias_table(
-                table, self.window_size, shape, old)
-        self.relative_position_bias_table = nn.Parameter(new, table.requires_grad)
-        self.reset_constants()
-
-    @torch.no_grad()
-    def adapt_table(self, state: dict[str, Tensor], prefix: str, old_window: Pair | None) -> None:
-        """Resamples the table at `prefix` in a state dict for these windows."""
-        key, want = f'{prefix}relative_position_bias_table', self.relative_position_bias_table.shape
-        if key not in state or state[key].shape[0] == want[0]:
-            return
-        fits = old_window and table_size(old_window)[0] * table_size(old_window)[1] == state[key].shape[0]
-        state[key] = resize_rel_pos_bias_table(state[key], self.window_size, want, old_window if fits else None)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        bias = self.bias()
         if mask is not None:
             windows = mask.shape[0]
             bias = (bias + mask[:, None]).expand(x.shape[0] // windows, -1, -1, -1, -1).flatten(0, 1)
