@@ -86,27 +86,32 @@ class RelPosTable(nn.Module):
     Only the table is kept, never what is looked up in it: nothing goes stale when weights change or move.
 
     Attributes:
-        window_size: rows and columns of the window.
+        window_size: rows and columns of the window; None without a table.
         prefix_tokens: tokens before it: none, or the class token.
     """
 
     undecayed = ('relative_position_bias_table',)
     relative_position_bias_table: nn.Parameter                      # (offsets + 3 prefix_tokens, heads)
     relative_position_index: Tensor                                 # (queries, keys)
-    window_size: Pair
+    window_size: Pair | None
     num_heads: int
     prefix_tokens: int
 
-    def build_table(self, window_size: ImageSize, num_heads: int, prefix_tokens: int = 0) -> None:
-        """Adds the table.
+    def build_table(self, window_size: ImageSize | None, num_heads: int, prefix_tokens: int = 0) -> None:
+        """Adds the table; none for no window.
 
         Raises:
             ValueError: no such window, or more than one token before it.
         """
         if prefix_tokens not in (0, 1):
             raise ValueError(f'A relative position table has entries for 0 or 1 prefix tokens, not {prefix_tokens}.')
-        self.window_size, self.num_heads = pair_of(window_size, 'window_size'), num_heads
-        self.prefix_tokens = prefix_tokens
+        self.num_heads, self.prefix_tokens = num_heads, prefix_tokens
+        if window_size is None:
+            self.window_size = None
+            self.register_parameter('relative_position_bias_table', None)
+            self.register_buffer('relative_position_index', None)
+            return
+        self.window_size = pair_of(window_size, 'window_size')
         self.relative_position_bias_table = nn.Parameter(torch.empty(self._shape(self.window_size)))
         self.register_buffer('relative_position_index', torch.empty(0), persistent=False)
         RelPosTable.reset_parameters(self)
@@ -117,12 +122,14 @@ class RelPosTable(nn.Module):
 
     def reset_parameters(self) -> None:
         """A table of small biases."""
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        if self.window_size is not None:
+            nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def reset_constants(self) -> None:
         """Fills the index from pairs of tokens to entries of the table, which no checkpoint holds."""
-        self.relative_position_index = relative_position_index(
-            self.window_size, bool(self.prefix_tokens), self.relative_position_bias_table.device)
+        if self.window_size is not None:
+            self.relative_position_index = relative_position_index(
+                self.window_size, bool(self.prefix_tokens), self.relative_position_bias_table.device)
 
     def init_non_persistent_buffers(self) -> None:
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
@@ -130,13 +137,13 @@ class RelPosTable(nn.Module):
 
     def set_window_size(self, window_size: ImageSize) -> None:
         """Another window, with the table resampled; see `resize_rel_pos_bias_table`."""
-        old, self.window_size = self.window_size, pair_of(window_size, 'window_size')
-        if self.window_size == old:
+        old, window = self.window_size, pair_of(window_size, 'window_size')
+        if old is None or window == old:
             return
-        table, shape = self.relative_position_bias_table, self._shape(self.window_size)
+        self.window_size = window
+        table, shape = self.relative_position_bias_table, self._shape(window)
         with torch.no_grad():
-            new = table.new_empty(shape) if table.is_meta else resize_rel_pos_bias_table(
-                table, self.window_size, shape, old)
+            new = table.new_empty(shape) if table.is_meta else resize_rel_pos_bias_table(table, window, shape, old)
         self.relative_position_bias_table = nn.Parameter(new, table.requires_grad)
         self.reset_constants()
 
@@ -150,7 +157,7 @@ class RelPosTable(nn.Module):
         """
         key = f'{prefix}relative_position_bias_table'
         state.pop(f'{prefix}relative_position_index', None)
-        if key not in state:
+        if key not in state or self.window_size is None:
             return
         entries, wanted = state[key].shape[0], self._shape(self.window_size)
         old = old_window if old_window and self._shape(old_window)[0] == entries else None
@@ -160,9 +167,10 @@ class RelPosTable(nn.Module):
     def bias(self, window: Pair | None = None) -> Tensor:
         """(heads, queries, keys), of the table's window or, with the table resampled, of another one."""
         table, index = self.relative_position_bias_table, self.relative_position_index
-        if window is not None and differs(window, self.window_size):
-            offsets = math.prod(table_size(self.window_size))
-            table = torch.cat([_resize(table[:offsets], self.window_size, window), table[offsets:]])
+        own = self.window_size
+        if window is not None and own is not None and differs(window, own):
+            offsets = math.prod(table_size(own))
+            table = torch.cat([_resize(table[:offsets], own, window), table[offsets:]])
             index = relative_position_index(window, bool(self.prefix_tokens), table.device)
         return table[index].permute(2, 0, 1)
 
