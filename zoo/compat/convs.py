@@ -1,12 +1,10 @@
 """Convolutions and pooling windows by how they pad."""
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from ..layers.conv import MixedConv2d, conv2d, pad_same, padding_for
-from ..layers.pool import SameAvgPool2d
+from ..layers.conv import MixedConv2d, conv2d, padding_for
+from ..layers.pool import SameAvgPool2d, SameMaxPool2d
 from ..spec import unknown
 
 __all__ = ['SameMaxPool2d', 'create_conv2d', 'create_pool2d', 'get_padding', 'get_same_padding']
@@ -44,17 +42,6 @@ def create_conv2d(in_channels: int, out_channels: int, kernel_size: int | list[i
     if isinstance(padding, int):
         return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
     return conv2d(in_channels, out_channels, kernel_size, stride, dilation, groups, (padding or '').lower(), bias)
-
-
-class SameMaxPool2d(nn.MaxPool2d):
-    """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
-
-    kernel_size: int
-    stride: int
-
-    def forward(self, x: Tensor) -> Tensor:
-        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
-        return F.max_pool2d(padded, self.kernel_size, self.stride)
 
 
 POOLS = {'max': (nn.MaxPool2d, SameMaxPool2d), 'avg': (nn.AvgPool2d, SameAvgPool2d)}

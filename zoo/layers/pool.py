@@ -112,6 +112,17 @@ class SameAvgPool2d(nn.AvgPool2d):
         return F.avg_pool2d(padded, self.kernel_size, self.stride)
 
 
+class SameMaxPool2d(nn.MaxPool2d):
+    """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+
+    kernel_size: int
+    stride: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
+        return F.max_pool2d(padded, self.kernel_size, self.stride)
+
+
 def create_aa(kind: AaLayer | None, channels: int, stride: int, dilated: bool = False) -> nn.Module:
     """The layer that subsamples by `stride` in place of a strided convolution.
 
