@@ -53,16 +53,18 @@ def structures() -> dict[str, list[str]]:
 
 
 def short(name: str) -> dict[str, object]:
-    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, and few patches, of
-    few channels, of one whose tokens are an image's patches."""
+    """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, few patches, of few
+    channels, of one whose tokens are an image's patches, and a small image of one whose windows follow it."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
         patch = row.get('patch_size', 16)
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, embed_dim=16 * row.get('num_heads', 12))
     cut: dict[str, object] = {}
+    if takes(name, 'transformer_partition_ratio'):                            # windows follow the image
+        cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
-        return {}
+        return cut
     for key in DEPTHS:
         if key in row:
             value = row[key]

@@ -91,7 +91,8 @@ class Alive(TorchDispatchMode):
 @pytest.mark.parametrize('name', [
     'efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv3_small_100', 'efficientnetv2_rw_t', 'mobilenetv4_hybrid_medium',
     'resnet18', 'resnet50', 'seresnet50', 'convnext_tiny', 'convnextv2_tiny', 'vit_tiny_patch16_224',
-    'swin_tiny_patch4_window7_224', 'hrnet_w18', 'efficientformer_l1', 'efficientformerv2_s0'])
+    'swin_tiny_patch4_window7_224', 'hrnet_w18', 'efficientformer_l1', 'efficientformerv2_s0', 'coatnet_0_rw_224',
+    'maxvit_tiny_tf_224'])
 def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
     timm = pytest.importorskip('timm')
     peaks = []

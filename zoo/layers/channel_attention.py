@@ -195,7 +195,7 @@ ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
 
 
 def create_attn(attn_layer: AttnLayer, channels: int, **options: Any) -> nn.Module:
-    """The gate of that name, or made by that class, for maps of so many channels; True is 'se', None, False or '' nothing.
+    """The gate of that name, or made by that class, for so many channels; True is 'se', None, False or '' nothing.
 
     Raises:
         ValueError: an unknown name. TypeError: neither a name nor something that makes a module.
