@@ -322,8 +322,8 @@ class RelPosMlp(nn.Module):
         self.reset_constants()
 
     def _coordinates(self, window: Pair, device: torch.device) -> Tensor:
-        return gen_relative_log_coords(window, self.pretrained_window_size, self.mode, device).to(
-            next(self.mlp.parameters()).dtype)
+        coordinates = gen_relative_log_coords(window, self.pretrained_window_size, self.mode, device)
+        return coordinates.to(next(self.mlp.parameters()).dtype)
 
     def set_window_size(self, window_size: ImageSize) -> None:
         """Another window."""

@@ -123,9 +123,9 @@ class MaxxVitCfg:
             transformer, 'M' MaxViT's, 'PM' with both kinds of windows side by side.
         stem_width: channels of the stem's convolutions, one number or two. stem_bias: their biases.
         head_hidden_size: width of a layer before the classifier.
-        weight_init: how fresh weights are drawn: 'vit_eff', convolutions as EfficientNet's and attention as ViT's,
-            whose deviations follow from the widths; 'normal' or 'trunc_normal', with a deviation of 0.02; 'xavier_normal'; ''
-            as PyTorch does.
+        weight_init: how fresh weights are drawn: 'vit_eff', convolutions as EfficientNet's and attention as ViT's, with
+            deviations that follow from the widths; 'normal' or 'trunc_normal', with one of 0.02; 'xavier_normal'; '' as
+            PyTorch does.
     """
 
     embed_dim: Sequence[int] = (96, 192, 384, 768)
