@@ -128,7 +128,8 @@ def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str
     for key in ('num_features', 'head_hidden_size', 'num_classes'):
         assert getattr(ours, key) == getattr(theirs, key), key
     assert [(f['num_chs'], f['reduction'], f['module']) for f in ours.feature_info] == [
-        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1').replace('stem.norm', 'stem.act')) for f in theirs.feature_info]
+        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1').replace('stem.norm', 'stem.act'))
+        for f in theirs.feature_info]
     if not any('drop' in key and value for key, value in options.items()):
         assert relative_error(drawn_alike(ours.train(), image), drawn_alike(theirs.train(), image)) < 1e-5
     return ours, theirs

@@ -56,7 +56,8 @@ def structures() -> dict[str, list[str]]:
 
 def short(name: str) -> dict[str, object]:
     """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, few channels of
-    one without heads, and few patches, of few channels, of one whose tokens are an image's patches."""
+    one without heads, few patches, of few channels, of one whose tokens are an image's patches, and a small image of one
+    whose windows follow it."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if of_tokens(family.model):
@@ -66,8 +67,10 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
+    if takes(name, 'transformer_partition_ratio'):                            # windows follow the image
+        cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
-        return {}
+        return cut
     for key in DEPTHS:
         if key in row:
             value = row[key]

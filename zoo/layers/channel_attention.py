@@ -195,12 +195,12 @@ ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
 
 
 def create_attn(attn_layer: AttnLayer, channels: int, **options: Any) -> nn.Module:
-    """The gate of that name, or made by that class, for maps of so many channels; True is 'se', None or False nothing.
+    """The gate of that name, or made by that class, for so many channels; True is 'se', None, False or '' nothing.
 
     Raises:
         ValueError: an unknown name. TypeError: neither a name nor something that makes a module.
     """
-    if attn_layer is None or attn_layer is False:
+    if not attn_layer:
         return nn.Identity()
     if attn_layer is True:
         attn_layer = 'se'

@@ -197,6 +197,90 @@ class RelPosBias(RelPosTable):
         return attn + self.get_bias()
 
 
+class RelPosBiasTf(nn.Module):
+    """Adds to attention scores (…, heads, N, N) what a table of two dimensions has for the offset (rows, columns) from
+    the query to the key, as MaxViT's authors (arXiv:2204.01697) keep it: `RelPosBias` with its signs turned round.
+
+    Args:
+        window_size: rows and columns.
+
+    Raises:
+        ValueError: tokens before those of the window, for which it has no entries.
+    """
+
+    undecayed = ('relative_position_bias_table',)
+    row_lookup: Tensor                                              # (rows of queries, rows of keys, 2 rows - 1)
+    column_lookup: Tensor
+
+    def __init__(self, window_size: ImageSize, num_heads: int, prefix_tokens: int = 0) -> None:
+        super().__init__()
+        if prefix_tokens:
+            raise ValueError('RelPosBiasTf has no entries for tokens before those of the window; RelPosBias has.')
+        self.window_size, self.num_heads = pair_of(window_size, 'window_size'), num_heads
+        self.relative_position_bias_table = nn.Parameter(torch.empty(num_heads, *table_size(self.window_size)))
+        for name in ('row_lookup', 'column_lookup'):
+            self.register_buffer(name, torch.empty(0), persistent=False)
+        self.reset_parameters()
+        self.reset_constants()
+
+    def reset_parameters(self) -> None:
+        """A table of small biases."""
+        nn.init.normal_(self.relative_position_bias_table, std=0.02)
+
+    def reset_constants(self) -> None:
+        """Fills the lookups, which no checkpoint holds."""
+        self.row_lookup, self.column_lookup = self._lookups(self.window_size)
+
+    def init_non_persistent_buffers(self) -> None:
+        """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
+        self.reset_constants()
+
+    def _lookups(self, window: Pair) -> tuple[Tensor, Tensor]:
+        """For each row, and each column, of a query and of a key, 1 at the table's entry for them and 0 elsewhere."""
+        like = self.relative_position_bias_table
+        if like.is_meta:                                # arithmetic there would import PyTorch's compiler: 1.5 s
+            rows, columns = (like.new_empty(side, side, 2 * side - 1) for side in window)
+        else:
+            rows, columns = ((places - places[:, None] + (side - 1))[..., None].eq(
+                torch.arange(2 * side - 1, device=like.device)).to(like.dtype)
+                for side in window for places in [torch.arange(side, device=like.device)])
+        return rows, columns
+
+    def set_window_size(self, window_size: ImageSize) -> None:
+        """Another window, with the table resampled; see `resize_rel_pos_bias_table`."""
+        old, self.window_size = self.window_size, pair_of(window_size, 'window_size')
+        if self.window_size == old:
+            return
+        table = self.relative_position_bias_table
+        with torch.no_grad():
+            new = table.new_empty(self.num_heads, *table_size(self.window_size)) if table.is_meta else \
+                _resize_maps(table, old, self.window_size)
+        self.relative_position_bias_table = nn.Parameter(new, table.requires_grad)
+        self.reset_constants()
+
+    @torch.no_grad()
+    def adapt_table(self, state: dict[str, Tensor], prefix: str, old_window: Pair | None) -> None:
+        """Resamples the table at `prefix` in a state dict, whose shape says which window it is of, for this window."""
+        key = f'{prefix}relative_position_bias_table'
+        if key in state and state[key].ndim == 3:
+            rows, columns = state[key].shape[1:]
+            state[key] = _resize_maps(state[key], ((rows + 1) // 2, (columns + 1) // 2), self.window_size)
+
+    def get_bias(self, window_size: Pair | None = None) -> Tensor:
+        """(1, heads, N, N), of its own window or another one."""
+        table: Tensor = self.relative_position_bias_table
+        rows, columns = self.row_lookup, self.column_lookup
+        if window_size is not None and differs(window_size, self.window_size):
+            table = _resize_maps(table, self.window_size, window_size)
+            rows, columns = self._lookups(window_size)
+        by_row = torch.einsum('hrc,qkr->hqkc', table, rows.to(table.dtype))
+        bias = torch.einsum('hqkc,plc->hqpkl', by_row, columns.to(table.dtype))
+        return bias.flatten(3, 4).flatten(1, 2).unsqueeze(0)
+
+    def forward(self, attn: Tensor) -> Tensor:
+        return attn + self.get_bias()
+
+
 class LogOffsets(nn.Module):
     """Base of layers that make biases of the logarithms of the offsets in a window, which fits windows of every size
     (Swin V2, arXiv:2111.09883, section 3.3). A subclass adds a small network and says with `of_offsets` which one.
@@ -233,7 +317,7 @@ class LogOffsets(nn.Module):
 
     def reset_constants(self) -> None:
         """Fills the coordinates, and the index from pairs of tokens to them, which no checkpoint holds."""
-        like = next(self.parameters())
+        like = self.rel_coords_log                          # the network inside may be given memory later
         self.rel_coords_log = like.new_empty(*table_size(self.window_size), 2) if like.is_meta else \
             self._coordinates(self.window_size)
         self.relative_position_index = relative_position_index(self.window_size, device=like.device)
@@ -243,8 +327,8 @@ class LogOffsets(nn.Module):
         self.reset_constants()
 
     def _coordinates(self, window: Pair) -> Tensor:
-        like = next(self.parameters())
-        return gen_relative_log_coords(window, self.pretrained_window_size, self.mode, like.device).to(like.dtype)
+        coordinates = gen_relative_log_coords(window, self.pretrained_window_size, self.mode, self.rel_coords_log.device)
+        return coordinates.to(next(self.parameters()).dtype)
 
     def set_window_size(self, window_size: ImageSize) -> None:
         """Another window."""
@@ -343,6 +427,13 @@ def _resize(table: Tensor, old: Pair, new: Pair) -> Tensor:
     weights = [_between(*sides, same).to(table.device, torch.float32) for sides in axes]
     resized = torch.einsum('yr,xc,rch->yxh', *weights, table.float().unflatten(0, table_size(old)))
     return resized.flatten(0, 1).to(table.dtype)
+
+
+def _resize_maps(table: Tensor, old: Pair, new: Pair) -> Tensor:
+    """A table (heads, 2 rows - 1, 2 columns - 1) of a window for another one; see `_resize`."""
+    if not differs(new, old):
+        return table
+    return _resize(table.flatten(1).t(), old, new).t().unflatten(1, table_size(new))
 
 
 def _between(old: int, new: int, same: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Windows of a map: cut apart, put together, and what of a shifted window belongs together (Swin, arXiv:2103.14030)."""
+"""Windows of a map, of neighbours or of pixels far apart: cut apart, put together, and what of a shifted window belongs
+together (Swin, arXiv:2103.14030; grids: MaxViT, arXiv:2204.01697)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -24,6 +25,22 @@ def window_reverse(windows: Tensor, window_size: Pair, H: int, W: int) -> Tensor
     return x.transpose(2, 3).clone(memory_format=torch.contiguous_format).flatten(3, 4).flatten(1, 2)
 
 
+def grid_partition(x: Tensor, grid_size: Pair) -> Tensor:
+    """A map (B, H, W, C) -> windows (B * windows, rows, columns, C) that each lie all over it, every so-many-th pixel,
+    row by row of where they begin (MaxViT, section 3.3); the grid's rows and columns divide it."""
+    (rows, columns), (batch, height, width, channels) = grid_size, x.shape
+    x = x.view(batch, rows, height // rows, columns, width // columns, channels)
+    return x.permute(0, 2, 4, 1, 3, 5).clone(memory_format=torch.contiguous_format).flatten(0, 2)
+
+
+def grid_reverse(windows: Tensor, grid_size: Pair, H: int, W: int) -> Tensor:
+    """Windows (B * windows, rows, columns, C) -> the map (B, H, W, C) that `grid_partition` cut them from."""
+    (rows, columns), channels = grid_size, windows.shape[-1]
+    x = windows.view(-1, H // rows, W // columns, rows, columns, channels)
+    x = x.permute(0, 3, 1, 4, 2, 5).clone(memory_format=torch.contiguous_format)
+    return x.flatten(3, 4).flatten(1, 2)
+
+
 def pad_to_windows(x: Tensor, window_size: Pair) -> Tensor:
     """A map (B, H, W, C) with zeros at its bottom and right, up to whole windows."""
     down, right = missing(x.shape[1:3], window_size)
@@ -44,7 +61,7 @@ def cut_to(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.pad(x, (0, 0, 0, -right, 0, -down))
 
 
-def in_windows(layer: Callable[[Tensor], Tensor], x: Tensor, window_size: Pair) -> Tensor:
+def each_window(layer: Callable[[Tensor], Tensor], x: Tensor, window_size: Pair) -> Tensor:
     """What a layer of tokens (B * windows, rows * columns, C) makes of each window of a map (B, H, W, C), as a map; zeros
     fill up the last windows."""
     size = x.shape[1:3]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blocks import round_channels
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer, create_act
 from ..layers.conv import conv2d
 from ..layers.drop import DropPath
@@ -23,14 +23,14 @@ from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import GlobalResponseNormMlp, Mlp
 from ..layers.norm import NORMS, MakeNorm, NormLayer
-from ..layers.pool import POOLS, SINGLE_POOLS
 from ..layers.stages import drop_path_rates
 from ..spec import Feature, unknown
+from .headnet import HeadNet
 
 STEMS = ('patch', 'overlap', 'overlap_tiered', 'overlap_act')
 
 
-class ConvNeXt(ImageModel):
+class ConvNeXt(HeadNet):
     """ConvNeXt, arXiv:2201.03545. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -95,27 +95,6 @@ class ConvNeXt(ImageModel):
                          hidden_size=head_hidden_size, act_layer='gelu', drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Every kind; those whose width the hidden layer takes in, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        if hidden is None:
-            return POOLS
-        return SINGLE_POOLS if hidden.in_features == self.pooled_channels else ('', 'catavgmax')
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
-
-    @property
-    def embedding_size(self) -> int:
-        """The width of the embedding: of the hidden layer, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        if hidden is None:
-            return super().embedding_size
-        width: int = hidden.out_features
-        return width
 
     def init_weights(self) -> None:
         super().init_weights()

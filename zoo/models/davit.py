@@ -26,7 +26,7 @@ from ..layers.mlp import Mlp
 from ..layers.norm import MAP_NORM, MakeNorm, Norm, NormLayer
 from ..layers.sizes import ImageSize, SizedLayer, pair_of
 from ..layers.stages import drop_path_rates, same_stages
-from ..layers.windows import in_windows, window_partition, window_reverse
+from ..layers.windows import each_window, window_partition, window_reverse
 from ..spec import Feature, Sizes, unknown
 
 __all__ = ['ChannelAttention', 'ChannelAttentionV2', 'ChannelBlock', 'ConvPosEnc', 'DaVit', 'DaVitStage', 'Downsample',
@@ -240,7 +240,7 @@ class SpatialBlock(DualBlock, SizedLayer):
 
     def mix(self, x: Tensor) -> Tensor:
         """Attention in windows, of maps (B, H, W, dim)."""
-        return in_windows(self.attn, x, self.window_size)
+        return each_window(self.attn, x, self.window_size)
 
 
 class WindowAttention(Attention):

@@ -137,6 +137,7 @@ class SwinTransformerBlock(ShiftedWindows):
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
+
 class WindowAttention(RelPosTable):
     """Multi-head self-attention in windows with relative position biases (equation 4): (B windows, N, dim) -> same.
 

@@ -1,0 +1,39 @@
+"""Networks whose pooling, normalisation, hidden layer and classifier are one submodule, `head`."""
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..contract import ImageModel
+from ..layers.head import Head
+from ..layers.pool import POOLS, SINGLE_POOLS
+
+
+class HeadNet(ImageModel):
+    """A network with a `Head`, which its parts name layer by layer.
+
+    Attributes:
+        head: what makes logits of what `forward_features` returns.
+    """
+
+    head: Head
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Every kind; those whose width the hidden layer takes in, where there is one."""
+        hidden = getattr(self.head.pre_logits, 'fc', None)
+        if hidden is None:
+            return POOLS
+        return SINGLE_POOLS if hidden.in_features == self.pooled_channels else ('', 'catavgmax')
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
+        return self.head(x, pre_logits)
+
+    @property
+    def embedding_size(self) -> int:
+        """The width of the embedding: of the hidden layer, where there is one."""
+        hidden = getattr(self.head.pre_logits, 'fc', None)
+        if hidden is None:
+            return super().embedding_size
+        width: int = hidden.out_features
+        return width
