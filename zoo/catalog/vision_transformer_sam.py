@@ -4,6 +4,8 @@ Rows only; the network is zoo/models/vision_transformer_sam.py.
 """
 from ..spec import Family
 
+UNPUBLISHED = dict(size=224, crop_pct=0.9, num_classes=1000, license=None, hf_hub_id=None)
+
 FAMILIES = (Family(
     model='vision_transformer_sam.VisionTransformerSAM',
     args=dict(use_rel_pos=True),
@@ -18,8 +20,8 @@ FAMILIES = (Family(
     },
     weights={
         'samvit_base_patch16.sa1b': dict(),
-        'samvit_base_patch16_224': dict(size=224, crop_pct=0.9, num_classes=1000, license=None, hf_hub_id=None),
         'samvit_huge_patch16.sa1b': dict(),
         'samvit_large_patch16.sa1b': dict(),
+        **dict.fromkeys(('samvit_base_patch16_224',), UNPUBLISHED),
     },
 ),)
