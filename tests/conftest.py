@@ -2,6 +2,10 @@
 from __future__ import annotations
 
 import csv
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,17 @@ torch.set_num_threads(1)            # networks are small here, and tests run sid
 zoo.memory.set_malloc = lambda option, value: True      # thousands of tests would hold what one asks to keep
 
 REFERENCE = Path(__file__).parent / 'reference'
+
+
+@pytest.fixture(autouse=True, scope='module')
+def give_memory_back() -> Iterator[None]:
+    """After each file: a worker that keeps what large networks took would grow over thousands of tests."""
+    yield
+    if 'torch._dynamo' in sys.modules:
+        torch._dynamo.reset()
+    gc.collect()
+    if sys.platform == 'linux':
+        getattr(ctypes.CDLL(None), 'malloc_trim', int)(0)
 
 
 def architectures() -> dict[str, dict[str, str]]:

@@ -107,6 +107,11 @@ def network_class(name: str) -> type:
     return getattr(importlib.import_module(f'zoo.models.{module}'), network)
 
 
+def few_patches(name: str) -> dict[str, object]:
+    """Options that leave a network whole, and its images small where it is fitted to their size."""
+    return {key: value for key, value in short(name).items() if key == 'img_size'}
+
+
 def takes(name: str, option: str) -> bool:
     """Whether the network's constructor has the option."""
     return option in inspect.signature(network_class(name)).parameters

@@ -51,7 +51,7 @@ def test_florences_encoder_equals_timms():
     (lambda m: m.ChannelAttentionV2(16, 4), (2, 63, 16)), (lambda m: m.ChannelAttentionV2(16, 4, dynamic_scale=False), (2, 63, 16)),
     (lambda m: m.SpatialBlock(16, 4, 5), (2, 16, 7, 9)), (lambda m: m.ChannelBlock(16, 4, v2=True), (2, 16, 7, 9)),
     (lambda m: m.DaVitStage(16, 24, 2, drop_path_rates=(0.1, 0.2)), (2, 16, 15, 17)),
-], ids=str)
+])
 def test_layers_are_built_as_timms(make, shape):
     from timm.models import davit as timms
     ours, theirs = make(davit).eval(), make(timms).eval()

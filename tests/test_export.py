@@ -95,7 +95,7 @@ def test_onnx_takes_any_number_of_images(tmp_path):
 def test_onnx_gives_the_same_logits(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
-    model, path = network(name), tmp_path / 'model.onnx'
+    model, path = network(name, **short(name)), tmp_path / 'model.onnx'
     batch = None if any('_cc' in s for s in zoo.registry.resolve(name)[0].model_args(name).get('blocks', ()))\
         else Dim('batch')
     dims = ({0: batch, 2: Dim('height', min=64), 3: Dim('width', min=64)},)

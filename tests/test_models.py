@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from conftest import architectures, randomize
 from beside_timm import compare_options, compare_with_timm, on_meta
-from structures import MODEST, NAMES, STRUCTURES, share, short
+from structures import MODEST, NAMES, STRUCTURES, few_patches, share, short
 
 ARCHITECTURES = architectures()
 
@@ -49,7 +49,7 @@ def test_outputs_and_gradients_equal_timms(name):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', share(MODEST))
 def test_whole_networks_equal_timms(name):
-    compare_with_timm(name)
+    compare_with_timm(name, **few_patches(name))
 
 
 OPTIONS = [
