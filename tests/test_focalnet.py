@@ -39,7 +39,7 @@ def test_options_equal_timms(options):
     (lambda m: m.FocalNetBlock(16, use_post_norm=True), (2, 16, 7, 9)), (lambda m: m.Downsample(3, 16), (2, 3, 33, 46)),
     (lambda m: m.Downsample(16, 24, 2, True, torch.nn.BatchNorm2d), (2, 16, 7, 9)),
     (lambda m: m.FocalNetStage(16, 24, 2, drop_path=[0.1, 0.2]), (2, 16, 15, 17)),
-], ids=str)
+])
 def test_layers_are_built_as_timms(make, shape):
     from timm.models import focalnet as timms
     ours, theirs = make(focalnet).eval(), make(timms).eval()
