@@ -177,10 +177,15 @@ class Inductor(Eager):
     @classmethod
     def compiled(cls, network: nn.Module) -> Callable[[Tensor], Any]:
         """The network, to be compiled for each size of images that comes."""
-        cuda = any(p.is_cuda for p in network.parameters())
         with torch.no_grad():
-            return torch.compile(network, dynamic=False, **(dict(mode='reduce-overhead') if cuda else
-                                                            dict(options={'freezing': True})))
+            if not any(p.is_cuda for p in network.parameters()):
+                return torch.compile(network, dynamic=False, options={'freezing': True})
+            compiled = torch.compile(network, dynamic=False, mode='reduce-overhead')
+
+        def run(images: Tensor) -> Any:
+            found = compiled(images)                    # the next run of a CUDA graph writes over them
+            return found.clone() if isinstance(found, Tensor) else [one.clone() for one in found]
+        return run
 
 
 class Graph(Backend):
