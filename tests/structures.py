@@ -80,7 +80,7 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
-    if cut and 'embed_dim' in row and 'num_heads' not in row:
+    if cut and isinstance(row.get('embed_dim'), int) and 'num_heads' not in row:
         cut['embed_dim'] = min(row['embed_dim'], CHANNELS)
     if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map
         cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=16 * row.get('patch_size', 16))
