@@ -60,7 +60,8 @@ class Head(nn.Module):
         """A pooled vector (B, C), each part as wide as the map by itself; of maps (B, C, H, W) as one of one pixel."""
         if isinstance(self.norm, nn.Identity):
             return x
-        parts = x.split(self.in_features, dim=1)
+        width = self.in_features
+        parts = [x[:, start:start + width] for start in range(0, width * self.global_pool.feat_mult, width)]
         if self.layout == 'NCHW':
-            parts = tuple(part[:, :, None, None] for part in parts)
+            parts = [part[:, :, None, None] for part in parts]
         return torch.cat([self.norm(part).flatten(1) for part in parts], dim=1)

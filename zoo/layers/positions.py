@@ -48,8 +48,8 @@ def absolute_win(pos_embed: Tensor, window: Tensor, size: Sequence[int], antiali
     Args:
         size: rows and columns of the map.
     """
-    counts = [(side + own - 1) // own for side, own in zip(size, window.shape[2:])]
-    tiled = window.permute(0, 2, 3, 1).repeat(1, *counts, 1)
+    rows, columns = window.shape[2:]
+    tiled = window.permute(0, 2, 3, 1).repeat(1, (size[0] + rows - 1) // rows, (size[1] + columns - 1) // columns, 1)
     return _interpolated(pos_embed, size, antialias).permute(0, 2, 3, 1) + cut_to(tiled, size)
 
 
@@ -78,9 +78,10 @@ def resample_windowed_pos_embed(posemb: Tensor, new_size: Sequence[int], old_siz
 
 def _interpolated(image: Tensor, size: Sequence[int], antialias: bool = False) -> Tensor:
     """An image (1, C, h, w) in another size, bicubic."""
-    if all(isinstance(side, int) for side in size) and image.shape[2:] == tuple(size):
+    new = size[0], size[1]                                          # a traced size is no sequence
+    if all(isinstance(side, int) for side in new) and image.shape[2:] == new:
         return image
-    return F.interpolate(image.float(), tuple(size), mode='bicubic', antialias=antialias).to(image.dtype)
+    return F.interpolate(image.float(), new, mode='bicubic', antialias=antialias).to(image.dtype)
 
 
 def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpolation: str = 'bicubic',

@@ -75,8 +75,8 @@ def each_window(layer: Callable[[Tensor], Tensor], x: Tensor, window_size: Pair)
 
 def missing(size: Sequence[int], window_size: Pair) -> Pair:
     """Rows and columns that a map lacks to be of whole windows."""
-    down, right = ((side + window - 1) // window * window - side for side, window in zip(size, window_size))
-    return down, right
+    (height, width), (rows, columns) = (size[0], size[1]), window_size              # a traced size is no sequence
+    return (height + rows - 1) // rows * rows - height, (width + columns - 1) // columns * columns - width
 
 
 def shift_mask(size: Sequence[int], window_size: Pair, shift_size: Pair, like: Tensor) -> Tensor:
