@@ -71,7 +71,8 @@ def _of_reductions(name: str, whole: FeatureNet, reductions: Sequence[int]) -> F
 def _check_plain(name: str, reductions: Sequence[int], count: int) -> None:
     if len(set(reductions)) > 1:
         raise ValueError(f'{name} has maps of the reductions {sorted(set(reductions))}. The simple pyramid and DPT are '
-                         "for networks whose maps are all of one, such as ViT; choose head='unet' or 'fpn', or no neck.")
+                         "for networks whose maps are all of one, such as ViT: leave out neck='simple', and choose "
+                         'another head than DPT.')
     if len(reductions) < count:
         raise ValueError(f'{name} has {len(reductions)} maps, of which {count} are needed.')
 
@@ -82,7 +83,7 @@ def has_class_token(backbone: nn.Module) -> bool:
 
 
 def channels_of(backbone: nn.Module) -> list[int]:
-    """Channels of the maps of a plain backbone: those of its final normalisation, such as SAM's neck, where it has one."""
+    """Channels of the maps of a plain backbone: where it has a final normalisation, such as SAM's neck, of that."""
     if isinstance(backbone, FeatureNet) and backbone.normed:
         return [backbone.network.num_features] * len(backbone.returned)
     return [*info_of(backbone).channels()]
@@ -168,8 +169,12 @@ class Pyramid(nn.Module):
         super().__init__()
         self.body = body
         self.strides = [*(simple or info_of(body).reduction())]
-        self.fpn = SimpleLevels(channels_of(body)[-1], info_of(body).reduction()[-1], simple, out_channels, extra_blocks
-                                ) if simple else FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
+        self.fpn: nn.Module
+        if simple:
+            channels, reduction = channels_of(body)[-1], info_of(body).reduction()[-1]
+            self.fpn = SimpleLevels(channels, reduction, simple, out_channels, extra_blocks)
+        else:
+            self.fpn = FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
         self.out_channels = out_channels
         self.strides += [self.strides[-1] * 2 ** (i + 1) for i in range(extra_levels)]
 

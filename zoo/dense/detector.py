@@ -117,7 +117,8 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
     mean, std = image_statistics(body)
     defaults = {'image_mean': mean, 'image_std': std}
     config |= {name: options.get(name, value) for name, value in defaults.items()}
-    detector = make(body, pyramid_channels, anchor_sizes, reductions if neck else (), num_classes=num_classes, **{**defaults, **options})
+    detector = make(body, pyramid_channels, anchor_sizes, reductions if neck else (), num_classes=num_classes,
+                    **{**defaults, **options})
     detector.transform = _Inputs(detector.transform, num_classes)
     setattr(detector, 'config', config)
     setattr(detector, 'classes', config['classes'])

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.convnext import LayerNorm2d
 
-from ..layers.norm import LayerNorm2d
 from ..spec import unknown
 
 NECKS = ('simple',)
