@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 from conftest import randomize, relative_error
+from test_train_dense import CHOSEN, make_squares, recipe_for
 from torch import nn
+from train_runs import rows
 
 import zoo
 from zoo import dense
+from zoo.cli import main
 from zoo.dense.plain import READOUTS, SimplePyramid
+from zoo.train.trainer import train
 
 PLAIN = ('vit_tiny_patch16_224', 'deit_tiny_distilled_patch16_224')
 IMAGE = torch.rand(3, 90, 120, generator=torch.Generator().manual_seed(0))
@@ -135,3 +139,29 @@ def test_segmenters_export_to_onnx_at_any_size(head: str, options: dict[str, Any
         with torch.no_grad():
             expected = model(images)
         assert relative_error(torch.from_numpy(session.run(None, {'images': images.numpy()})[0]), expected) <= 1e-4
+
+
+@pytest.mark.parametrize('task, chosen', [
+    ('detect', dict(head_kwargs=dict(CHOSEN['detect']['head_kwargs'], neck='simple'))),
+    ('segment', dict(head='dpt', head_kwargs=dict(decoder_options=dict(fusion_width=16)))),
+])
+def test_a_recipe_trains_validates_and_predicts(task: str, chosen: dict[str, Any], tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    make_squares(tmp_path / 'data')
+    backbone = dict(model=PLAIN[0], model_kwargs=dict(depth=4, embed_dim=48), drop_path=0.1)
+    recipe = recipe_for(task, tmp_path / 'data', model=backbone, dense=chosen)
+    train(recipe, tmp_path / 'run', quiet=True)
+    assert [row['updates'] for row in rows(tmp_path / 'run')] == ['3', '6']
+    capsys.readouterr()
+    where = ['--checkpoint', str(tmp_path / 'run'), '--device', 'cpu']
+    assert main(['validate', str(tmp_path / 'data'), '--split', 'val', '--workers', '0', *where]) == 0
+    assert main([task, str(tmp_path / 'data/images/val'), '--output', str(tmp_path / 'drawn'), *where]) == 0
+    assert len([*(tmp_path / 'drawn').iterdir()]) == 4
+
+
+def test_stages_of_a_plain_backbone_are_frozen() -> None:
+    for model in (dense.create_detector(PLAIN[0], num_classes=2, neck='simple', trainable_layers=1,
+                                        backbone_options=SHORT).backbone.body,
+                  dense.create_segmenter(PLAIN[0], 'dpt', 2, trainable_layers=1, backbone_options=SHORT).backbone):
+        trained = {name for name, value in model.named_parameters() if value.requires_grad}
+        assert trained and all(name.startswith('blocks.3.') for name in trained)
