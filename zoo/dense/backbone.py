@@ -13,11 +13,12 @@ from ..contract import ImageModel
 from ..data.config import per_channel
 from ..factory import Weights, create_model
 from ..features import FeatureInfo, FeatureNet
+from .plain import SimplePyramid, even_depths
 
 
 def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretrained: bool | Weights = False,
                     frozen_bn: bool | None = None, trainable_layers: int | None = None,
-                    options: Mapping[str, Any] | None = None) -> nn.Module:
+                    options: Mapping[str, Any] | None = None, plain: int = 0, prefix: bool = False) -> nn.Module:
     """A backbone that gives the last map of each of the `reductions` that it has, of images of any size.
 
     Args:
@@ -26,9 +27,13 @@ def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretra
         reductions: input pixels per pixel of the maps, e.g. (8, 16, 32); those that the network lacks are left out.
         pretrained, options: what `zoo.create_model` takes, for a name.
         frozen_bn, trainable_layers: see `freeze`; batch norm is frozen by default where weights are loaded.
+        plain: if not 0, the network's maps must all be of one reduction, whichever it is, as those of a plain vision
+            transformer are, and it gives so many of them, evenly spaced up to the last.
+        prefix: give, of a plain network with a class token, pairs (map, prefix tokens).
 
     Raises:
-        ValueError: the network has none of the reductions, or `trainable_layers` is out of range.
+        ValueError: the network has none of the reductions, its maps are of several where one is asked for or too few,
+            or `trainable_layers` is out of range.
     """
     if isinstance(backbone, str):
         whole = create_model(backbone, pretrained, features_only=True, **(options or {}))
@@ -36,20 +41,52 @@ def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretra
             raise ValueError(f'{backbone} makes a {type(whole).__name__}, which is no backbone of this library: pass '
                              'the module itself.')
         whole.set_input_size(dynamic_img_size=True)
-        last = {reduction: i for i, reduction in enumerate(whole.feature_info.reduction()) if reduction in reductions}
-        if not last:
-            raise ValueError(f'{backbone} has maps of the reductions {whole.feature_info.reduction()}; '
-                             f'none of {list(reductions)} is among them.')
-        chosen = FeatureNet(whole.network, sorted(last.values()))
+        if plain:
+            _check_plain(backbone, whole.feature_info.get('reduction', range(len(whole.feature_info))), plain)
+            chosen = FeatureNet(whole.network, even_depths(len(whole.feature_info), plain), norm=whole.normed,
+                                return_prefix_tokens=prefix and has_class_token(whole))
+        else:
+            chosen = _of_reductions(backbone, whole, reductions)
         chosen.pretrained_cfg, chosen.default_cfg = whole.pretrained_cfg, whole.default_cfg
         found: nn.Module = chosen
     else:
         found, given = backbone, info_of(backbone).reduction()
-        if strange := [r for r in given if r not in reductions]:
+        if plain:
+            _check_plain(type(backbone).__name__, given, plain)
+        elif strange := [r for r in given if r not in reductions]:
             raise ValueError(f'The backbone gives maps of the reductions {given}; {strange} are not among '
                              f'{list(reductions)}: choose with out_indices.')
     freeze(found, bool(pretrained) if frozen_bn is None else frozen_bn, trainable_layers)
     return found
+
+
+def _of_reductions(name: str, whole: FeatureNet, reductions: Sequence[int]) -> FeatureNet:
+    last = {reduction: i for i, reduction in enumerate(whole.feature_info.reduction()) if reduction in reductions}
+    if not last:
+        raise ValueError(f'{name} has maps of the reductions {whole.feature_info.reduction()}; '
+                         f'none of {list(reductions)} is among them.')
+    return FeatureNet(whole.network, sorted(last.values()))
+
+
+def _check_plain(name: str, reductions: Sequence[int], count: int) -> None:
+    if len(set(reductions)) > 1:
+        raise ValueError(f'{name} has maps of the reductions {sorted(set(reductions))}. The simple pyramid and DPT are '
+                         "for networks whose maps are all of one, such as ViT: leave out neck='simple', and choose "
+                         'another head than DPT.')
+    if len(reductions) < count:
+        raise ValueError(f'{name} has {len(reductions)} maps, of which {count} are needed.')
+
+
+def has_class_token(backbone: nn.Module) -> bool:
+    """Whether the first prefix token of a backbone of this library is a class token."""
+    return getattr(getattr(backbone, 'network', None), 'cls_token', None) is not None
+
+
+def channels_of(backbone: nn.Module) -> list[int]:
+    """Channels of the maps of a plain backbone: where it has a final normalisation, such as SAM's neck, of that."""
+    if isinstance(backbone, FeatureNet) and backbone.normed:
+        return [backbone.network.num_features] * len(backbone.returned)
+    return [*info_of(backbone).channels()]
 
 
 def info_of(backbone: nn.Module) -> FeatureInfo:
@@ -120,18 +157,43 @@ class Pyramid(nn.Module):
 
     The maps are named '0', '1', … from the finest, then as the extra blocks name theirs.
 
+    Args:
+        simple: reductions of the levels of ViTDet's simple pyramid of the last map, which takes the other's place.
+
     Attributes:
         strides: input pixels per pixel of each map.
     """
 
     def __init__(self, body: nn.Module, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
-                 extra_levels: int = 0) -> None:
+                 extra_levels: int = 0, simple: Sequence[int] = ()) -> None:
         super().__init__()
         self.body = body
-        self.fpn = FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
+        self.strides = [*(simple or info_of(body).reduction())]
+        self.fpn: nn.Module
+        if simple:
+            channels, reduction = channels_of(body)[-1], info_of(body).reduction()[-1]
+            self.fpn = SimpleLevels(channels, reduction, simple, out_channels, extra_blocks)
+        else:
+            self.fpn = FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
         self.out_channels = out_channels
-        self.strides = [*info_of(body).reduction()]
         self.strides += [self.strides[-1] * 2 ** (i + 1) for i in range(extra_levels)]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
+
+
+class SimpleLevels(SimplePyramid):
+    """The simple pyramid as torchvision's is used: named maps in and out, with the extra blocks after them."""
+
+    def __init__(self, channels: int, reduction: int, reductions: Sequence[int], out_channels: int,
+                 extra_blocks: ExtraFPNBlock | None = None) -> None:
+        super().__init__(channels, reduction, reductions, out_channels)
+        self.extra_blocks = extra_blocks
+
+    def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        given = [*maps.values()]
+        levels = super().forward(given)
+        names = [str(i) for i in range(len(levels))]
+        if self.extra_blocks is not None:
+            levels, names = self.extra_blocks(levels, given, names)
+        return dict(zip(names, levels))

@@ -1,6 +1,7 @@
 """Segmenters: a decoder on any backbone, logits at the size of the images."""
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
 from ..factory import Weights
 from ..spec import unknown, whole
-from .backbone import create_backbone, image_statistics, info_of
+from .backbone import channels_of, create_backbone, image_statistics, info_of
 from .files import checked_classes
 from .levels import unit_interval
+from .plain import DEPTHS, DPT, LEVELS, NECKS, SimplePyramid
 
 torch.fx.wrap('unit_interval')                            # a look at values is no part of a traced graph
 UNET_WIDTHS = (256, 128, 64, 32, 16)                      # channels after each step up, from the coarsest
@@ -91,7 +93,9 @@ class DeepLabV3(nn.Module):
         return F.interpolate(self.classifier(self.conv(self.pyramid(maps[-1]))), size, mode='bilinear')
 
 
-_HEADS: dict[str, type[Unet] | type[PanopticFPN] | type[DeepLabV3]] = {'unet': Unet, 'fpn': PanopticFPN, 'deeplabv3': DeepLabV3}
+_HEADS: dict[str, type[Unet] | type[PanopticFPN] | type[DeepLabV3] | type[DPT]] = {
+    'unet': Unet, 'fpn': PanopticFPN, 'deeplabv3': DeepLabV3, 'dpt': DPT}
+_MADE_HERE = ('self', 'channels', 'reductions', 'num_classes', 'class_token')
 SEGMENTATION_HEADS = tuple(_HEADS)
 
 
@@ -105,16 +109,18 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, decoder: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, backbone: nn.Module, decoder: nn.Module, mean: Sequence[float], std: Sequence[float],
+                 neck: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone, self.decoder = backbone, decoder
+        self.backbone, self.neck, self.decoder = backbone, neck, decoder
         for name, values in (('mean', mean), ('std', std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
         self.classes: list[str] | None = None
         self.config: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.backbone((unit_interval(x) - self.mean) / self.std), x.shape[-2:])
+        maps = self.backbone((unit_interval(x) - self.mean) / self.std)
+        return self.decoder(maps if self.neck is None else self.neck(maps), x.shape[-2:])
 
 
 def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes: int | None = None, *,
@@ -122,12 +128,13 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
                      frozen_bn: bool | None = False, trainable_layers: int | None = None,
                      output_stride: int | None = None, image_mean: Sequence[float] | None = None,
                      image_std: Sequence[float] | None = None, backbone_options: Mapping[str, Any] | None = None,
-                     ) -> Segmenter:
+                     neck: str | None = None, decoder_options: Mapping[str, Any] | None = None) -> Segmenter:
     """A segmenter: a backbone, a decoder and logits at the size of the images.
 
     Args:
         backbone: a name, as in `zoo.create_model`, or a module made with `features_only=True`.
-        head: 'unet', 'fpn' (the semantic branch of Panoptic FPN) or 'deeplabv3'.
+        head: 'unet', 'fpn' (the semantic branch of Panoptic FPN) 'deeplabv3', or 'dpt' for networks whose maps
+            are all of one reduction, such as ViT.
         num_classes: the number of classes, with one for the background if there is one.
         classes: their names, from index 0; kept as `.classes`, and with them `num_classes` is not needed.
         pretrained_backbone: as `pretrained` of `zoo.create_model`.
@@ -137,27 +144,50 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
             the network's own.
         image_mean, image_std: per channel of images in 0..1; by default those of the backbone's weights.
         backbone_options: further arguments of `zoo.create_model`.
+        neck: 'simple' for ViTDet's simple feature pyramid between such a network and a decoder that takes maps of
+            several reductions.
+        decoder_options: of the decoder: readout, widths, fusion_width and dropout of 'dpt', see `zoo.dense.plain.DPT`;
+            width and dropout of 'fpn'.
 
     Raises:
         ValueError: an unknown head, numbers of classes that disagree, a class named twice, a backbone without the maps.
-        TypeError: an output_stride for a network without that option.
+        TypeError: an output_stride for a network without that option, or an option that the decoder does not have.
     """
     if head not in _HEADS:
         raise ValueError(unknown('Segmentation head', head, SEGMENTATION_HEADS))
+    kind, decoder_options = _HEADS[head], dict(decoder_options or {})
+    if neck is not None and neck not in NECKS:
+        raise ValueError(unknown('Neck', neck, NECKS))
+    if neck and kind is DPT:
+        raise ValueError("head='dpt' takes the network's own maps: leave out neck, or choose another head.")
+    known = [name for name in inspect.signature(kind).parameters if name not in _MADE_HERE]
+    for option in decoder_options:
+        if option not in known:
+            raise TypeError(f'{head}: ' + unknown('decoder option', option, known))
     num_classes = _count(num_classes, classes)
     options = dict(backbone_options or {}) | ({} if output_stride is None else {'output_stride': output_stride})
     config: dict[str, Any] = dict(
         task='segment', backbone=backbone, head=head, num_classes=num_classes,
         classes=list(classes) if classes else None, trainable_layers=trainable_layers,
         frozen_bn=bool(pretrained_backbone) if frozen_bn is None else frozen_bn,
-        output_stride=output_stride, backbone_options=dict(backbone_options or {}))
-    kind = _HEADS[head]
-    body = create_backbone(backbone, kind.reductions, pretrained_backbone, frozen_bn, trainable_layers, options)
+        output_stride=output_stride, backbone_options=dict(backbone_options or {}),
+        neck=neck, decoder_options=decoder_options)
+    plain = DEPTHS if kind is DPT else 1 if neck else 0
+    body = create_backbone(backbone, kind.reductions, pretrained_backbone, frozen_bn, trainable_layers, options, plain,
+                           kind is DPT)
     mean, std = image_statistics(body)
     config |= dict(image_mean=list(image_mean or mean), image_std=list(image_std or std))
-    decoder = kind(info_of(body).channels(), info_of(body).reduction(), num_classes)
+    channels, reductions = channels_of(body) if plain else info_of(body).channels(), info_of(body).reduction()
+    between = None
+    if neck:
+        levels = [reduction for reduction in kind.reductions if reduction in LEVELS]
+        between = SimplePyramid(channels[-1], reductions[-1], levels)
+        channels, reductions = [256] * len(levels), levels
+    if kind is DPT:
+        decoder_options = {**decoder_options, 'class_token': getattr(body, 'with_prefix', False)}
+    decoder = kind(channels, reductions, num_classes, **decoder_options)
     _initialise(decoder)
-    segmenter = Segmenter(body, decoder, config['image_mean'], config['image_std'])
+    segmenter = Segmenter(body, decoder, config['image_mean'], config['image_std'], between)
     segmenter.config, segmenter.classes = config, config['classes']
     return segmenter
 
