@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..blocks import round_channels
 from ..layers.attention_tokens import attend, merge_heads
 from ..layers.channel_attention import create_attn
-from ..layers.conv import conv2d
+from ..layers.conv import channels_first, conv2d
 from ..layers.drop import DropPath
 from ..layers.mlp import Mlp
 from ..layers.norm import Norm
@@ -108,11 +108,10 @@ class Attention2d(RelativeAttention):
 
     def forward(self, x: Tensor, shared_rel_pos: Tensor | None = None) -> Tensor:
         size = (x.shape[-2], x.shape[-1])
-        x = self.qkv(x).flatten(2).transpose(1, 2)
+        x = self.qkv(channels_first(x)).flatten(2).transpose(1, 2)
         x = self.mix(x, size, shared_rel_pos)
-        x = x.transpose(2, 3).contiguous()
-        x = x.flatten(1, 2).unflatten(2, size)
-        return self.proj_drop(self.proj(x))
+        x = x.transpose(2, 3).flatten(1, 2).unflatten(2, size)
+        return self.proj_drop(self.proj(channels_first(x)))
 
 
 class AttentionCl(RelativeAttention):
@@ -356,5 +355,5 @@ class TransformerBlock2d(SizedAttention):
         branch = self.ls1(branch)
         x = self.shortcut(x) + self.drop_path1(branch)
         branch = self.norm2(x)
-        branch = self.mlp(branch)
+        branch = self.mlp(channels_first(branch))
         return x + self.drop_path2(self.ls2(branch))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..contract import ImageModel, Parts
 from ..layers.act import ActLayer, get_act_layer
+from ..layers.conv import channels_first
 from ..layers.drop import DropPath
 from ..layers.init import init_pyramid
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
@@ -164,7 +165,7 @@ class MlpWithDepthwiseConv(nn.Module):
 
     def forward(self, x: Tensor, feat_size: Pair) -> Tensor:
         x = self.relu(self.fc1(x))
-        x = self.dwconv(x.transpose(1, 2).unflatten(2, feat_size))
+        x = self.dwconv(channels_first(x.transpose(1, 2).unflatten(2, feat_size)))
         x = self.act(x.flatten(2).transpose(1, 2))
         x = self.fc2(self.drop(x))
         return self.drop(x)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..contract import ImageModel, Parts
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.attention_tokens import attend, merge_heads
-from ..layers.conv import conv2d
+from ..layers.conv import channels_first, conv2d
 from ..layers.decomposed import DecomposedRelPos
 from ..layers.drop import DropPath
 from ..layers.glu import MlpLayer, get_mlp_layer
@@ -139,7 +139,7 @@ class VisionTransformerSAM(ImageModel):
 
     def normalise(self, state: Tensor) -> Tensor:
         """The neck, of a map with the channels last."""
-        return self.neck(state.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.neck(channels_first(state.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
     def pre_head(self, state: Tensor) -> Tensor:
         return self.normalise(state).permute(0, 3, 1, 2)
