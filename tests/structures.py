@@ -12,6 +12,8 @@ import re
 import zlib
 from collections.abc import Hashable
 
+import pytest
+
 import zoo
 from conftest import architectures
 from zoo.catalog import FAMILIES
@@ -99,6 +101,14 @@ def of_tokens(model: str) -> bool:
 STRUCTURES = structures()
 NAMES = zoo.list_models()
 MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_000_000]        # what whole networks cost
+
+
+def in_turn(names: list[str]) -> list[object]:
+    """The names as parameters of a test: a third of them, and the first of each class, as they are, the others as slow
+    ones; which third changes from day to day."""
+    firsts = {network_class(name): name for name in reversed(names)}.values()
+    return [name if name in firsts or (zlib.crc32(name.encode()) + today()) % 3 == 0 else
+            pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def network_class(name: str) -> type:

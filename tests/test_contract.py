@@ -11,14 +11,14 @@ from torch import nn
 import zoo
 from conftest import randomize
 from beside_timm import on_meta
-from structures import STRUCTURES, short
+from structures import STRUCTURES, in_turn, short
 from zoo.layers.pool import POOLS
 
 
 WIDTH = {'NCHW': 1, 'NHWC': 3, 'NLC': 2}                             # where channels lie
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_shapes_and_widths(name):
     model = on_meta(name, num_classes=7, **short(name))
     model.set_input_size((96, 64), dynamic_img_size=True)
@@ -67,7 +67,7 @@ def test_groups_cover_every_parameter_from_input_to_output(name):
     assert model.no_weight_decay() <= set(names)
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_fresh_networks_are_ready_to_train(name):
     model = zoo.create_model(name, num_classes=3, **short(name))
     for key, value in model.state_dict().items():

@@ -16,7 +16,7 @@ from torch.export import Dim
 import zoo
 from conftest import architectures, randomize, relative_error
 from beside_timm import on_meta, options_of
-from structures import MODEST, NAMES, STRUCTURES, network_class, share, short
+from structures import MODEST, NAMES, STRUCTURES, in_turn, network_class, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
@@ -152,7 +152,7 @@ def reached(maps: list[torch.Tensor]) -> set[int]:
 # --- every network
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_maps_are_the_classifiers_own(name):
     model, x = give_weights(on_meta(name, num_classes=5, **short(name))), images((65, 97))
     with torch.inference_mode():

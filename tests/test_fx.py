@@ -7,7 +7,7 @@ from torch.fx import symbolic_trace
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from beside_timm import on_meta
-from structures import STRUCTURES, short, takes
+from structures import STRUCTURES, in_turn, short, takes
 from test_export import network
 from test_features import give_weights
 
@@ -19,7 +19,7 @@ def images(*size: int) -> torch.Tensor:
     return torch.rand(size, generator=torch.Generator().manual_seed(3)) * 2 - 1
 
 
-@pytest.mark.parametrize('name', ANY_SIZE)
+@pytest.mark.parametrize('name', in_turn(ANY_SIZE))
 @torch.inference_mode()
 def test_traces_and_torchvisions_extractor_give_the_networks_own_logits_and_maps(name):
     model, x = give_weights(on_meta(name, **short(name))), images(1, 3, 33, 48)

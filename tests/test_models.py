@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from conftest import architectures, randomize
 from beside_timm import compare_options, compare_with_timm, on_meta
-from structures import MODEST, NAMES, STRUCTURES, few_patches, share, short
+from structures import MODEST, NAMES, STRUCTURES, few_patches, in_turn, share, short
 
 ARCHITECTURES = architectures()
 
@@ -32,7 +32,7 @@ def test_architecture_equals_the_reference(name):
     assert (str(cfg.classifier), cfg.first_conv) == (facts['classifier'], facts['first_conv'])
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', share(NAMES))          # test_cli looks at the table with those of all
 def test_gmacs_equal_the_reference(name):
     facts = ARCHITECTURES[name]
     if not facts['gmacs']:
@@ -41,7 +41,7 @@ def test_gmacs_equal_the_reference(name):
     assert zoo.profile(on_meta(name), size).gmacs == pytest.approx(float(facts['gmacs']), abs=6e-5)
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_outputs_and_gradients_equal_timms(name):
     compare_with_timm(name, **short(name))
 

@@ -33,7 +33,7 @@ def ready(backend: str) -> None:
 
 
 @pytest.mark.parametrize('backend, precision', [
-    asked if asked in (('eager', 'fp32'), ('eager', 'bf16'), ('onnxruntime', 'fp32')) else
+    asked if asked in (('eager', 'fp32'), ('onnxruntime', 'fp32')) else
     pytest.param(*asked, marks=pytest.mark.slow) for asked in ASKED])
 def test_outputs_are_the_networks_whatever_comes(backend, precision, tmp_path):
     ready(backend)
@@ -78,7 +78,7 @@ def test_backbones_and_embedders(backend):
             assert relative_error(got, want) < 1e-4
 
 
-@pytest.mark.parametrize('backend', ['eager', 'onnxruntime', pytest.param('openvino', marks=pytest.mark.slow)])
+@pytest.mark.parametrize('backend', ['eager', *(pytest.param(name, marks=pytest.mark.slow) for name in ('onnxruntime', 'openvino'))])
 def test_a_network_of_one_size_says_which(backend):
     ready(backend)
     model = network('vit_tiny_patch16_224', img_size=64, depth=1)
@@ -88,6 +88,7 @@ def test_a_network_of_one_size_says_which(backend):
         fast(torch.rand(1, 3, 96, 96))
 
 
+@pytest.mark.slow
 def test_the_fastest_of_what_agrees_is_kept():
     model, images = network(), torch.rand(1, 3, 64, 64)
     fast = zoo.optimize(model, images, backend='eager')
@@ -108,6 +109,7 @@ def test_parts_of_the_network_run_where_the_backend_has_them():
         assert relative_error(fast.forward_head(features), model(images)) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_is():
     model, images = network().train(), torch.rand(1, 3, 64, 64)
     before = {key: value.clone() for key, value in model.state_dict().items()}
