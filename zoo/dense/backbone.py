@@ -182,17 +182,18 @@ class Pyramid(nn.Module):
         return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
 
 
-class SimpleLevels(SimplePyramid):
+class SimpleLevels(nn.Module):
     """The simple pyramid as torchvision's is used: named maps in and out, with the extra blocks after them."""
 
     def __init__(self, channels: int, reduction: int, reductions: Sequence[int], out_channels: int,
                  extra_blocks: ExtraFPNBlock | None = None) -> None:
-        super().__init__(channels, reduction, reductions, out_channels)
+        super().__init__()
+        self.pyramid = SimplePyramid(channels, reduction, reductions, out_channels)
         self.extra_blocks = extra_blocks
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [*maps.values()]
-        levels = super().forward(given)
+        levels = self.pyramid(given)
         names = [str(i) for i in range(len(levels))]
         if self.extra_blocks is not None:
             levels, names = self.extra_blocks(levels, given, names)

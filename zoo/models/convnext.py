@@ -100,13 +100,6 @@ class ConvNeXt(HeadNet):
         super().init_weights()
         self.init_head()
 
-    def init_head(self) -> None:
-        """Draws the classifier anew, times `head_init_scale`."""
-        super().init_head()
-        if isinstance(self.head.fc, nn.Linear):
-            with torch.no_grad():
-                self.head.fc.weight.mul_(self.head_init_scale)
-
 
 def norms(norm_layer: NormLayer | None, eps: float | None) -> tuple[MakeNorm, MakeNorm]:
     """What makes normalisations of maps, and of maps with the channels last."""

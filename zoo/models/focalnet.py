@@ -17,21 +17,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import MAP_NORM, LayerNorm2d, MakeNorm, Norm, NormLayer
-from ..layers.pool import POOLS, SINGLE_POOLS
 from ..layers.scale import LayerScale2d
 from ..layers.stages import drop_path_rates, same_stages
 from ..layers.windows import missing
 from ..spec import Feature
+from .headnet import HeadNet
 
 
-class FocalNet(ImageModel):
+class FocalNet(HeadNet):
     """FocalNet, arXiv:2203.11926. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -87,35 +87,9 @@ class FocalNet(ImageModel):
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Every kind; those whose width the hidden layer takes in, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        if hidden is None:
-            return POOLS
-        return SINGLE_POOLS if hidden.in_features == self.pooled_channels else ('', 'catavgmax')
-
-    @property
-    def embedding_size(self) -> int:
-        """The width of the embedding: of the hidden layer, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        width: int = super().embedding_size if hidden is None else hidden.out_features
-        return width
-
     def init_weights(self) -> None:
         super().init_weights()
         self.init_head()
-
-    def init_head(self) -> None:
-        """Draws the classifier anew, times `head_init_scale`."""
-        super().init_head()
-        if isinstance(self.head.fc, nn.Linear):
-            with torch.no_grad():
-                self.head.fc.weight.mul_(self.head_init_scale)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
 
 
 class Downsample(nn.Module):

@@ -1,7 +1,8 @@
 """Networks whose pooling, normalisation, hidden layer and classifier are one submodule, `head`."""
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..contract import ImageModel
 from ..layers.head import Head
@@ -13,9 +14,11 @@ class HeadNet(ImageModel):
 
     Attributes:
         head: what makes logits of what `forward_features` returns.
+        head_init_scale: what a fresh classifier's weights are multiplied by.
     """
 
     head: Head
+    head_init_scale = 1.0
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -37,3 +40,10 @@ class HeadNet(ImageModel):
             return super().embedding_size
         width: int = hidden.out_features
         return width
+
+    def init_head(self) -> None:
+        """Draws the classifier anew, times `head_init_scale`."""
+        super().init_head()
+        if self.head_init_scale != 1 and isinstance(self.head.fc, nn.Linear):
+            with torch.no_grad():
+                self.head.fc.weight.mul_(self.head_init_scale)

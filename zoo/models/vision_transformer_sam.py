@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.attention_tokens import attend, merge_heads
 from ..layers.conv import channels_first, conv2d
@@ -26,16 +26,16 @@ from ..layers.init import init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm2d, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
-from ..layers.pool import POOLS, SINGLE_POOLS
 from ..layers.positions import resample_abs_pos_embed
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, SizedLayer, map_size, pair_of
 from ..layers.stages import children_of, drop_path_rates
 from ..layers.windows import pad_to_windows, window_partition, window_reverse
 from ..spec import Feature, Pair, Sizes
+from .headnet import HeadNet
 
 
-class VisionTransformerSAM(ImageModel):
+class VisionTransformerSAM(HeadNet):
     """SAM's image encoder, arXiv:2304.02643. Images (B, in_chans, H, W) of any size -> logits (B, num_classes).
 
     Images that patches do not divide are padded with zeros at the bottom and right; positions are resampled.
@@ -144,10 +144,6 @@ class VisionTransformerSAM(ImageModel):
     def pre_head(self, state: Tensor) -> Tensor:
         return self.normalise(state).permute(0, 3, 1, 2)
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
-
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
         """See `ImageModel.prune_intermediate_layers`; the final normalisation is the neck."""
@@ -156,22 +152,6 @@ class VisionTransformerSAM(ImageModel):
         if not isinstance(self.neck, nn.Identity):
             self.num_features = self.pooled_channels = width
         return chosen
-
-    # --- the head
-
-    @property
-    def pools(self) -> tuple[str, ...]:
-        """Every kind; those whose width the hidden layer takes in, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        if hidden is None:
-            return POOLS
-        return SINGLE_POOLS if hidden.in_features == self.pooled_channels else ('', 'catavgmax')
-
-    @property
-    def embedding_size(self) -> int:
-        """The width of the embedding: of the hidden layer, where there is one."""
-        hidden = getattr(self.head.pre_logits, 'fc', None)
-        return super().embedding_size if hidden is None else int(hidden.out_features)
 
     # --- sizes
 
