@@ -45,7 +45,7 @@ def write_networks(names: list[str]) -> None:
             lines = {(row['model'], row['input_size'], row['num_classes']): row for row in csv.DictReader(file)
                      if row['model'] not in names}
     different = {}                                           # weights that share image and classes share a line
-    for name in zoo.list_models([f'{name}.*' for name in names], include_tags=True):
+    for name in zoo.list_models([one for name in names for one in (name, f'{name}.*')], include_tags=True):
         cfg = zoo.get_pretrained_cfg(name)
         different.setdefault((cfg.architecture, cfg.input_size, cfg.num_classes), name)
     for name in tqdm(different.values(), disable=None):
