@@ -33,7 +33,8 @@ def sizes() -> dict[str, set[int]]:
                 found[row['model'].partition('.')[0]].add(int(row['img_size']))
     for name in zoo.list_models(include_tags=True):
         cfg = zoo.get_pretrained_cfg(name)
-        found[cfg.architecture] |= {size[1] for size in (cfg.input_size, cfg.test_input_size) if size}
+        found[cfg.architecture] |= {size[1] for size in (cfg.input_size, cfg.test_input_size)
+                                    if size and size[1] == size[2]}
     return found
 
 
