@@ -82,8 +82,13 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
-    if cut and isinstance(row.get('embed_dim'), int) and 'num_heads' not in row:
-        cut['embed_dim'] = min(row['embed_dim'], CHANNELS)
+    if cut and isinstance(row.get('embed_dim'), int) and isinstance(row.get('num_heads', ()), tuple):
+        heads = row.get('num_heads', ())                                      # of each stage, twice as many in the next
+        cut['embed_dim'] = min(row['embed_dim'], 16 * heads[0] if heads else CHANNELS)
+        if heads and takes(name, 'window_size'):
+            cut['img_size'] = 128
+    if cut and 'dims' in row:
+        cut['dims'] = tuple(width // max(row['dims'][0] // CHANNELS, 1) for width in row['dims'])
     if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map
         cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=16 * row.get('patch_size', 16))
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some

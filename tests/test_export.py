@@ -104,7 +104,7 @@ def test_onnx_takes_any_number_of_images(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', FIRSTS)
+@pytest.mark.parametrize('name', share(FIRSTS))
 def test_onnx_gives_the_same_logits(name, tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
