@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import random
 import signal
 from pathlib import Path
@@ -91,13 +90,14 @@ def state_of(folder: Path) -> dict:
 
 
 def stop_in(trainer: Trainer, update: int) -> None:
-    """Makes a run send SIGTERM to its process in this one of its steps, counted from 1."""
+    """Asks a run to stop in this one of its steps, counted from 1, as SIGTERM does; the signal itself, which ends a
+    process of tests where it is not met, is sent to processes of their own."""
     step = trainer.step
 
     class Stopped(type(step)):
         def __call__(self, batches, epoch, number, last):
             if number + 1 == update:
-                os.kill(os.getpid(), signal.SIGTERM)
+                trainer.stop.signal = signal.SIGTERM
             return super().__call__(batches, epoch, number, last)
 
     step.__class__ = Stopped
