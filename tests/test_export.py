@@ -94,7 +94,7 @@ def test_onnx_takes_any_number_of_images(tmp_path):
     onnxruntime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnxscript')
     name = 'swin_tiny_patch4_window7_224'
-    model, path = network(name, **short(name), img_size=64), tmp_path / 'model.onnx'
+    model, path = network(name, **short(name) | dict(img_size=64)), tmp_path / 'model.onnx'
     torch.onnx.export(model, (torch.rand(2, 3, 64, 64),), path, dynamo=True, dynamic_shapes=({0: Dim('batch')},),
                       verbose=False)
     image = torch.rand(3, 3, 64, 64)
