@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..spec import unknown
 from .act import ActLayer, create_act
+from .conv import channels_first
 
 NormLayer = str | Callable[..., nn.Module]
 MakeNorm = Callable[[int], nn.Module]                 # channels -> a normalisation
@@ -52,7 +53,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
 
 
 MAP_NORM: MakeNorm = partial(LayerNorm2d, eps=1e-6)                 # with the eps that vision transformers use
@@ -71,7 +72,7 @@ class RmsNorm2d(RmsNorm):
     """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
 
 
 class SimpleNorm(RmsNorm):
@@ -85,7 +86,7 @@ class SimpleNorm2d(SimpleNorm):
     """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
 
 
 class GlobalResponseNorm(nn.Module):

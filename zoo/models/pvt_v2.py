@@ -116,7 +116,7 @@ class OverlapPatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x).permute(0, 2, 3, 1))
+        return self.norm(self.proj(channels_first(x)).permute(0, 2, 3, 1))
 
 
 class Block(nn.Module):
