@@ -1,12 +1,16 @@
 """Shared by all tests: random networks, and the facts about architectures that published tables state."""
 from __future__ import annotations
 
+import contextlib
 import csv
 import ctypes
+import faulthandler
 import gc
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,3 +81,51 @@ def pytest_report_header() -> str:
     """Which share of the long work this run takes."""
     from structures import FORTNIGHT, today
     return f'long work over many networks: share {today() + 1} of {FORTNIGHT}, one a day'
+
+
+# A worker that dies without a report of its own: pytest-xdist says only which test it ran. Here it is said how it died, and
+# the test runs once more in a new worker; a test that ends its process twice has failed.
+
+CRASHED = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Where a worker writes its stack on a fatal signal: its own stderr may be lost."""
+    node.workerinput['faults'] = str(node.config._tmp_path_factory.getbasetemp() / f'faults-{node.gateway.id}.txt')
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """After pytest's own plugin, which writes to stderr."""
+    if faults := getattr(config, 'workerinput', {}).get('faults'):
+        faulthandler.enable(open(faults, 'w'))             # noqa: SIM115  (open as long as the process lives)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
+    """Says how the worker ended, and schedules its test again, once."""
+    status = None
+    with contextlib.suppress(Exception):                        # execnet's own process, not a part of its interface
+        status = report.node.gateway._io.popen.wait(10)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2 ** 20
+    config = report.node.config
+    report.longrepr = (f'{report.longrepr}: status {status} (negative: a signal), largest process so far {peak:.1f} GiB\n'
+                       + Path(report.node.workerinput['faults']).read_text())
+    crashed = config.stash.setdefault(CRASHED, {})
+    if crashitem not in crashed:
+        crashed[crashitem] = report.longrepr
+        report.outcome = 'again'
+        sched.mark_test_pending(crashitem)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tests that ran again, and how their workers ended."""
+    for text in config.stash.get(CRASHED, {}).values():
+        terminalreporter.section('ran once more')
+        terminalreporter.write_line(text)
+
+
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """A test that runs again is counted as such."""
+    return ('again', 'A', 'AGAIN') if report.outcome == 'again' else None
