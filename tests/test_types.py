@@ -1,4 +1,4 @@
-"""Types: a strict checker passes on the parts that setup.cfg lists, and type checkers of users see every public name."""
+"""Types: a strict checker passes on the whole package, and type checkers of users see every public name."""
 from __future__ import annotations
 
 import ast

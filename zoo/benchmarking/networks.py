@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,7 +70,7 @@ def create(library: str, name: str, img_size: int | None = None, checkpoint: str
     if is_exported(name):
         return load_exported(name)
     cfg = registry.get_pretrained_cfg(name)
-    sized = {'img_size': img_size} if cfg and cfg.fixed_input_size and img_size not in (None, cfg.input_size[1]) else {}
+    sized: dict[str, Any] = {'img_size': img_size} if cfg and cfg.fixed_input_size and img_size not in (None, cfg.input_size[1]) else {}
     if library == 'zoo':
         return create_model(name, checkpoint_path=checkpoint, **sized)
     module = importlib.import_module(library)
@@ -101,5 +102,6 @@ def same_network(name: str, library: str) -> None:
 def build(setup: Setup) -> nn.Module:
     """The network on its device, in its memory format, in evaluation mode, compiled where asked."""
     model = create(setup.library, setup.name, setup.img_size).eval()
-    model = model.to(setup.device, memory_format=setup.memory_format)
-    return torch.compile(model) if setup.compiled else model
+    model = model.to(setup.device).to(memory_format=setup.memory_format)
+    fast: Any = torch.compile(model) if setup.compiled else model
+    return fast

@@ -167,7 +167,8 @@ def _optimized(setup: Setup, args: argparse.Namespace, row: Row) -> Callable[[],
     """A batch through the optimized network; the row gets what was chosen."""
     model = benchmarking.build(setup)
     fast = optimized(model, args, setup.images(model).shape, setup.device)
-    row |= {'precision': fast.precision, 'backend': fast.report.chosen}
+    report: Any = fast.report
+    row |= {'precision': fast.precision, 'backend': report.chosen}
     return benchmarking.inference(setup, fast)
 
 
@@ -176,7 +177,7 @@ def _load(setup: Setup, args: argparse.Namespace) -> dict[str, Row]:
     setups = [setup, *([replace(setup, library=args.against)] if args.against else [])]
     rows: list[Row] = [{} for _ in setups]
     with tempfile.TemporaryDirectory() as folder:
-        runs = [benchmarking.loading(each, Path(folder)) for each in setups]
+        runs: list[Callable[[], object]] = [benchmarking.loading(each, Path(folder)) for each in setups]
         _time(rows, 'load', runs, setup.device, 1, args)
     return {each.library: row for each, row in zip(setups, rows)}
 
@@ -192,7 +193,7 @@ def _time(rows: list[Row], measure: str, runs: list[Callable[[], object]], devic
                benchmarking.in_turn(runs, device, 0, args.repeats))
     others = watch.others()
     threads = torch.get_num_threads() if torch.device(device).type == 'cpu' else 1
-    disturbed = {'noise': '; '.join(benchmarking.noise(measure, timings, others, threads))}
+    disturbed: Row = {'noise': '; '.join(benchmarking.noise(measure, timings, others, threads))}
     if others is not None:
         disturbed['other_cores'] = round(others, 2)
     rows[:] = [_joined(row, disturbed) for row in rows]
@@ -223,7 +224,7 @@ def _what_to_do(args: argparse.Namespace) -> str:
 def _usual_size(name: str) -> int:
     """The side of the images, in pixels, that a model or a file is made for."""
     if not is_exported(name):
-        return zoo.get_pretrained_cfg(name).input_size[1]
+        return zoo.get_pretrained_cfg_value(name, 'input_size')[1]
     return load_exported(name).pretrained_cfg['input_size'][1]
 
 
@@ -240,15 +241,16 @@ def _check_exported(name: str, args: argparse.Namespace) -> None:
 
 def _described(setup: Setup) -> Row:
     if is_exported(setup.name):
-        model = load_exported(setup.name)
-        model.set_input_size(setup.img_size)
-        cfg, cost = model.pretrained_cfg, model.cost
-        return {'model': cfg['architecture'], 'tag': cfg['tag'] or '', 'library': setup.library, **model.about(),
+        file = load_exported(setup.name)
+        file.set_input_size(setup.img_size)
+        cfg = file.pretrained_cfg
+        return {'model': cfg['architecture'], 'tag': cfg['tag'] or '', 'library': setup.library, **file.about(),
                 'img_size': setup.img_size, 'batch_size': setup.batch_size,
-                'param_count': round(cost['params'] / 1e6, 3)}
+                'param_count': round(file.cost['params'] / 1e6, 3)}
     with torch.device('meta'):
-        fixed = zoo.get_pretrained_cfg(setup.name).fixed_input_size
-        model = zoo.create_model(setup.name, **({'img_size': setup.img_size} if fixed else {}))
+        fixed = zoo.get_pretrained_cfg_value(setup.name, 'fixed_input_size')
+        sized: dict[str, Any] = {'img_size': setup.img_size} if fixed else {}
+        model = zoo.create_model(setup.name, **sized)
     cost = zoo.profile(model, setup.img_size)
     architecture, tag = zoo.split_model_name_tag(setup.name)
     return {'model': architecture, 'tag': tag, 'library': setup.library, 'img_size': setup.img_size,

@@ -78,7 +78,7 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
     A batch is decoded in parallel and then shown to the network on the device the model is on.
     """
     config = zoo.data.resolve_model_data_config(model)
-    transform = levels_of if _takes_photographs(model) else zoo.data.create_transform(**config)
+    transform: Any = levels_of if _takes_photographs(model) else zoo.data.create_transform(**config)
 
     def read(path: Path) -> Tensor | Exception:
         try:
@@ -96,7 +96,7 @@ def predict(model: nn.Module, paths: Sequence[Path], topk: int, batch_size: int)
                 yield path, image if isinstance(image, Exception) else next(found)
 
 
-def _classify(model: nn.Module, images: list[Tensor], topk: int) -> list[list[dict[str, Any]]]:
+def _classify(model: Any, images: list[Tensor], topk: int) -> list[list[dict[str, Any]]]:
     device = _device_of(model)
     with torch.inference_mode():
         if _takes_photographs(model):                       # each of a size of its own
@@ -134,10 +134,11 @@ def _build(args: argparse.Namespace) -> nn.Module:
         check_device_of_file(args, args.model)
         return load_exported(args.model).classifier()
     device = choose_device(args.device)
-    if args.checkpoint and not args.model and trained_record(args.checkpoint):
+    record = trained_record(args.checkpoint) if args.checkpoint and not args.model else None
+    if record:
         if given:
             raise ValueError(f'{args.checkpoint} says itself what its network is; leave {", ".join(given)} out.')
-        task = trained_record(args.checkpoint)['task']
+        task = record['task']
         if task in ('detect', 'segment'):
             raise ValueError(f'{args.checkpoint} is for `zoo {task}`.')
         return load_trained(args.checkpoint).to(device)

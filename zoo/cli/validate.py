@@ -149,7 +149,7 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
         if _agreed(report.has(settings)):
             say(f'{name}: already in {args.results_file}')
             return
-    model = _build(args, name)
+    model: Any = _build(args, name)
     config, source = _config(args, model), _source(args, spec, model)
     if model.img_size and model.img_size != config['input_size'][1:]:
         model.set_input_size(config['input_size'][1:])

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +33,16 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
         return model
     given, model = model, copy.deepcopy(model).eval().to(device)
     if fold:
-        size = image_size or model.pretrained_cfg['input_size']
+        cfg: Any = getattr(model, 'pretrained_cfg', None)
+        size = image_size or cfg['input_size']
         try:
             fold_batch_norm(model, torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device))
         except NotFoldable:
             model = copy.deepcopy(given).eval().to(device)
-    model = model.to(dtype=dtype, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    model = model.to(dtype).to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     if compile:
-        options = {'freezing': True} if torch.device(device).type == 'cpu' else None
-        return torch.compile(model, options=options)
+        compiled: Any = torch.compile(model, options={'freezing': True} if torch.device(device).type == 'cpu' else None)
+        return compiled
     return model
 
 
@@ -62,11 +64,11 @@ def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
     runs: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
-    def after_conv(conv: nn.Module, _: tuple[Tensor, ...], out: Tensor) -> None:
+    def after_conv(conv: Any, _: tuple[Tensor, ...], out: Tensor) -> None:
         runs[conv] = runs.get(conv, 0) + 1
         made_by[id(out)] = conv, out
 
-    def before_norm(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def before_norm(norm: Any, inputs: tuple[Tensor, ...]) -> None:
         runs[norm] = runs.get(norm, 0) + 1
         if id(inputs[0]) in made_by:
             pairs.append((made_by[id(inputs[0])][0], norm))

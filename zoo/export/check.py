@@ -99,21 +99,24 @@ class Pictures:
         for number, (image, size) in enumerate(zip(images, sizes)):
             if self.about['preprocess']:
                 if number >= len(self.paths) or image.size in seen:
-                    image = image.resize(tuple(max(33, round(side * part)) for side, part
-                                               in zip(image.size, SIZES[number % len(SIZES)])))
+                    width, height = (max(33, round(side * part)) for side, part in zip(image.size, SIZES[number % len(SIZES)]))
+                    image = image.resize((width, height))
                 seen.add(image.size)
                 size = usual
             pair = self._pair(image, size)
             count = 3 if 'batch' in dynamic and number % 2 else self.about['batch_size']
-            yield tuple(one.expand(count, *one.shape[1:]).contiguous() for one in pair)
+            given, prepared = (one.expand(count, *one.shape[1:]).contiguous() for one in pair)
+            yield given, prepared
 
     def _pair(self, image: Image.Image, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         config = {**self.config, 'input_size': (self.config['input_size'][0], *size)}
-        prepared = create_transform(**config)(image)[None]
+        transform: Any = create_transform(**config)
+        prepared = transform(image)[None]
         if self.about['preprocess']:
             levels = levels_of(image)[None]
         elif self.about['layout'] == 'NHWC' and self.about['type'] == 'uint8':
-            levels = create_transform(**config, normalize=False)(image).permute(1, 2, 0)[None]
+            unnormalised: Any = create_transform(**config, normalize=False)
+            levels = unnormalised(image).permute(1, 2, 0)[None]
         else:
             return (prepared.permute(0, 2, 3, 1) if self.about['layout'] == 'NHWC' else prepared), prepared
         return (levels if self.about['type'] == 'uint8' else levels / 255), prepared
@@ -161,7 +164,8 @@ def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, d
     limit = largest + RESIZED * description['input']['preprocess'] if limit is None else limit
     if file.suffix == '.mlpackage' and sys.platform != 'darwin':
         return Outcome(path, description['format'], precision, None, None, 0, False, (), limit)
-    session, difference, agreed, count, sizes = open_session(file, python=python), 0.0, [], 0, {}
+    session, difference, agreed, count = open_session(file, python=python), 0.0, [], 0
+    sizes: dict[tuple[int, int], None] = {}
     for given, prepared in pictures:
         expected, found = _expected(network, prepared), session(given)
         difference = max([difference, *map(relative_difference, found, expected)])
@@ -169,7 +173,7 @@ def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, d
             agreed += (found[0].argmax(-1) == expected[0].argmax(-1)).tolist()
         count += 1
         sides = given.shape[1:3] if description['input']['layout'] == 'NHWC' else given.shape[2:]
-        sizes[tuple(sides)] = None
+        sizes[sides[0], sides[1]] = None
     agreement = sum(agreed) / len(agreed) if agreed else None
     outcome = Outcome(path, description['format'], precision, difference, agreement, count, pictures.photographs,
                       tuple(sizes), limit)
@@ -179,7 +183,7 @@ def check_file(file: Path, path: Path, network: nn.Module, pictures: Pictures, d
 
 
 @torch.no_grad()
-def _expected(graph: nn.Module, prepared: Tensor) -> list[Tensor]:
+def _expected(graph: Any, prepared: Tensor) -> list[Tensor]:
     found = graph.outputs(prepared)
     if graph.probabilities:
         return [found[0].softmax(-1) if graph.probabilities == 'softmax' else found[0].sigmoid()]

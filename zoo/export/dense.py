@@ -43,7 +43,8 @@ def export_dense(model: nn.Module, path: str | Path, format: str | None = None, 
         ValueError: another format. ImportError: a package is missing.
         TooFarOff: the file gives something else than the model; nothing is left behind.
     """
-    path, task = Path(path).expanduser(), model.config['task']
+    config: Any = model.config
+    path, task = Path(path).expanduser(), config['task']
     chosen = choose_format(path, format)
     if chosen.name not in FORMATS:
         raise ValueError(unknown(f'Format of a {"detector" if task == "detect" else "segmenter"}', chosen.name, FORMATS))
@@ -55,9 +56,10 @@ def export_dense(model: nn.Module, path: str | Path, format: str | None = None, 
     model = model.cpu().eval()
     with staged(path) as temporary:
         _write(model, temporary, chosen.name, size)
-        session, worst, agreed = open_session(temporary), 0.0, []
+        session, worst = open_session(temporary), 0.0
+        agreed: list[float] = []
         for picture in pictures:
-            difference, same = _compare(model, session, _image(picture, size, model.config))
+            difference, same = _compare(model, session, _image(picture, size, config))
             worst, agreed = max(worst, difference), [*agreed, same]
         agreement = sum(agreed) / len(agreed)
         outcome = Outcome(path, chosen.name, 'fp32', worst, agreement, len(pictures), True, (size,), limit)
@@ -66,7 +68,7 @@ def export_dense(model: nn.Module, path: str | Path, format: str | None = None, 
     return outcome
 
 
-def _compare(model: nn.Module, session: Session, image: Tensor) -> tuple[float, float]:
+def _compare(model: Any, session: Session, image: Tensor) -> tuple[float, float]:
     """The difference, and the part of pixels with the same class, or of boxes that both have."""
     if model.config['task'] == 'segment':
         with torch.no_grad():
@@ -75,11 +77,11 @@ def _compare(model: nn.Module, session: Session, image: Tensor) -> tuple[float, 
         return relative_difference(found, expected), (found.argmax(1) == expected.argmax(1)).float().mean().item()
     with torch.no_grad():
         expected = model([image])[0]
-    found = dict(zip(session.outputs, session(image)))
-    total = len(expected['scores']) + len(found['scores'])
+    boxes = dict(zip(session.outputs, session(image)))
+    total = len(expected['scores']) + len(boxes['scores'])
     if not total:
         return 0.0, 1.0
-    strange = (_strangers(found, expected) + _strangers(expected, found)) / total
+    strange = (_strangers(boxes, expected) + _strangers(expected, boxes)) / total
     return strange, 1 - strange
 
 
@@ -118,7 +120,7 @@ def _write(model: nn.Module, path: Path, format: str, size: tuple[int, int]) -> 
     openvino.save_model(graph, str(path), compress_to_fp16=False)
 
 
-def _described(model: nn.Module, format: str, size: tuple[int, int], outputs: Sequence[str]) -> str:
+def _described(model: Any, format: str, size: tuple[int, int], outputs: Sequence[str]) -> str:
     from .. import __version__
     config = model.config
     return as_text({'zoo': __version__, 'architecture': config['backbone'], 'head': config['head'],

@@ -46,7 +46,8 @@ def capture(model: nn.Module, images: Tensor, dynamic: Collection[str] = (), cha
                     raise
             # Of some networks, sizes that happen to be one window of a map would be held there. Not so from the start:
             # of others, several images would be needed then.
-            with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+            settings: Any = torch.fx.experimental._config
+            with settings.patch(backed_size_oblivious=True):
                 return torch.export.export(model, (example,), dynamic_shapes=shapes)
     finally:
         model.train(training)
@@ -68,7 +69,7 @@ def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str
                opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> None:
     """Writes the graph as an ONNX file with named inputs, outputs and dimensions, and what is to be said of it."""
     with _quiet(), torch.no_grad():
-        written = torch.onnx.export(program, dynamo=True, input_names=list(inputs), output_names=list(outputs),
+        written: Any = torch.onnx.export(program, dynamo=True, input_names=list(inputs), output_names=list(outputs),
                                     opset_version=opset, verbose=False)
         written.model.metadata_props.update(metadata or {})
         written.save(str(path))

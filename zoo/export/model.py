@@ -56,13 +56,14 @@ class Graph(nn.Module):
 
     def outputs(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the network itself gives."""
+        network: Any = self.network
         if self.what == 'logits':
-            return (self.network(x),)
+            return (network(x),)
         if self.what == 'embedding':
-            return (self.network.forward_head(self.network.forward_features(x), pre_logits=True),)
-        if hasattr(self.network, 'forward_intermediates'):
-            return tuple(self.network.forward_intermediates(x, intermediates_only=True))
-        maps = self.network(x)
+            return (network.forward_head(network.forward_features(x), pre_logits=True),)
+        if hasattr(network, 'forward_intermediates'):
+            return tuple(network.forward_intermediates(x, intermediates_only=True))
+        maps = network(x)
         return tuple(maps.values() if isinstance(maps, dict) else maps)
 
 
@@ -225,7 +226,7 @@ def _input_size(model: nn.Module, img_size: int | tuple[int, int]) -> tuple[int,
 def _ready(model: nn.Module, config: Mapping[str, Any], any_size: bool) -> nn.Module:
     """A copy of the network on the CPU, fitted to the images it will see."""
     network = copy.deepcopy(model).cpu().float().eval()
-    sized = getattr(network, 'network', network)
+    sized: Any = getattr(network, 'network', network)
     if getattr(sized, 'img_size', None) and tuple(sized.img_size) != tuple(config['input_size'][1:]):
         sized.set_input_size(config['input_size'][1:])
     if any_size and getattr(sized, 'img_size', None):

@@ -62,6 +62,9 @@ class ChannelsFirst(nn.Module):
 class Normalise(nn.Module):
     """Levels (B, H, W, C), uint8 or floats in 0..1 -> normalised images (B, C, H, W)."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         for name in ('mean', 'std'):

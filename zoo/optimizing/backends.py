@@ -82,6 +82,7 @@ class Backend:
         packages: modules that have to be installed.
         precisions: what it computes in on a CPU.
         variant: which of the ways to build it that are tried, such as a memory format.
+        dtype: what its operators compute in, where it has `network`.
         network: what gives `forward_features` and `forward_head`, where it can; else None.
     """
 
@@ -89,6 +90,7 @@ class Backend:
     packages: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[tuple[str, ...]] = ('fp32',)
     variant = ''
+    dtype = torch.float32
     network: nn.Module | None = None
 
     @classmethod
@@ -134,7 +136,7 @@ class Eager(Backend):
 
     @classmethod
     def build(cls, source: Prepared, precision: str, variant: str) -> Eager:
-        network = copy.deepcopy(source.folded).to(dtype=PRECISIONS[precision], memory_format=cls.LAYOUTS[variant])
+        network = copy.deepcopy(source.folded).to(PRECISIONS[precision]).to(memory_format=cls.LAYOUTS[variant])
         return cls(cls.compiled(network), precision, variant, source.example, network)
 
     @classmethod
@@ -150,6 +152,7 @@ class Eager(Backend):
         program = self.program
         if isinstance(program, Tensor):                             # the example that it was built with
             # weights in channels_last would hold the graph to several images at a time
+            assert self.network is not None
             network = copy.deepcopy(self.network).to(memory_format=torch.contiguous_format)
             program = capture_any_size(network, program.to(self.dtype))[0]
         torch.export.save(program, folder / 'model.pt2')

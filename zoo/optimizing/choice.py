@@ -69,7 +69,8 @@ class Report:
     @property
     def speedup(self) -> float:
         """How many times as fast the chosen one is as the network as it was given."""
-        return self.eager / next(t.milliseconds for t in self.trials if t.name == self.chosen)
+        chosen: Any = next(trial for trial in self.trials if trial.name == self.chosen)          # timed, then
+        return self.eager / chosen.milliseconds
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -158,7 +159,7 @@ def optimize(model: nn.Module, example: Tensor, *, precision: str = 'fp32', back
     good = [trial for trial in trials if not trial.problem]
     if not good:
         raise ValueError(f'No way to run the network in {precision} gives its outputs:\n{report}')
-    chosen = min(good, key=lambda trial: trial.milliseconds)
+    chosen = min(good, key=lambda trial: times[trial.name])
     report.chosen = chosen.name
     _log.info('%s', report)
     return Optimized(built[chosen.name], chosen.precision, device, record_of(model), report)
@@ -223,7 +224,7 @@ def calibration_batches(model: nn.Module, calibration: str | Path | Iterable[Ten
         if not folder.is_dir():
             raise FileNotFoundError(f'calibration: there is no folder {str(folder)!r}.')
         config = resolve_model_data_config(model)
-        transform = create_transform(**config)
+        transform: Any = create_transform(**config)
         names = walk_images(folder, PassedOver())
         names = names[::max(len(names) // CALIBRATION_IMAGES, 1)][:CALIBRATION_IMAGES]
         batches = [transform(load_image(folder / name, exif=True, channels=config['input_size'][0]))[None]

@@ -111,11 +111,15 @@ def load_optimized(folder: str | Path) -> Optimized:
         raise FileNotFoundError(f'{str(folder)!r} holds no optimized network: there is no {PLAN} in it.')
     plan = json.loads(path.read_text(encoding='utf-8'))
     backend = get_backend(plan['backend']).restore(Path(folder), plan['precision'], plan['variant'])
-    record = {name: tuple(value) if isinstance(value, list) else value for name, value in plan['record'].items()}
+    record = _with_tuples(plan['record'])
     if isinstance(record.get('pretrained_cfg'), dict):
-        record['pretrained_cfg'] = {key: tuple(value) if isinstance(value, list) else value
-                                    for key, value in record['pretrained_cfg'].items()}
+        record['pretrained_cfg'] = _with_tuples(record['pretrained_cfg'])
     return Optimized(backend, plan['precision'], torch.device(plan['device']), record, Report.from_dict(plan['report']))
+
+
+def _with_tuples(read: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
 
 
 def record_of(model: nn.Module) -> dict[str, Any]:

@@ -71,8 +71,9 @@ class Elsewhere:
     """
 
     def __init__(self, file: str | Path, python: Path) -> None:
-        self._process = subprocess.Popen([str(python), __file__, str(file)], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process: Any = subprocess.Popen([str(python), __file__, str(file)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._process = process                                 # its streams are pipes
         answer = json.loads(self._process.stdout.readline() or '{"error": "it ended at once"}')
         if answer['error']:
             self._process.wait()
