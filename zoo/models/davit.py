@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
 from ..layers.attention_tokens import Attention, attend
 from ..layers.conv import channels_first, conv2d
@@ -28,6 +28,7 @@ from ..layers.sizes import ImageSize, SizedLayer, pair_of
 from ..layers.stages import drop_path_rates, same_stages
 from ..layers.windows import each_window, window_partition, window_reverse
 from ..spec import Feature, Sizes, unknown
+from .headnet import HeadNet
 
 __all__ = ['ChannelAttention', 'ChannelAttentionV2', 'ChannelBlock', 'ConvPosEnc', 'DaVit', 'DaVitStage', 'Downsample',
            'SpatialBlock', 'Stem', 'WindowAttention', 'window_partition', 'window_reverse']
@@ -35,7 +36,7 @@ __all__ = ['ChannelAttention', 'ChannelAttentionV2', 'ChannelBlock', 'ConvPosEnc
 KINDS = ('spatial', 'channel')
 
 
-class DaVit(ImageModel):
+class DaVit(HeadNet):
     """DaViT, arXiv:2204.03645. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -91,10 +92,6 @@ class DaVit(ImageModel):
         self.head = Head(width, global_pool, norm=None if head_norm_first else norm(width), drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
 
 
 class Stem(nn.Module):

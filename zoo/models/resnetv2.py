@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..blocks import round_channels
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer, create_act
 from ..layers.drop import DropPath
 from ..layers.head import Head
@@ -28,6 +28,7 @@ from ..layers.pool import SameMaxPool2d, pool_shortcut
 from ..layers.stages import drop_path_rates
 from ..layers.std_conv import ConvLayer, get_conv_layer
 from ..spec import Feature, unknown
+from .headnet import HeadNet
 
 STEMS = ('', 'fixed', 'same', 'deep', 'deep_fixed', 'deep_same', 'tiered', 'tiered_fixed', 'tiered_same')
 
@@ -279,7 +280,7 @@ class Stem(nn.Sequential):
         self.feature_info = [Feature(num_chs=width, reduction=4, module='pool', stage=0)]
 
 
-class ResNetV2(ImageModel):
+class ResNetV2(HeadNet):
     """ResNet V2, arXiv:1603.05027. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -357,10 +358,6 @@ class ResNetV2(ImageModel):
     def make_classifier(self, num_classes: int) -> nn.Module:
         """A 1x1 convolution from the embedding, a map of one pixel, to logits."""
         return nn.Conv2d(self.embedding_size, num_classes, 1)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
 
     def classify(self, embedding: Tensor) -> Tensor:
         """An embedding (B, embedding_size) -> logits (B, num_classes)."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..contract import ImageModel
 from ..layers.head import Head
 from ..layers.init import init_transformer
 from ..layers.norm import MakeNorm
@@ -16,12 +15,13 @@ from ..layers.shifted import ShiftedWindows
 from ..layers.sizes import ImageSize, map_size, pair_of
 from ..layers.stages import children_of, drop_path_rates
 from ..spec import Feature, Pair, Sizes
+from .headnet import HeadNet
 
 Windows = ImageSize | Sequence[ImageSize]
 WEIGHT_INITS = ('', 'reset', 'skip')
 
 
-class WindowNet(ImageModel):
+class WindowNet(HeadNet):
     """Base of networks whose stages hold `blocks`, after a `downsample` in all but the first.
 
     A subclass calls `build_stem`, `build_stages` and `build_end`.
@@ -35,7 +35,6 @@ class WindowNet(ImageModel):
     container: ClassVar[str] = 'layers'
     img_size: Pair
     patch_embed: PatchEmbed
-    head: Head
 
     def build_stem(self, embed_layer: Callable[..., PatchEmbed], img_size: ImageSize, patch_size: int, in_chans: int,
                    embed_dim: int, norm: MakeNorm, dynamic: bool) -> None:
@@ -99,10 +98,6 @@ class WindowNet(ImageModel):
         """What merges pixels for each stage but the first, and the last stage."""
         stages = self.stages_there()
         return [*(stage.get_submodule('downsample') for stage in stages[1:]), stages[-1]]
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
-        return self.head(x, pre_logits)
 
     def set_input_size(self, img_size: ImageSize | None = None, patch_size: ImageSize | None = None,
                        window_size: Windows | None = None, window_ratio: int | Sequence[int] | None = None,
