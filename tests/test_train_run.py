@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from train_runs import TINY, make_discs, rows, same, state_of, tiny_recipe
+from train_runs import TINY, make_discs, rows, same, state_of, stop_in, tiny_recipe
 
 import zoo
 from zoo.cli import main
@@ -69,6 +70,17 @@ def test_processes_share_the_batches_of_one(images):
 def test_repeats_come_in_a_row(images):
     names = [name for names, _ in drawn(loader(images, batch_size=5, repeats=2), 0) for name in names]
     assert len(names) == 20 and names[0::2] == names[1::2] and len(set(names)) == 10
+
+
+@pytest.mark.parametrize('update', [2, 99])
+def test_a_run_leaves_no_process_behind(images, tmp_path, update):
+    recipe = tiny_recipe(images, data=dict(workers=1), schedule=dict(epochs=1, warmup_epochs=0))
+    trainer = Trainer(recipe, tmp_path / 'run', quiet=True)
+    stop_in(trainer, update)
+    before = {*multiprocessing.active_children()}
+    assert trainer.run().status == (143 if update == 2 else 0)
+    assert {*multiprocessing.active_children()} <= before
+    assert len(list(trainer.loader.batches(1))) == 5                   # it can be read all the same
 
 
 def test_a_set_smaller_than_a_batch_is_refused(images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -117,14 +118,20 @@ class TrainLoader:
             raise ValueError(f'There are {count} training images, fewer than one batch ({whole}): '
                              'make data.batch_size smaller.')
         self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
-        self._loader = DataLoader(images, batch_sampler=self._order, num_workers=workers, collate_fn=images.collate,
-                                  pin_memory=pin_memory, persistent_workers=workers > 0, worker_init_fn=leave_signals,
-                                  generator=torch.Generator())       # its own, so that none is drawn from the run's
+        self._make = partial(DataLoader, images, batch_sampler=self._order, num_workers=workers,
+                             collate_fn=images.collate, pin_memory=pin_memory, persistent_workers=workers > 0,
+                             worker_init_fn=leave_signals,
+                             generator=torch.Generator())            # its own, so that none is drawn from the run's
+        self._loader: DataLoader[Sample] = self._make()
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on."""
         self._order.epoch, self._order.start = epoch, start
         return iter(self._loader)
+
+    def end(self) -> None:
+        """Ends the processes that read images; another epoch starts new ones."""
+        self._loader = self._make()
 
 
 class _Order(Sampler[list[Place]]):

@@ -133,6 +133,7 @@ class Trainer:
             self._epochs()
             self._finish()
         finally:
+            self.loader.end()
             folder.end()
         at = self.progress
         best, best_epoch = at.best or (None, None)
