@@ -80,6 +80,8 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if cut == {} and takes(name, 'cfg') and takes(name, 'mlp_ratio'):         # where most of VGG's parameters are
+        cut['mlp_ratio'] = 1 / 32
     if 'w0' in row:                                       # widths follow from the depth: those of a small one
         cut |= dict(depth=15, w0=48, wa=32.54, wm=2.32, group_size=16)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools

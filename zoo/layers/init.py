@@ -80,9 +80,9 @@ def init_pyramid(module: nn.Module) -> None:
     draw_anew(module, _normal_of_group, _narrow_normal)
 
 
-def init_regnet(module: nn.Module) -> None:
-    """Draws a module anew, see `draw_anew`, as RegNet's authors do (arXiv:2003.13678): convolutions normal with variance
-    2 / fan-out of a group, linear layers normal with deviation 0.01."""
+def init_conv_net(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`: convolutions normal with variance 2 / fan-out of a group, linear layers normal
+    with deviation 0.01, as the code of RegNet (arXiv:2003.13678) and torchvision's of VGG do."""
     draw_anew(module, _normal_of_group, _narrower_normal)
 
 

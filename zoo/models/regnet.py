@@ -23,7 +23,7 @@ from ..layers.conv import conv2d
 from ..layers.conv_norm import ConvNorm
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init import init_regnet, zero_weight
+from ..layers.init import init_conv_net, zero_weight
 from ..layers.norm import Norm, NormLayer
 from ..layers.pool import pool_shortcut
 from ..layers.stages import drop_path_rates
@@ -58,7 +58,7 @@ class RegNet(HeadNet):
 
     parts = Parts(stem=('stem',), stages=('s1', 's2', 's3', 's4'), pre_head=('final_conv',), head=('head.global_pool',),
                   classifier=('head.fc',))
-    draw = staticmethod(init_regnet)
+    draw = staticmethod(init_conv_net)
 
     def __init__(self, depth: int = 21, w0: int = 80, wa: float = 42.63, wm: float = 2.66, group_size: int = 24,
                  bottle_ratio: float = 1.0, se_ratio: float = 0.0, group_min_ratio: float = 0.0, stem_width: int = 32,
