@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from unittest.mock import patch
 
 import timm
@@ -12,6 +13,12 @@ from torch import nn
 
 import zoo
 from zoo.registry import resolve
+
+
+def named_here(modules: str) -> str:
+    """What modules that maps come out of are called here: in timm's networks of a stem, normalisation and activation are
+    one module, which has the name of the first."""
+    return re.sub(r'\bbn(?=1)|(?<=stem\.)norm|(?<=features\.)norm(?=\d)', 'act', modules)
 
 
 def on_meta(name: str, **options) -> nn.Module:
@@ -128,8 +135,7 @@ def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str
     for key in ('num_features', 'head_hidden_size', 'num_classes'):
         assert getattr(ours, key) == getattr(theirs, key), key
     assert [(f['num_chs'], f['reduction'], f['module']) for f in ours.feature_info] == [
-        (f['num_chs'], f['reduction'], f['module'].replace('bn1', 'act1').replace('stem.norm', 'stem.act'))
-        for f in theirs.feature_info]
+        (f['num_chs'], f['reduction'], named_here(f['module'])) for f in theirs.feature_info]
     if not any('drop' in key and value for key, value in options.items()):
         assert relative_error(drawn_alike(ours.train(), image), drawn_alike(theirs.train(), image)) < 1e-5
     return ours, theirs

@@ -23,7 +23,7 @@ from zoo.registry import resolve
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
           'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width',
-          'width_factor'}
+          'width_factor', 'w0', 'wa', 'wm', 'group_size'}
 DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 CHANNELS = 64                                                  # of the first stage, where no heads share them
@@ -80,6 +80,10 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if cut == {} and takes(name, 'cfg') and takes(name, 'mlp_ratio'):         # where most of VGG's parameters are
+        cut['mlp_ratio'] = 1 / 32
+    if 'w0' in row:                                       # widths follow from the depth: those of a small one
+        cut |= dict(depth=15, w0=48, wa=32.54, wm=2.32, group_size=16)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
     if cut and isinstance(row.get('embed_dim'), int) and isinstance(row.get('num_heads', ()), tuple):

@@ -192,7 +192,13 @@ class Norm:
         TypeError: neither a name nor something that makes a module; an option that the kind does not take.
     """
 
+    layer: Callable[..., nn.Module]
+    options: dict[str, Any]
+
     def __init__(self, layer: NormLayer = 'batchnorm2d', **options: Any) -> None:
+        if isinstance(layer, Norm):                                 # with further options
+            options = layer.options | options
+            layer = layer.layer
         if isinstance(layer, str):
             if layer not in NORMS:
                 raise ValueError(unknown('Normalisation', layer, NORMS))

@@ -1,0 +1,27 @@
+"""A convolution with what follows it, as most convolutional networks have it."""
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .act import ActLayer
+from .conv import conv2d
+from .norm import Norm, NormLayer
+
+
+class ConvNorm(nn.Module):
+    """A convolution, normalisation and activation: (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        act_layer: None for none. pad_type: see `zoo.layers.conv.padding_for`.
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1, dilation: int = 1,
+                 groups: int = 1, act_layer: ActLayer | None = 'relu', norm_layer: NormLayer = 'batchnorm2d',
+                 pad_type: str = '', bias: bool = False) -> None:
+        super().__init__()
+        self.conv = conv2d(in_chs, out_chs, kernel_size, stride, dilation, groups, pad_type, bias)
+        self.bn, self.act = Norm(norm_layer).with_act(out_chs, act_layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.act(self.bn(x))
