@@ -102,7 +102,8 @@ def test_weights_of_a_whole_clip_are_those_of_its_tower(classes):
     """open_clip writes both towers into one file, in which the classifier is a projection."""
     tower = randomize(zoo.create_model(SMALL, **NARROW | dict(num_classes=0))).eval()
     state = {f'visual.trunk.{key}': value for key, value in tower.state_dict().items()}
-    state |= {'logit_scale': torch.ones(()), 'positional_embedding': torch.rand(8, 32),
+    state |= {'logit_scale': torch.ones(()), 'text.positional_embedding': torch.rand(8, 32),
+              'text.ln_final.weight': torch.ones(32), 'text.text_projection': torch.randn(32, 12),
               'visual.head.proj.weight': torch.randn(12, 32)}
     model = zoo.create_model(SMALL, pretrained=state, **NARROW | dict(num_classes=classes)).eval()
     x = torch.rand(1, 3, 48, 64)
