@@ -10,8 +10,10 @@ import re
 import sys
 import tempfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ CNNS = ('tf_efficientnet_lite0', 'mobilenetv3_small_100', 'mobilenetv4_conv_smal
 FORMERS = ('efficientformer_l1', 'efficientformerv2_s0')                # fitted to images of 224 pixels
 PYRAMIDS = ('resnet18', 'convnext_atto')
 SWIN, VIT = 'swin_tiny_patch4_window7_224', 'vit_tiny_patch16_224'
+EVA, VITAMIN = 'eva02_tiny_patch14_224', 'vitamin_small_224'
 Results = dict[str, Any]
 
 
@@ -60,7 +63,7 @@ def images(size: int, count: int = 1) -> Tensor:
 
 
 def size_of(name: str) -> int:
-    return 224 if name in (*FORMERS, SWIN, VIT) else 64
+    return 224 if name in (*FORMERS, SWIN, VIT, EVA, VITAMIN) else 64
 
 
 def smp() -> Results:
@@ -184,7 +187,8 @@ def open_clip() -> Results:
     towers = [('tf_efficientnet_lite0', pool, proj) for pool, proj in
               (('', 'linear'), ('avg', 'mlp'), ('abs_attn', ''), ('rot_attn', 'linear'), ('avg', ''))]
     towers += [(name, 'avg', '') for name in CNNS[1:]] + [(name, 'avg', 'linear') for name in (*FORMERS, 'resnet18')]
-    towers += [(VIT, 'token', 'linear'), (VIT, 'avg', ''), (VIT, '', 'linear')]
+    towers += [(VIT, 'token', 'linear'), (VIT, 'avg', ''), (VIT, '', 'linear'), (EVA, 'token', ''),
+               (VITAMIN, '', 'linear')]
     for name, pool, proj in towers:
         size = size_of(name)
         vision = dict(timm_model_name=name, timm_pool=pool, timm_proj=proj, timm_drop_path=0.1, image_size=size)
@@ -203,6 +207,44 @@ def open_clip() -> Results:
         model.lock_image_tower(unlocked_groups=2, freeze_bn_stats=True)
         trainable = {name for name, p in model.visual.trunk.named_parameters() if p.requires_grad}
         assert trainable and len(trainable) < len(list(model.visual.trunk.parameters()))
+    return results | configured_towers() | whole_clips()
+
+
+@torch.no_grad()
+def configured_towers() -> Results:
+    """EVA's and ViTamin's towers as open_clip has them configured, each at its size and width, with two blocks."""
+    import open_clip
+    import timm
+    from open_clip.model import CustomTextCLIP
+    results: Results = {}
+    text = dict(context_length=8, vocab_size=100, width=32, heads=2, layers=1)
+    configs = {config['vision_cfg'].get('timm_model_name', ''): config
+               for config in map(open_clip.get_model_config, open_clip.list_models())}
+    for name, config in configs.items():
+        if not name.startswith(('eva', 'vitamin')):
+            continue
+        with patch.object(timm, 'create_model', partial(timm.create_model, depth=2)):
+            model = fill(CustomTextCLIP(config['embed_dim'], config['vision_cfg'], text))
+        size, _ = model.visual.trunk.patch_embed.img_size           # one config says another image_size
+        results[f'keys of {name}'] = keys(model)
+        results[f'image of {name}'] = model.encode_image(images(size), normalize=True)
+    assert {name.split('_')[0] for name in configs} >= {'eva', 'eva02', 'vitamin'}
+    return results
+
+
+@torch.no_grad()
+def whole_clips() -> Results:
+    """CLIPs as users make them: both towers and the preprocessing."""
+    import open_clip
+    import PIL.Image
+    results: Results = {}
+    picture = PIL.Image.frombytes('RGB', (90, 70), bytes(number * 7 % 256 for number in range(90 * 70 * 3)))
+    for name in ('ViTamin-S', 'EVA02-B-16'):
+        model, _, preprocess = open_clip.create_model_and_transforms(name)
+        x = preprocess(picture).unsqueeze(0)
+        image, text, scale = fill(model)(x, torch.arange(77).unsqueeze(0))
+        results |= {f'pixels for {name}': x, f'image of whole {name}': image, f'text of whole {name}': text,
+                    f'scale of {name}': scale}
     return results
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..spec import unknown
 from .act import ActLayer, get_act_layer
 from .mlp import Mlp, both
+from .norm import LayerNorm, Norm, NormLayer
 
 
 class GluMlp(nn.Module):
@@ -77,7 +78,35 @@ class SwiGLU(nn.Module):
         return self.drop2(self.fc2(self.norm(self.drop1(self.act(self.fc1_g(x)) * self.fc1_x(x)))))
 
 
-MLPS: dict[str, Callable[..., nn.Module]] = {'mlp': Mlp, 'glu': GluMlp, 'swiglu': SwiGLU, 'swiglu_packed': SwiGLUPacked}
+class GeGluMlp(nn.Module):
+    """A gated MLP with a layer for each half, whose input is normalised first (ViTamin, arXiv:2404.02132):
+    (…, in_features) -> (…, in_features).
+
+    Args:
+        hidden_features: of each half.
+        norm_layer: makes the normalisation; layer normalisation by default.
+        act_layer, bias, drop: as of `Mlp`.
+    """
+
+    def __init__(self, in_features: int, hidden_features: int, act_layer: ActLayer = 'gelu',
+                 norm_layer: NormLayer | None = None, bias: bool = True, drop: float = 0.0) -> None:
+        super().__init__()
+        self.norm = Norm(norm_layer or LayerNorm)(in_features)
+        self.w0 = nn.Linear(in_features, hidden_features, bias)
+        self.act = get_act_layer(act_layer)()
+        self.w1 = nn.Linear(in_features, hidden_features, bias)
+        self.drop1 = nn.Dropout(drop)
+        self.w2 = nn.Linear(hidden_features, in_features, bias)
+        self.drop2 = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        x = self.act(self.w0(x)) * self.w1(x)
+        return self.drop2(self.w2(self.drop1(x)))
+
+
+MLPS: dict[str, Callable[..., nn.Module]] = {
+    'mlp': Mlp, 'glu': GluMlp, 'swiglu': SwiGLU, 'swiglu_packed': SwiGLUPacked, 'geglu': GeGluMlp}
 MlpLayer = str | Callable[..., nn.Module]
 
 

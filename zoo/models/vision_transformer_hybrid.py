@@ -11,7 +11,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -19,7 +19,7 @@ from ..contract import ImageModel
 from ..layers.act import ActLayer
 from ..layers.conv import conv2d
 from ..layers.hybrid_embed import HybridEmbed
-from ..layers.init import init_he
+from ..layers.init import init_pyramid
 from ..layers.norm import Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
 from ..spec import Feature, unknown
@@ -86,18 +86,20 @@ class HybridVisionTransformer(VisionTransformer):
 
     Args:
         patch_size: in pixels of the map.
-        embed_layer: dict(backbone=…, args=…, proj=True): a name of `BACKBONES`, the arguments it is made with, and whether
+        embed_layer: dict(backbone=…, args=…, proj=True): a name of `backbones`, the arguments it is made with, and whether
             tokens are a linear map of the patches or the map's pixels as they are; or a class, as of other networks.
 
     Raises:
         ValueError: another backbone.
     """
 
+    backbones: ClassVar[Mapping[str, Callable[..., nn.Module]]] = BACKBONES
+
     def make_embed(self, embed_layer: EmbedLayer) -> Callable[..., PatchEmbed]:
         """What makes the layer of patches."""
         if not isinstance(embed_layer, Mapping):
             return embed_layer
-        return partial(hybrid_embed, **embed_layer)
+        return partial(hybrid_embed, self.backbones, **embed_layer)
 
     def init_weights(self, mode: str = '') -> None:
         """See `VisionTransformer.init_weights`. Convolutions of the backbone are drawn as its own network's are."""
@@ -106,11 +108,12 @@ class HybridVisionTransformer(VisionTransformer):
         if isinstance(backbone, ImageModel):
             backbone.init_weights()
         elif backbone is not None:
-            init_he(backbone)
+            init_pyramid(backbone)
 
 
-def hybrid_embed(backbone: str, in_chans: int, args: Mapping[str, Any], proj: bool = True, **options: Any) -> HybridEmbed:
+def hybrid_embed(backbones: Mapping[str, Callable[..., nn.Module]], backbone: str, in_chans: int, args: Mapping[str, Any],
+                 proj: bool = True, **options: Any) -> HybridEmbed:
     """The layer of patches that `HybridVisionTransformer` describes."""
-    if backbone not in BACKBONES:
-        raise ValueError(unknown('backbone', backbone, BACKBONES))
-    return HybridEmbed(BACKBONES[backbone](in_chans, **args), in_chans=in_chans, proj=proj, **options)
+    if backbone not in backbones:
+        raise ValueError(unknown('backbone', backbone, backbones))
+    return HybridEmbed(backbones[backbone](in_chans, **args), in_chans=in_chans, proj=proj, **options)
