@@ -4,12 +4,14 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import compare_options, of_timm, on_meta
 from conftest import randomize, relative_error
 from torch.export import Dim
 from torch.nn import functional as F
+from structures import short
 
 import zoo
+import zoo.pretrained.foreign.mvitv2
 from zoo.models import mvitv2
 from zoo.models.mvitv2 import MultiScaleAttention, MultiScaleAttentionPoolFirst, MultiScaleVit, MultiScaleVitCfg
 
@@ -31,7 +33,8 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     dict(stride_q=((2, 2), (1, 1), (1, 1), (2, 2)), stride_kv=((1, 1),) * 4),
     dict(stride_kv=None, stride_kv_adaptive=(8, 8)),
     dict(embed_dim=16, num_heads=1), dict(mlp_ratio=2.0), dict(norm_layer='rmsnorm', norm_eps=1e-2),
-    dict(stride_q=[[1, 1], [2, 2], [2, 2], [2, 2]], kernel_qkv=[3, 3]), dict(patch_kernel=(3, 3), patch_stride=(2, 2), patch_padding=(1, 1), img_size=32),
+    dict(stride_q=[[1, 1], [2, 2], [2, 2], [2, 2]], kernel_qkv=[3, 3]),
+    dict(patch_kernel=(3, 3), patch_stride=(2, 2), patch_padding=(1, 1), img_size=32),
     dict(drop_rate=0.1, drop_path_rate=0.3),
 ], ids=str)
 def test_options_equal_timms(options):
@@ -153,8 +156,8 @@ def test_attention_hidden_states_and_prefix_tokens(name):
 
 
 def test_what_does_not_fit_is_said():
-    for options, words in ((dict(num_heads=(1, 2)), 'one entry a stage.*num_heads 2'), (dict(mode='mean'), "mode 'mean'"),
-                           (dict(num_heads=(3, 2, 3, 4)), '3 heads do not divide'),
+    for options, words in ((dict(num_heads=(1, 2)), 'one entry a stage.*num_heads 2'),
+                           (dict(mode='mean'), "mode 'mean'"), (dict(num_heads=(3, 2, 3, 4)), '3 heads do not divide'),
                            (dict(kernel_qkv=(2, 2)), 'kernel_qkv is odd'), (dict(pool_type='sum'), "pool_type 'sum'"),
                            (dict(rel_pos_type='mlp'), "'spatial', or ''"), (dict(stride_q=((3, 3),) * 4), '1 or even'),
                            (dict(global_pool='token'), "'avg', .*, not global_pool='token'")):
@@ -162,6 +165,27 @@ def test_what_does_not_fit_is_said():
             on_meta(NAME, **{**SHORT, **options})
     with pytest.raises(TypeError, match="'residual_pool'.*'residual_pooling'"):
         on_meta(NAME, residual_pool=True)
+
+
+@pytest.mark.parametrize('name', [NAME, CLS, LARGE])
+def test_originals_are_read_as_timm_reads_them(name, tmp_path):
+    options = dict(num_classes=5, **short(name))
+    peer, state = of_timm(name, **options), zoo.create_model(name, **options).state_dict()
+    there = zoo.convert(state, 'facebook').state
+    assert {'blocks.3.attn.pool_k.weight', 'head.projection.weight'} <= there.keys()
+    assert not any('stages' in key for key in there)
+    torch.save({'model_state': there, 'epoch': 3}, tmp_path / 'weights.pth')
+    read, found = timm.models.mvitv2.checkpoint_filter_fn(dict(there), peer), zoo.convert(tmp_path / 'weights.pth')
+    assert read.keys() == state.keys() == found.state.keys() and found.source == 'facebook MViTv2'
+    assert all(torch.equal(read[key], value) and torch.equal(found.state[key], value) for key, value in state.items())
+    assert zoo.create_model(name, checkpoint_path=tmp_path / 'weights.pth', **options)
+
+
+@pytest.mark.parametrize('name', [NAME, 'mvitv2_base_cls', LARGE])
+def test_originals_are_known_by_what_is_in_them(name):
+    state = on_meta(name).state_dict()
+    there = zoo.pretrained.foreign.mvitv2.LAYOUTS[0].to_theirs(state)
+    assert zoo.pretrained.foreign.mvitv2.LAYOUTS[0].describe(there) == (name, {})
 
 
 @pytest.mark.slow
