@@ -40,9 +40,11 @@ def of_timm(name: str, **options) -> nn.Module:
 
     def build(network: type[nn.Module], variant: str, pretrained: bool, model_cfg: object = None, **given) -> nn.Module:
         known = inspect.signature(network).parameters
+        fields = {key: value for key, value in options.items() if key not in known}
         if model_cfg is not None:
-            fields = {key: value for key, value in options.items() if key not in known}
             given['cfg'] = dataclasses.replace(model_cfg, **fields)
+        elif fields:
+            raise TypeError(f'{network.__name__} has no {", ".join(fields)}.')
         found.update(model=network(**{key: value for key, value in {**given, **options}.items() if key in known}))
         return found['model']
 
