@@ -1,6 +1,7 @@
 """Networks beside timm's of the same name: the same random weights and statistics in both, then the same numbers."""
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -34,17 +35,23 @@ def options_of(name: str) -> dict[str, str]:
 
 
 def of_timm(name: str, **options) -> nn.Module:
-    """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth: the
-    class is made with what they would have made it with, and the options in place of that."""
+    """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth,
+    or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
+    place of that."""
     try:
         return timm.create_model(name, **options)
     except TypeError as error:
-        if 'multiple values' not in str(error):
+        if not any(words in str(error) for words in ('multiple values', 'unexpected keyword')):
             raise
     function, found = timm.models.model_entrypoint(name), {}
 
-    def build(network: type[nn.Module], variant: str, pretrained: bool, **given) -> nn.Module:
+    def build(network: type[nn.Module], variant: str, pretrained: bool, model_cfg: object = None, **given) -> nn.Module:
         known = inspect.signature(network).parameters
+        fields = {key: value for key, value in options.items() if key not in known}
+        if model_cfg is not None:
+            given['cfg'] = dataclasses.replace(model_cfg, **fields)
+        elif fields:
+            raise TypeError(f'{network.__name__} has no {", ".join(fields)}.')
         found.update(model=network(**{key: value for key, value in {**given, **options}.items() if key in known}))
         return found['model']
 

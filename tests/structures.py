@@ -69,7 +69,7 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
-    if takes(name, 'transformer_partition_ratio'):                            # windows follow the image
+    if takes(name, 'transformer_partition_ratio') or takes(name, 'rel_pos_type'):    # windows or positions follow it
         cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
         return cut
@@ -91,6 +91,8 @@ def short(name: str) -> dict[str, object]:
         cut['embed_dim'] = min(row['embed_dim'], 16 * heads[0] if heads else CHANNELS)
         if heads and takes(name, 'window_size'):
             cut['img_size'] = 128
+    if cut and 'num_heads' in row and isinstance(row.get('embed_dim'), tuple):
+        cut['embed_dim'] = tuple(16 * heads for heads in row['num_heads'])
     if cut and 'dims' in row:
         cut['dims'] = tuple(width // max(row['dims'][0] // CHANNELS, 1) for width in row['dims'])
     if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map

@@ -81,8 +81,8 @@ def forward_outputs(model: ImageModel, images: Tensor, labels: Tensor | None = N
 
 def _run_and_keep(model: ImageModel, images: Tensor, states: list[Tensor]) -> Tensor:
     """What the head takes in; the hidden states on the way are added to the list."""
-    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        states.append(output)
+    def keep(module: nn.Module, inputs: Any, output: Tensor | tuple[Tensor, Any]) -> None:
+        states.append(output[0] if isinstance(output, tuple) else output)       # some give the size of their map, too
 
     handles = [module.register_forward_hook(keep) for module in model.hidden_modules()]
     try:

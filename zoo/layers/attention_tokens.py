@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import unknown
+from .conv import copy_in_exports
 from .norm import MakeNorm, RmsNorm
 from .recording import ATTENTION
 
@@ -42,8 +43,7 @@ def merge_heads(x: Tensor) -> Tensor:
     An exported graph copies: a view would hold it to the strides of one kernel of attention, and torch.onnx, which takes
     another one than torch.export, refuses that.
     """
-    x = x.transpose(1, 2)
-    return (x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x).flatten(2)
+    return copy_in_exports(x.transpose(1, 2)).flatten(2)
 
 
 def attention_weights(q: Tensor, k: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False,

@@ -53,6 +53,12 @@ class EvenConv2d(nn.Conv2d):
 def channels_first(x: Tensor) -> Tensor:
     """A map (B, C, H, W) that may be a view of one with the channels last, or of tokens, for a convolution. An exported
     graph copies: a convolution of such a view would hold it to more than one image."""
+    return copy_in_exports(x)
+
+
+def copy_in_exports(x: Tensor) -> Tensor:
+    """The tensor itself, in an exported graph a copy: what a view's strides decide would hold that to the number of
+    images it was exported with, or to more than one."""
     return x.clone(memory_format=torch.contiguous_format) if torch.compiler.is_exporting() else x
 
 

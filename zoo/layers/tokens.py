@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..spec import Pair, between, unknown
+from .conv import channels_first
 from .pool import POOLS, GlobalPool
 
 TOKEN_POOLS = (*POOLS, 'token', 'map', 'prr')
@@ -66,6 +67,16 @@ class PatchDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f'{self.prob:g}'
+
+
+def pool_tokens(layer: nn.Module, x: Tensor, size: Pair, num_prefix_tokens: int = 0) -> tuple[Tensor, Pair]:
+    """Tokens (B, prefix + H W, C) after a layer of maps (B, C, H, W), such as pooling, of those that are a map of
+    `size`, (H, W): (B, prefix + H' W', C), and (H', W')."""
+    prefix, x = x[:, :num_prefix_tokens], x[:, num_prefix_tokens:]
+    x = layer(channels_first(x.transpose(1, 2).unflatten(2, size)))
+    size = x.shape[2], x.shape[3]
+    x = x.flatten(2).transpose(1, 2)
+    return torch.cat([prefix, x], dim=1) if num_prefix_tokens else x, size
 
 
 class TokenPool(GlobalPool):

@@ -8,7 +8,6 @@ Every stage's first block halves the map.
 """
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,6 +36,7 @@ from .coatnet import (
 )
 from .headnet import HeadNet
 from .maxxvit_cfg import OPTIONS, MaxxVitCfg, MaxxVitConvCfg, MaxxVitTransformerCfg, with_options
+from .records import signature_of
 
 __all__ = [
     'Attention2d', 'AttentionCl', 'ConvNeXtBlock', 'Downsample2d', 'MaxxVit', 'MaxxVitBlock', 'MaxxVitCfg',
@@ -67,7 +67,7 @@ class MaxxVit(HeadNet):
 
     parts = Parts(stem=('stem',), stages=('stages.*',), norm='norm',
                   head=('head.global_pool', 'head.norm', 'head.pre_logits'), classifier=('head.fc',))
-    __signature__: ClassVar[inspect.Signature]
+    __signature__: ClassVar[Any]
 
     def __init__(self, cfg: MaxxVitCfg | None = None, img_size: ImageSize = 224, in_chans: int = 3,
                  num_classes: int = 1000, global_pool: str = 'avg', drop_rate: float = 0.0, drop_path_rate: float = 0.0,
@@ -124,17 +124,7 @@ class MaxxVit(HeadNet):
         DRAWS[self.weight_init](self.head.fc)
 
 
-def _signature() -> inspect.Signature:
-    """What `create_model` takes: the constructor's options and, in place of its record, the record's fields."""
-    known = inspect.signature(MaxxVit.__init__).parameters
-    plain = [one.replace(kind=one.KEYWORD_ONLY) for name, one in known.items()
-             if name not in ('self', 'cfg', 'options')]
-    return inspect.Signature([*plain, *(
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=one.type)
-        for name, (_, one) in OPTIONS.items())])
-
-
-MaxxVit.__signature__ = _signature()
+MaxxVit.__signature__ = signature_of(MaxxVit, [(name, one) for name, (_, one) in OPTIONS.items()])
 
 
 def fitted(cfg: MaxxVitTransformerCfg, size: Pair) -> MaxxVitTransformerCfg:

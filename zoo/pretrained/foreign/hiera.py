@@ -47,6 +47,8 @@ class HieraLayout(TemplateLayout):
 class FacebookHiera(HieraLayout):
     """The original of Hiera, whose final normalisation has another name where there is no classifier."""
 
+    absent = ('blocks.0.attn.pool_q.weight',)                               # MViTv2 has the other names, too
+
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Gives the normalisation its name."""
         return {key.replace('encoder_norm.', f'{NORM}.'): value for key, value in ours.items()}
