@@ -17,9 +17,8 @@ class FlorenceLayout(TemplateLayout):
     """The image encoder in a checkpoint of Florence-2; what else there is, the text's half among it, is left out. The
     encoder has no normalisation after pooling: ours is the identity, as it is fresh."""
 
-    name, prefix = 'microsoft Florence-2', 'vision_tower.'
+    name, starts = 'microsoft Florence-2', ('', 'vision_tower.')
     marks = ('convs.0.proj.weight', 'blocks.0.0.spatial_block.window_attn.fn.qkv.weight')
-    dropped = r'^(?!(convs|blocks)\.)'
 
     def __init__(self) -> None:
         self.rules = _rules()

@@ -29,8 +29,8 @@ FLAT = re.compile(r'encoder\.blocks\.(\d+)\.')
 class HieraLayout(TemplateLayout):
     """A layout of Hiera or HieraDet."""
 
-    def __init__(self, name: str, networks: Networks, marks: tuple[str, ...], rules: tuple[Rule, ...], dropped: str,
-                 prefix: str = '') -> None:
+    def __init__(self, name: str, networks: Networks, marks: tuple[str, ...], rules: tuple[Rule, ...],
+                 dropped: str = r'(?!)', prefix: str = '') -> None:
         self.name, self.networks, self.marks, self.rules = name, networks, marks, rules
         self.dropped, self.prefix, self.classifiers = dropped, prefix, ('classifier',) if prefix else ()
 
@@ -90,10 +90,7 @@ class Sam2Layout(HieraLayout):
     """SAM 2's image encoder, alone or with all of the model around it, of which nothing else is taken. It has no final
     normalisation: here that is the identity."""
 
-    start = r'^(image_encoder\.trunk|vision_encoder\.backbone|backbone)\.'
-
-    def _plain(self, key: str) -> str:
-        return re.sub(self.start, '', key)
+    starts = ('', 'image_encoder.trunk.', 'vision_encoder.backbone.', 'backbone.', 'trunk.')
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Adds the final normalisation."""
@@ -128,7 +125,6 @@ def _rules(patches: str, positions: Mapping[str, str], block: str, names: tuple[
 
 
 _POSITIONS = {'pos_embed': 'pos_embed', 'pos_embed_window': 'pos_embed_window'}
-_NOT_SAM2 = r'^(?!pos_embed|patch_embed\.|blocks\.)'
 LAYOUTS = (
     FacebookHiera('facebook Hiera', HIERA, ('blocks.0.attn.qkv.weight', 'head.projection.weight|encoder_norm.weight'), (
         *_rules('patch_embed.proj', {'pos_embed': 'pos_embed'}, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.fc1', 'mlp.fc2'),
@@ -140,10 +136,10 @@ LAYOUTS = (
         'encoder.blocks.{i}.', ('layernorm_before', 'layernorm_after', 'mlp.fc1', 'mlp.fc2'), 'pooler.layernorm',
         'classifier'), r'^(decoder|multiscale_fusion)', prefix='hiera.'),
     Sam2Layout('facebook SAM2', SAM2, ('pos_embed_window', 'blocks.0.mlp.layers.0.weight'), _rules(
-        'patch_embed.proj', _POSITIONS, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.layers.0', 'mlp.layers.1')), _NOT_SAM2),
+        'patch_embed.proj', _POSITIONS, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.layers.0', 'mlp.layers.1'))),
     Sam2Layout('transformers SAM2', SAM2, ('pos_embed_window', 'blocks.0.layer_norm1.weight'), _rules(
         'patch_embed.projection', _POSITIONS, 'blocks.{i}.',
-        ('layer_norm1', 'layer_norm2', 'mlp.proj_in', 'mlp.proj_out')), _NOT_SAM2),
+        ('layer_norm1', 'layer_norm2', 'mlp.proj_in', 'mlp.proj_out'))),
 )
 
 # --- config.json

@@ -68,6 +68,8 @@ class TemplateLayout(Layout):
         absent: keys that it does not have.
         rules: the table; of those that fit a name, the first counts, so that older names may stand below.
         dropped: pattern of the names of tensors that ours have no need of.
+        starts: of all names of this network where it is a part of a larger model, of whose checkpoint nothing else is
+            taken. The first is written; '' for none.
         prefix: start of their names in a network with a classifier, but for the classifiers'.
         classifiers: start of the classifiers' names.
     """
@@ -76,6 +78,7 @@ class TemplateLayout(Layout):
     absent: tuple[str, ...] = ()
     rules: tuple[Rule, ...]
     dropped: str = r'(?!)'
+    starts: tuple[str, ...] = ('',)
     prefix: str = ''
     classifiers: tuple[str, ...] = ()
 
@@ -87,7 +90,9 @@ class TemplateLayout(Layout):
 
     def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
         """See `Layout.to_ours`."""
-        plain = {self._plain(key): value for key, value in state.items()}
+        starts = tuple(start for start in self.starts if start)
+        inside = [key for key in state if key.startswith(starts)] or list(state)
+        plain = {self._plain(key): state[key] for key in inside}
         plain = {key: value for key, value in plain.items() if not re.search(self.dropped, key)}
         return self.complete(self._convert(plain, to_ours=True))
 
@@ -103,7 +108,7 @@ class TemplateLayout(Layout):
         if self.prefix and any(key.startswith(self.classifiers) for key in theirs):
             theirs = {key if key.startswith(self.classifiers) else self.prefix + key: value
                       for key, value in theirs.items()}
-        return theirs
+        return {self.starts[0] + key: value for key, value in theirs.items()}
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Adds to a converted state dict of ours what no rule says."""
@@ -122,7 +127,9 @@ class TemplateLayout(Layout):
         return self.identify(self.to_ours(state))
 
     def _plain(self, key: str) -> str:
-        return key.removeprefix(self.prefix)
+        """A name as it is in the network alone."""
+        start = next((start for start in self.starts if start and key.startswith(start)), '')
+        return key.removeprefix(start).removeprefix(self.prefix)
 
     def _convert(self, state: Mapping[str, Tensor], to_ours: bool) -> dict[str, Tensor]:
         """Applies the rules. Several tensors that make others wait until all are there; what is left keeps its name."""

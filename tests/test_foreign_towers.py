@@ -1,0 +1,97 @@
+"""Image encoders in checkpoints of larger models, both ways: beside the real class of transformers where it has one, else
+beside timm's reading of the authors' names."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from conftest import randomize, relative_error
+from PIL import Image
+from torch import Tensor
+
+import zoo
+import zoo.data
+
+State = dict[str, Tensor]
+SAM = dict(img_size=128, embed_dim=48, depth=2, num_heads=3, window_size=3, global_attn_indexes=(1,), neck_chans=32)
+SAM_CONFIG = dict(image_size=128, hidden_size=48, num_hidden_layers=2, num_attention_heads=3, window_size=3,
+                  global_attn_indexes=[1], output_channels=32)
+
+
+def image(side: int) -> Tensor:
+    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+def assert_same(found: State, expected: State) -> None:
+    assert found.keys() == expected.keys() and all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_metas_sam_is_read_as_timm_reads_it() -> None:
+    peer = randomize(timm.create_model('samvit_base_patch16', num_classes=0, **SAM)).eval()
+    there = zoo.convert(peer.state_dict(), 'facebook SAM').state
+    assert {'image_encoder.blocks.0.mlp.lin1.weight', 'image_encoder.neck.3.bias'} <= there.keys()
+    whole = there | {'prompt_encoder.no_mask_embed.weight': torch.zeros(3), 'mask_decoder.x.bias': torch.zeros(2)}
+    read = timm.models.vision_transformer_sam.checkpoint_filter_fn(dict(whole), peer)
+    alone = {key.removeprefix('image_encoder.'): value for key, value in there.items()}
+    for state in (whole, alone):
+        found = zoo.convert(state)
+        assert found.source == 'facebook SAM'
+        assert_same(found.state, read)
+    ours = zoo.create_model('samvit_base_patch16', pretrained=whole, **SAM).eval()
+    with torch.no_grad():
+        assert relative_error(ours(image(128)), peer(image(128))) < 1e-5
+
+
+def test_transformers_sam_both_ways() -> None:
+    transformers = pytest.importorskip('transformers')
+    peer = randomize(transformers.SamVisionModel(transformers.SamVisionConfig(**SAM_CONFIG))).eval()
+    whole = {**peer.state_dict(), 'shared_image_embedding.positional_embedding': torch.zeros(2, 128)}
+    found = zoo.convert(whole)
+    assert found.source == 'transformers SAM' and found.arguments == dict(
+        norm_eps=1e-6, img_size=(128, 128), neck_chans=32)
+    ours = zoo.create_model('samvit_base_patch16', pretrained=whole, **{**SAM, **found.arguments}).eval()
+    with torch.no_grad():
+        assert relative_error(ours.forward_features(image(128)), peer(image(128)).last_hidden_state) < 1e-5
+        randomize(ours, seed=3)
+        peer.load_state_dict(zoo.convert(ours.state_dict(), 'transformers SAM').state)
+        assert relative_error(ours.forward_features(image(128)), peer(image(128)).last_hidden_state) < 1e-5
+
+
+def test_a_folder_of_transformers_sam_is_one_call(tmp_path: Path) -> None:
+    """With all of the model, and images whose longer side is resized, padded at the bottom and right."""
+    transformers = pytest.importorskip('transformers')
+    small = dict(hidden_size=32, num_attention_heads=2, mlp_dim=16)
+    config = transformers.SamConfig(
+        vision_config=SAM_CONFIG, prompt_encoder_config=dict(hidden_size=32, image_size=128, mask_input_channels=4),
+        mask_decoder_config=dict(iou_head_hidden_dim=16, **small))
+    peer = randomize(transformers.SamModel(config)).eval()
+    processor = transformers.SamImageProcessor(size=dict(longest_edge=128), pad_size=dict(height=128, width=128))
+    peer.save_pretrained(tmp_path), processor.save_pretrained(tmp_path)
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    assert ours.num_classes == 0
+    transform = zoo.data.create_transform(**zoo.data.resolve_model_data_config(ours))
+    for size in ((60, 100), (300, 180)):
+        picture = Image.effect_noise(size, 60).convert('RGB')
+        expected = processor(picture, return_tensors='pt')['pixel_values']
+        assert (transform(picture) - expected[0]).abs().max() < 1.51 / 255 / 0.224         # levels are rounded
+    with torch.no_grad():
+        assert relative_error(ours.forward_features(expected), peer.get_image_embeddings(expected)) < 1e-5
+
+
+@pytest.mark.parametrize('file, fields, word', [
+    ('config', dict(hidden_act='gelo'), 'hidden_act'),
+    ('config', dict(num_attention_heads=5), 'num_attention_heads'),
+    ('preprocessor_config', dict(pad_size=dict(height=128, width=96)), 'longest edge, 128'),
+    ('preprocessor_config', dict(do_pad=False), 'longest edge, 128')])
+def test_bad_configs_of_sam_are_refused(file: str, fields: dict[str, Any], word: str, tmp_path: Path) -> None:
+    images = dict(size=dict(longest_edge=128), do_pad=True, pad_size=dict(height=128, width=128))
+    content = dict(config=dict(model_type='sam_vision_model', **SAM_CONFIG), preprocessor_config=images)
+    content[file] |= fields
+    for name, record in content.items():
+        (tmp_path / f'{name}.json').write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=word):
+        zoo.create_model(f'local-dir:{tmp_path}')
