@@ -95,3 +95,49 @@ def test_bad_configs_of_sam_are_refused(file: str, fields: dict[str, Any], word:
         (tmp_path / f'{name}.json').write_text(json.dumps(record))
     with pytest.raises(ValueError, match=word):
         zoo.create_model(f'local-dir:{tmp_path}')
+
+
+# --- EVA
+
+EVAS = {
+    'eva_giant_patch14_clip_224': ('BAAI EVA-CLIP', 7), 'eva02_enormous_patch14_clip_224': ('BAAI EVA-CLIP', 7),
+    'eva02_base_patch16_clip_224': ('BAAI EVA-02-CLIP', 7), 'eva02_tiny_patch14_224': ('BAAI EVA-02 small', 0),
+    'eva02_small_patch14_336': ('BAAI EVA-02 small', 5), 'eva02_base_patch14_224': ('BAAI EVA-02', 0),
+    'eva02_large_patch14_448': ('BAAI EVA-02', 5)}
+
+
+@pytest.mark.parametrize('name', EVAS)
+def test_baais_eva_is_read_as_timm_reads_it(name: str) -> None:
+    """In a CLIP with all of it, alone fine-tuned, or as masked image modelling leaves it."""
+    layout, classes = EVAS[name]
+    options = dict(embed_dim=48, depth=2, num_heads=3, img_size=56, num_classes=classes)
+    peer = randomize(timm.create_model(name, **options)).eval()
+    there = zoo.convert(peer.state_dict(), layout).state
+    assert zoo.convert(there, layout).state.keys() == there.keys()
+    if 'clip' in name:
+        assert all(key.startswith('visual.') for key in there)
+        there |= {'text.cls_emb': torch.zeros(3), 'logit_scale': torch.ones(()),
+                  'visual.rope.freqs_cos': torch.zeros(3), 'visual.blocks.0.attn.rope.freqs_sin': torch.zeros(3)}
+    elif not classes:
+        there = {key.replace('fc_norm', 'norm'): value for key, value in there.items()}
+        there |= {'mask_token': torch.zeros(1, 1, 48), 'lm_head.weight': torch.zeros(5, 48),
+                  'rope.freqs_cos': torch.zeros(3)}
+    read = timm.models.eva.checkpoint_filter_fn(dict(there), peer)
+    found = zoo.convert(there)
+    assert found.source == layout and found.arguments.get('num_classes', 5) == classes
+    assert_same(found.state, read)
+    ours = zoo.create_model(name, pretrained=there, **options).eval()
+    with torch.no_grad():
+        assert relative_error(ours(image(56)), peer(image(56))) < 1e-5
+
+
+def test_evas_of_other_kinds_have_no_place() -> None:
+    options = dict(embed_dim=48, depth=1, num_heads=3, num_classes=5)
+    for name, layout, word in (('eva02_base_patch14_224', 'BAAI EVA-02-CLIP', 'fc_norm'),
+                               ('eva_giant_patch14_224', 'BAAI EVA-CLIP', 'fc_norm'),
+                               ('eva_giant_patch14_224', 'BAAI EVA-02 small', 'not gated'),
+                               ('vit_base_patch16_rope_224', 'BAAI', 'no place')):
+        with torch.device('meta'):
+            model = zoo.create_model(name, **options)
+        with pytest.raises(ValueError, match=word):
+            zoo.convert(model.state_dict(), layout)

@@ -60,8 +60,8 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
 
     Args:
         source: a state dict, or a file of one; in any known layout.
-        to: 'zoo', a library ('transformers', 'torchvision', 'open_clip', 'facebook', 'microsoft', 'snap-research',
-            'EfficientNet-PyTorch'), or a layout's full name.
+        to: 'zoo', a library ('transformers', 'torchvision', 'open_clip', 'facebook', 'microsoft', 'BAAI',
+            'snap-research', 'EfficientNet-PyTorch'), or a layout's full name.
 
     Raises:
         ValueError: an unknown layout, or one that has no place for some of the tensors.

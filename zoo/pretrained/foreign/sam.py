@@ -26,7 +26,7 @@ class SamLayout(TemplateLayout):
     networks = NETWORKS
 
     def __init__(self, name: str, start: str, patches: str, mark: str, neck: tuple[str, ...], **block: str) -> None:
-        self.name, self.starts, self.marks = name, (start,), (mark, f'{neck[0]}.weight')
+        self.name, self.starts, self.marks = name, (start, ''), (mark, f'{neck[0]}.weight')
         self.rules = (
             Rule('pos_embed', 'pos_embed'), Rule(patches, 'patch_embed.proj'),
             *(Rule(theirs, f'neck.{number}') for number, theirs in enumerate(neck)), *block_rules(

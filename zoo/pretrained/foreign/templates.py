@@ -68,8 +68,8 @@ class TemplateLayout(Layout):
         absent: keys that it does not have.
         rules: the table; of those that fit a name, the first counts, so that older names may stand below.
         dropped: pattern of the names of tensors that ours have no need of.
-        starts: of all names of this network where it is a part of a larger model, of whose checkpoint nothing else is
-            taken. The first is written; '' for none.
+        starts: what all names of this network may start with, as part of a larger model, of whose checkpoint nothing
+            else is taken; '' for the network alone. The first is written.
         prefix: start of their names in a network with a classifier, but for the classifiers'.
         classifiers: start of the classifiers' names.
     """
@@ -84,15 +84,13 @@ class TemplateLayout(Layout):
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether all `marks` are among these names, and none of `absent`."""
-        keys = {self._plain(key) for key in keys}
+        keys = {self._plain(key) for key in self._inside(keys)}
         marked = all(any(key in keys for key in mark.split('|')) for mark in self.marks)
         return marked and not any(mark in keys for mark in self.absent)
 
     def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
         """See `Layout.to_ours`."""
-        starts = tuple(start for start in self.starts if start)
-        inside = [key for key in state if key.startswith(starts)] or list(state)
-        plain = {self._plain(key): state[key] for key in inside}
+        plain = {self._plain(key): state[key] for key in self._inside(state)}
         plain = {key: value for key, value in plain.items() if not re.search(self.dropped, key)}
         return self.complete(self._convert(plain, to_ours=True))
 
@@ -101,6 +99,7 @@ class TemplateLayout(Layout):
         state = self.reduce(dict(state))
         strange = [key for key in state if next(self._matches(key, to_ours=False), None) is None]
         theirs = {} if strange else self._convert(state, to_ours=False)
+        theirs = {self.starts[0] + key: value for key, value in theirs.items()}
         if strange or not self.recognises(theirs):
             strange = strange or list(state)
             raise ValueError(f'The layout {self.name!r} has no place for {len(strange)} tensors: '
@@ -108,7 +107,7 @@ class TemplateLayout(Layout):
         if self.prefix and any(key.startswith(self.classifiers) for key in theirs):
             theirs = {key if key.startswith(self.classifiers) else self.prefix + key: value
                       for key, value in theirs.items()}
-        return {self.starts[0] + key: value for key, value in theirs.items()}
+        return theirs
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Adds to a converted state dict of ours what no rule says."""
@@ -125,6 +124,11 @@ class TemplateLayout(Layout):
     def describe(self, state: State) -> Described:
         """See `Layout.describe`."""
         return self.identify(self.to_ours(state))
+
+    def _inside(self, keys: Collection[str]) -> list[str]:
+        """Those of the names that are of this network."""
+        inside = [key for key in keys if key.startswith(tuple(start for start in self.starts if start))]
+        return inside or (list(keys) if '' in self.starts else [])
 
     def _plain(self, key: str) -> str:
         """A name as it is in the network alone."""
