@@ -141,3 +141,37 @@ def test_evas_of_other_kinds_have_no_place() -> None:
             model = zoo.create_model(name, **options)
         with pytest.raises(ValueError, match=word):
             zoo.convert(model.state_dict(), layout)
+
+
+# --- Perception Encoder
+
+PES = ('vit_pe_core_base_patch16_224', 'vit_pe_core_gigantic_patch14_448', 'vit_pe_lang_large_patch14_448',
+       'vit_pe_spatial_base_patch16_512')
+
+
+@pytest.mark.parametrize('name', PES)
+def test_metas_perception_encoder_is_read_as_timm_reads_it(name: str) -> None:
+    layout = 'facebook PE core' if 'core' in name else 'facebook PE lang and spatial'
+    options = dict(embed_dim=64, depth=2, num_heads=4, img_size=64, patch_size=16,
+                   num_classes=7 if 'core' in name else 0)
+    peer = randomize(timm.create_model(name, **options)).eval()
+    if options['num_classes']:
+        torch.nn.init.zeros_(peer.head.bias)
+    there = zoo.convert(peer.state_dict(), layout).state
+    whole = {f'visual.{key.removeprefix("visual.")}': value for key, value in there.items()}
+    whole |= {'positional_embedding': torch.zeros(3), 'transformer.resblocks.0.ln_1.bias': torch.ones(3)}
+    read = timm.models.eva.checkpoint_filter_fn(dict(there), peer)
+    for state in (there, whole):
+        found = zoo.convert({'weights': state})
+        assert found.source == layout and found.arguments['num_classes'] == options['num_classes']
+        assert_same(found.state, read)
+    ours = zoo.create_model(name, pretrained=whole, **options).eval()
+    with torch.no_grad():
+        assert relative_error(ours(image(64)), peer(image(64))) < 1e-5
+
+
+def test_a_projection_with_a_bias_has_no_place_in_perception_encoder() -> None:
+    model = zoo.create_model('vit_pe_core_base_patch16_224', embed_dim=64, depth=1, num_heads=4, num_classes=7)
+    torch.nn.init.ones_(model.head.bias)
+    with pytest.raises(ValueError, match='no place for 1 tensors: head.bias'):
+        zoo.convert(model.state_dict(), 'facebook PE core')
