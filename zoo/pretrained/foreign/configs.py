@@ -207,3 +207,14 @@ def one_of(given: Config, field: str, known: Mapping[str, str]) -> str:
     if given[field] not in known:
         raise ValueError(unknown(field, str(given[field]), known))
     return known[given[field]]
+
+
+def only(given: Config, **values: Any) -> None:
+    """Checks fields of a config that networks here have one value of.
+
+    Raises:
+        ValueError: another value.
+    """
+    for field, value in values.items():
+        if given[field] != value:
+            raise ValueError(f'{field} is {given[field]!r}; networks here have {value!r}.')
