@@ -122,6 +122,29 @@ def test_transformers_focalnet_both_ways(options: dict[str, Any], tmp_path: Path
         assert relative_error(ours(image()), peer(image()).logits) < 1e-5
 
 
+# --- Swin V2 CR
+
+@pytest.mark.parametrize('name, classes', [('swinv2_cr_tiny_224', 5), ('swinv2_cr_huge_224', 5),
+                                           ('swinv2_cr_small_ns_224', 5), ('swinv2_cr_tiny_ns_224', 0)])
+def test_old_names_of_swin_v2_cr_are_read_as_timm_reads_them(name: str, classes: int) -> None:
+    options = dict(depths=(1, 1, 2, 1), embed_dim=16, num_heads=(1, 2, 4, 8), img_size=64, window_size=2,
+                   num_classes=classes)
+    peer = randomize(of_timm(name, **options)).eval()
+    state = peer.state_dict()
+    first = zoo.convert(state, 'old-timm').state
+    later = {key.replace('head.fc', 'head'): value for key, value in state.items()}
+    for there in (first, later) if classes else (first,):
+        read = timm.models.swin_transformer_v2_cr.checkpoint_filter_fn({'model': dict(there)}, peer)
+        found = zoo.convert(there)
+        assert found.source == 'old-timm SwinV2-CR' and ('num_classes' in found.arguments) == (not classes)
+        assert_same(found.state, read)
+        assert all(torch.allclose(found.state[key], value, atol=1e-6) for key, value in state.items())
+        ours = zoo.create_model(name, pretrained=there, **options).eval()
+        with torch.no_grad():
+            assert relative_error(ours(image(64, 64)), peer(image(64, 64))) < 1e-5
+    assert zoo.convert(state).source == 'zoo'
+
+
 # --- refusals
 
 @pytest.mark.parametrize('kind, fields, word', [
