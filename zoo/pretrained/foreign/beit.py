@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ...spec import HALF
-from .configs import Config, ConfigReader, Read, given_fields
+from .configs import Config, ConfigReader, Read, given_fields, only
 from .layout import Described, State
 from .templates import Rule, TemplateLayout
 from .vit import block_rules, inner_ratio, record_fields, vit_shape
@@ -100,8 +100,7 @@ _BEIT = dict(
 
 def _beit(config: Config) -> Read:
     given = given_fields(config, _BEIT)
-    if given['hidden_act'] != 'gelu':
-        raise ValueError(f"hidden_act is {given['hidden_act']!r}; BEiT here has 'gelu'.")
+    only(given, hidden_act='gelu')
     width, size, depth = given['hidden_size'], given['image_size'], given['num_hidden_layers']
     arguments = dict(
         img_size=size, patch_size=given['patch_size'], embed_dim=width, depth=depth,

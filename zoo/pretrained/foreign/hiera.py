@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from .configs import Config, ConfigReader, Read, given_fields
+from .configs import Config, ConfigReader, Read, given_fields, only
 from .layout import Described, State
 from .templates import Rule, TemplateLayout
+from .vit import record_fields
 
 Networks = Mapping[tuple[int, tuple[int, ...]], str]     # channels of the first stage, blocks of each
 HIERA: Networks = {
@@ -154,12 +155,8 @@ def _hiera(config: Config) -> Read:
     given = given_fields(config, _HIERA)
     heads, size = given['num_heads'], given['image_size']
     side = size if isinstance(size, int) else size[0]
-    for field, found, allowed in (
-            ('hidden_act', given['hidden_act'], 'gelu'), ('layer_norm_eps', given['layer_norm_eps'], 1e-6),
-            ('image_size', size, side if isinstance(size, int) else [side, side]),
-            ('num_heads', list(heads), [heads[0] * 2 ** stage for stage in range(len(heads))])):
-        if found != allowed:
-            raise ValueError(f'{field} is {found!r}; networks here have {allowed!r}.')
+    only(given, hidden_act='gelu', layer_norm_eps=1e-6, image_size=side if isinstance(size, int) else [side, side],
+         num_heads=[heads[0] * 2 ** stage for stage in range(len(heads))])
     depths = tuple(given['depths'])
     arguments = dict(
         img_size=side, embed_dim=given['embed_dim'], num_heads=heads[0], stages=depths, mlp_ratio=given['mlp_ratio'],
@@ -167,9 +164,8 @@ def _hiera(config: Config) -> Read:
         mask_unit_size=tuple(given['masked_unit_size']), mask_unit_attn=tuple(given['masked_unit_attention']),
         patch_kernel=tuple(given['patch_size']), patch_stride=tuple(given['patch_stride']),
         patch_padding=tuple(given['patch_padding']), drop_path_rate=given['drop_path_rate'], size=side)
-    fields = dict(first_conv='patch_embed.proj', classifier='head.fc', fixed_input_size=True,
-                  paper_ids='arXiv:2306.00989')
-    return HIERA.get((given['embed_dim'], depths), 'hiera_tiny_224'), arguments, fields
+    name = HIERA.get((given['embed_dim'], depths), 'hiera_tiny_224')
+    return name, arguments, record_fields('head.fc', 'arXiv:2306.00989')
 
 
 CONFIGS = {'hiera': ConfigReader(_hiera)}
