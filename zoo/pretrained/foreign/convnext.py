@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .templates import FLAT, Reshape, Rule, TemplateLayout
 
 STAGES = 4
@@ -35,14 +35,14 @@ class ConvNeXtLayout(TemplateLayout):
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], networks: Networks,
                  absent: tuple[str, ...] = (), prefix: str = '') -> None:
         self.name, self.marks, self.rules, self.absent, self.prefix = name, marks, rules, absent, prefix
-        self.networks, self.classifiers = networks, ('classifier',) if prefix else ()
+        self.networks = networks
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
         shape = staged_shape(state, 'stages', 'stem.0.weight')
         if shape is None:
             return None, {}
-        return self.networks.get(shape), {} if 'head.fc.weight' in state else {'num_classes': 0}
+        return self.networks.get(shape), headless(state)
 
 
 def _rules(stem: tuple[str, str], down: str, block: str, names: Mapping[str, str], norm: str, head: str, *more: Rule,

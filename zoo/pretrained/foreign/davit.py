@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Rule, TemplateLayout
 
 STAGES = 4
@@ -44,7 +44,7 @@ class FlorenceLayout(TemplateLayout):
         kernel = state.get('stem.conv.weight')
         if kernel is None or 'stages.0.blocks.0.spatial_block.norm1.weight' not in state:
             return None, {}
-        return NETWORKS.get(kernel.shape[0]), {} if 'head.fc.weight' in state else {'num_classes': 0}
+        return NETWORKS.get(kernel.shape[0]), headless(state)
 
 
 def _rules() -> tuple[Rule, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Rule
 from .vit import Networks, VitLayout, block_rules, record_fields, tower_arguments, vit_shape
 
@@ -47,7 +47,7 @@ class DinoV3Layout(VitLayout):
         """See `Layout.identify`."""
         shape = vit_shape(state)
         name, _ = (self.candidates(state).get(shape) if shape else None) or (None, 0)
-        return name, {} if 'head.weight' in state else {'num_classes': 0}
+        return name, headless(state, 'head')
 
 
 class OriginalV3Layout(DinoV3Layout):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...spec import CLIP_MEAN, CLIP_STD
 from .configs import Config, ConfigReader, Read, given_fields, only
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .templates import AS_IT_IS, POINTWISE, Rule, TemplateLayout
 
 # channels of the first stage, blocks of each, convolutions that gather -> the architecture, kernel of the first of them
@@ -38,7 +38,6 @@ class FocalLayout(TemplateLayout):
 
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], prefix: str = '') -> None:
         self.name, self.marks, self.rules, self.prefix = name, marks, rules, prefix
-        self.classifiers = ('classifier',) if prefix else ()
 
     def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
         """See `Layout.to_ours`. Normalisations are at the end of the branches where those of `model` are."""
@@ -55,8 +54,7 @@ class FocalLayout(TemplateLayout):
         if shape is None or not kernels:
             return None, {}
         name, window = self.networks.get((*shape, len(kernels))) or (None, kernels[0])
-        arguments = {} if 'head.fc.weight' in state else {'num_classes': 0}
-        return name, arguments | ({} if window == kernels[0] else {'focal_windows': (kernels[0],) * len(shape[1])})
+        return name, headless(state) | ({} if window == kernels[0] else {'focal_windows': (kernels[0],) * len(shape[1])})
 
 
 def _rules(patches: tuple[str, str], stage: str, block: str, names: Mapping[str, str], norm: str, head: str,

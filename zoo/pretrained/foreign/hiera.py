@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from .configs import Config, ConfigReader, Read, given_fields, only
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Rule, TemplateLayout
 from .vit import record_fields
 
@@ -33,7 +33,7 @@ class HieraLayout(TemplateLayout):
     def __init__(self, name: str, networks: Networks, marks: tuple[str, ...], rules: tuple[Rule, ...],
                  dropped: str = r'(?!)', prefix: str = '') -> None:
         self.name, self.networks, self.marks, self.rules = name, networks, marks, rules
-        self.dropped, self.prefix, self.classifiers = dropped, prefix, ('classifier',) if prefix else ()
+        self.dropped, self.prefix = dropped, prefix
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
@@ -41,8 +41,7 @@ class HieraLayout(TemplateLayout):
         if kernel is None:
             return None, {}
         name = self.networks.get((kernel.shape[0], depths_of(state)))
-        classes = self.networks is HIERA and 'head.fc.weight' not in state
-        return name, {'num_classes': 0} if classes else {}
+        return name, headless(state) if self.networks is HIERA else {}
 
 
 class FacebookHiera(HieraLayout):

@@ -194,6 +194,11 @@ def count_elements(state: State, outside: Collection[str]) -> int:
                if value.is_floating_point() and key.rpartition('.')[0] not in outside)
 
 
+def headless(state: State, head: str = 'head.fc') -> dict[str, Any]:
+    """The argument that a state dict of ours without a classifier, called `head`, needs."""
+    return {} if f'{head}.weight' in state else {'num_classes': 0}
+
+
 def staged_shape(state: State, stages: str, kernel: str = 'patch_embed.proj.weight',
                  ) -> tuple[int, tuple[int, ...]] | None:
     """The channels of the first convolution and the blocks of each stage of a state dict of ours; None without them.

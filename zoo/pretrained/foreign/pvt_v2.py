@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .configs import Config, ConfigReader, Read, given_fields, only
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .templates import Rule, TemplateLayout
 
 # channels of the first stage, blocks of each, whether attention is of linear complexity -> the architecture
@@ -30,7 +30,6 @@ class PvtLayout(TemplateLayout):
 
     def __init__(self, name: str, mark: str, rules: tuple[Rule, ...], prefix: str = '') -> None:
         self.name, self.marks, self.rules, self.prefix = name, (mark,), rules, prefix
-        self.classifiers = ('classifier',) if prefix else ()
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
@@ -38,8 +37,7 @@ class PvtLayout(TemplateLayout):
         if shape is None:
             return None, {}
         name = self.networks.get((*shape, REDUCED in state))
-        arguments: dict[str, Any] = {} if 'head.weight' in state else {'num_classes': 0}
-        return name, arguments | ({'linear': True} if REDUCED in state and name is None else {})
+        return name, headless(state, 'head') | ({'linear': True} if REDUCED in state and name is None else {})
 
 
 def _blocks(theirs: str, ours: str, attention: str, **names: str) -> list[Rule]:

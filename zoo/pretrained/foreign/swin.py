@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...spec import HALF
 from .configs import Config, ConfigReader, Read, given_fields, only
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .templates import Rule, TemplateLayout
 from .vit import record_fields
 
@@ -38,7 +38,6 @@ class SwinLayout(TemplateLayout):
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], absent: tuple[str, ...] = (),
                  prefix: str = '', indexed: Callable[[Tensor], Tensor] | None = None) -> None:
         self.name, self.marks, self.rules, self.prefix, self.absent = name, marks, rules, prefix, absent
-        self.classifiers = ('classifier',) if prefix else ()
         self.dropped, self.indexed = rf'{INDEX}$|attn_mask$', indexed
 
     def to_theirs(self, state: State) -> dict[str, Tensor]:
@@ -58,7 +57,7 @@ class SwinLayout(TemplateLayout):
         tables = [state.get(TABLE.format(stage)) for stage in range(STAGES)]
         windows = tuple((math.isqrt(len(table)) + 1) // 2 for table in tables if table is not None)
         known = NETWORKS.get(shape, {})
-        arguments: dict[str, Any] = {} if 'head.fc.weight' in state else {'num_classes': 0}
+        arguments = headless(state)
         if known and windows not in known:
             arguments['window_size'] = windows[0] if len(set(windows)) == 1 else list(windows)
         return known.get(windows, next(iter(known.values()), None)), arguments

@@ -2,13 +2,11 @@
 transformers. All of them merge pixels at the end of a stage, ours at the start of the next."""
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ...spec import IMAGENET_MEAN, IMAGENET_STD
 from .configs import Config, ConfigReader, Read, given_fields
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .swin import STAGES, SWIN, SwinLayout, microsoft_rules, swin_arguments, transformers_rules
 from .templates import Rule
 from .vit import record_fields
@@ -49,7 +47,7 @@ class SwinV2Layout(SwinLayout):
         if shape is None:
             return None, {}
         known = NETWORKS.get(shape, {})
-        arguments: dict[str, Any] = {} if 'head.fc.weight' in state else {'num_classes': 0}
+        arguments = headless(state)
         if windows and windows[0] not in known:
             used, trained = zip(*windows)
             arguments |= {'window_size': list(used), 'pretrained_window_sizes': trained}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .layout import Described, State, staged_shape
+from .layout import Described, State, headless, staged_shape
 from .templates import Reshape, Rule, TemplateLayout
 
 # channels, blocks of each stage, heads of the first, a normalisation after each -> the architecture, of 224 pixels where
@@ -39,8 +39,7 @@ class OldLayout(TemplateLayout):
         if shape is None or scale is None:
             return None, {}
         normed = f'stages.0.blocks.{shape[1][0] - 1}.norm3.weight' in state
-        return (self.networks.get((*shape, scale.numel(), normed)),
-                {} if 'head.fc.weight' in state else {'num_classes': 0})
+        return self.networks.get((*shape, scale.numel(), normed)), headless(state)
 
 
 LAYOUTS = (OldLayout(),)

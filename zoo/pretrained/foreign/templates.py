@@ -82,7 +82,7 @@ class TemplateLayout(Layout):
     dropped: str = r'(?!)'
     starts: tuple[str, ...] = ('',)
     prefix: str = ''
-    classifiers: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ('classifier',)
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether all `marks` are among these names, and none of `absent`."""

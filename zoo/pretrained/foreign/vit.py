@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...spec import HALF
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, Settings, State
+from .layout import Described, Settings, State, headless
 from .templates import Rule, TemplateLayout
 
 Networks = Mapping[tuple[int, int, int], tuple[str, int]]
@@ -103,9 +103,7 @@ class VitLayout(TemplateLayout):
             arguments['img_size'] = side
         if 'blocks.0.attn.qkv.weight' in state and 'blocks.0.attn.qkv.bias' not in state:
             arguments['qkv_bias'] = False
-        if 'head.weight' not in state:
-            arguments['num_classes'] = 0
-        return name, arguments
+        return name, arguments | headless(state, 'head')
 
 
 class OriginalLayout(VitLayout):
