@@ -1,5 +1,5 @@
-"""Checkpoints of PVT v2, FocalNet and Swin V2 CR that others wrote, both ways: beside the real class of transformers where
-it has one, else beside timm's reading of the authors' names."""
+"""Checkpoints of PVT v2, FocalNet and Swin V2 CR that others wrote, both ways: beside the real class of transformers
+where it has one, else beside timm's reading of the authors' names."""
 from __future__ import annotations
 
 import json

@@ -1,5 +1,5 @@
-"""Image encoders in checkpoints of larger models, both ways: beside the real class of transformers where it has one, else
-beside timm's reading of the authors' names."""
+"""Image encoders in checkpoints of larger models, both ways: beside the real class of transformers where it has one,
+else beside timm's reading of the authors' names."""
 from __future__ import annotations
 
 import json
@@ -175,3 +175,24 @@ def test_a_projection_with_a_bias_has_no_place_in_perception_encoder() -> None:
     torch.nn.init.ones_(model.head.bias)
     with pytest.raises(ValueError, match='no place for 1 tensors: head.bias'):
         zoo.convert(model.state_dict(), 'facebook PE core')
+
+
+def test_metas_sapiens_is_read_as_timm_reads_it() -> None:
+    options = dict(embed_dim=64, depth=2, num_heads=4, num_kv_heads=(4, 2), img_size=(64, 48), num_classes=0)
+    peer = randomize(timm.create_model('vit_base_patch16_sapiens2', **options)).eval()
+    there = zoo.convert(peer.state_dict(), 'facebook Sapiens2').state
+    there |= {'mask_token': torch.zeros(1, 64), 'rope_embed.periods': torch.zeros(4)}
+    found = zoo.convert(there)
+    assert found.source == 'facebook Sapiens2' and found.arguments == {'num_classes': 0}
+    assert_same(found.state, timm.models.eva.checkpoint_filter_fn(dict(there), peer))
+    ours = zoo.create_model('vit_base_patch16_sapiens2', pretrained=there, **options).eval()
+    with torch.no_grad():
+        assert relative_error(ours(image(64)[..., :48]), peer(image(64)[..., :48])) < 1e-5
+
+
+def test_projectors_of_distillation_are_left_out() -> None:
+    """EUPE, which is DINOv3 distilled, has some beside the encoder."""
+    peer = randomize(timm.create_model('vit_tiny_patch16_dinov3_qkvb', embed_dim=48, depth=1, num_heads=3))
+    there = zoo.convert(peer.state_dict(), 'facebook DINOv3 with biases').state
+    there['projectors.0.weight'] = torch.zeros(3, 48)
+    assert_same(zoo.convert(there).state, timm.models.eva.checkpoint_filter_fn(dict(there), peer))

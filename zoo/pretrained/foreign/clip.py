@@ -108,7 +108,7 @@ class TrunkLayout(Layout):
 
 
 def pool_rules(start: str, attention: str, fc1: str, fc2: str) -> tuple[Rule, ...]:
-    """Rules of pooling by attention, whose names begin with `start`: there one layer is for queries, keys and values."""
+    """Rules of pooling by attention, whose names begin with `start`: one layer makes queries, keys and values."""
     pool = 'attn_pool.'
     return (Rule(f'{start}probe', f'{pool}latent'), Rule(f'{start}layernorm', f'{pool}norm'),
             *(Rule(f'{start}{attention}.in_proj_{kind}', (f'{pool}q.{kind}', f'{pool}kv.{kind}'), shares=(1, 2))

@@ -150,7 +150,8 @@ def _geometry(processor: Config, channels: int) -> dict[str, Any]:
         return dict(input_size=(channels, crop['height'], crop['width']), crop_mode='center_floor',
                     crop_pct=_fraction((crop['height'],), (edge,)))
     if not {'height', 'width'} <= set(size):
-        raise ValueError(f'size in preprocessor_config.json has height and width, shortest_edge or longest_edge; it is {size!r}.')
+        raise ValueError(f'size in preprocessor_config.json has height and width, shortest_edge or '
+                         f'longest_edge; it is {size!r}.')
     sides = size['height'], size['width']
     cut = (crop['height'], crop['width']) if crop else sides
     halves = any((side - c) % 2 for side, c in zip(sides, cut))

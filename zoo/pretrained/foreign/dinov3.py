@@ -120,7 +120,7 @@ def _original(kind: Kind) -> OriginalV3Layout:
     marks, absent = _marks(kind, 'blocks.0.mlp.w1.weight', 'blocks.0.attn.qkv.bias')
     return OriginalV3Layout(
         f'facebook {_name(kind)}', ('storage_tokens', 'blocks.0.ls1.gamma', *marks), tuple(rules), NETWORKS[kind],
-        absent, dropped=r'^mask_token$|bias_mask$|^rope_embed\.periods$|^(local_)?cls_norm\.')
+        absent, dropped=r'^mask_token$|bias_mask$|^rope_embed\.periods$|^((local_)?cls_norm|projectors)\.')
 
 
 LAYOUTS = (*map(_of_transformers, NETWORKS), *map(_original, NETWORKS))

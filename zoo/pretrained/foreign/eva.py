@@ -1,8 +1,8 @@
 """The names that BAAI gives the parameters of EVA-02 (arXiv:2303.11331) and of the image towers of EVA-CLIP
 (arXiv:2303.15389). EVA's (arXiv:2211.07636) are ours but where they stand in a CLIP.
 
-The angles of the rotary embedding, which their checkpoints hold beside the weights, follow from the image's size and are
-left out: there, load what is converted with strict=False.
+The angles of the rotary embedding, which their checkpoints hold beside the weights, follow from the image's size and
+are left out: there, load what is converted with strict=False.
 """
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The names that transformers and Microsoft give the parameters of FocalNet (arXiv:2203.11926), and the config.json of
 transformers.
 
-- Whether blocks normalise what goes in or what comes out, no name there says. All that is published normalises what comes
-  out where it has factors of the branches; other weights go by the network that they are loaded into.
+- Whether blocks normalise what goes in or what comes out, no name there says. All that is published normalises what
+  comes out where it has factors of the branches; other weights go by the network that they are loaded into.
 - transformers fills up images of odd sizes with zeros, and here as in Microsoft's code what is over is cut off.
 """
 from __future__ import annotations
@@ -54,7 +54,8 @@ class FocalLayout(TemplateLayout):
         if shape is None or not kernels:
             return None, {}
         name, window = self.networks.get((*shape, len(kernels))) or (None, kernels[0])
-        return name, headless(state) | ({} if window == kernels[0] else {'focal_windows': (kernels[0],) * len(shape[1])})
+        windows = {} if window == kernels[0] else {'focal_windows': (kernels[0],) * len(shape[1])}
+        return name, headless(state) | windows
 
 
 def _rules(patches: tuple[str, str], stage: str, block: str, names: Mapping[str, str], norm: str, head: str,
@@ -66,8 +67,8 @@ def _rules(patches: tuple[str, str], stage: str, block: str, names: Mapping[str,
     linear = ('mlp.fc1', 'mlp.fc2', 'modulation.f', 'modulation.proj')
     for number in range(STAGES):
         start = block.replace('{stage}', str(number))
-        rules += [Rule(start + theirs, f'layers.{number}.blocks.{{i}}.{ours}', POINTWISE if ours in linear else AS_IT_IS)
-                  for ours, theirs in {**same, **names, **ends}.items()]
+        rules += [Rule(theirs, ours, POINTWISE if ours in linear else AS_IT_IS).inside(
+                      start, f'layers.{number}.blocks.{{i}}.') for ours, theirs in {**same, **names, **ends}.items()]
         if number:
             down = f'{stage.replace("{stage}", str(number - 1))}downsample.'
             rules += [Rule(down + projection, f'layers.{number}.downsample.proj'),

@@ -1,8 +1,8 @@
-"""The names that transformers and the authors give the parameters of Pyramid Vision Transformer V2 (arXiv:2106.13797), and
-the config.json of transformers.
+"""The names that transformers and the authors give the parameters of Pyramid Vision Transformer V2 (arXiv:2106.13797),
+and the config.json of transformers.
 
-transformers normalises patches and coarser maps with its `layer_norm_eps`, 1e-6; here, as in the authors' code, with 1e-5,
-which makes logits that are 1e-5 to 1e-4 apart.
+transformers normalises patches and coarser maps with its `layer_norm_eps`, 1e-6; here, as in the authors' code, with
+1e-5, which makes logits that are 1e-5 to 1e-4 apart.
 """
 from __future__ import annotations
 

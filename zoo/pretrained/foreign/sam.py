@@ -1,8 +1,8 @@
 """The names that Meta and transformers give the parameters of SAM's image encoder (arXiv:2304.02643), alone or with all
 of the model around it, and the config.json of transformers.
 
-Both normalise in the blocks with eps 1e-6, the networks of these names here and in timm with 1e-5, which makes maps that
-are 1e-5 apart: `norm_eps` says so, and weights load without it too.
+Both normalise in the blocks with eps 1e-6, the networks of these names here and in timm with 1e-5, which makes maps
+that are 1e-5 apart: `norm_eps` says so, and weights load without it too.
 """
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from .layout import Described, State, headless, staged_shape
 from .templates import Reshape, Rule, TemplateLayout
 
-# channels, blocks of each stage, heads of the first, a normalisation after each -> the architecture, of 224 pixels where
-# the weights are the same at others
+# channels, blocks of each stage, heads of the first, a normalisation after each -> the architecture, of 224 pixels
+# where the weights are the same at others
 NETWORKS: Mapping[tuple[int, tuple[int, ...], int, bool], str] = {
     (96, (2, 2, 6, 2), 3, False): 'swinv2_cr_tiny_224', (96, (2, 2, 6, 2), 3, True): 'swinv2_cr_tiny_ns_224',
     (96, (2, 2, 18, 2), 3, False): 'swinv2_cr_small_224', (96, (2, 2, 18, 2), 3, True): 'swinv2_cr_small_ns_224',

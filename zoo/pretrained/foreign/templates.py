@@ -24,8 +24,8 @@ AS_IT_IS = Reshape(lambda value: value, lambda value: value)
 IN_BATCH = Reshape(lambda value: value[None], lambda value: value[0])                    # (…) there, (1, …) here
 TOKEN = Reshape(lambda value: value[None, None], lambda value: value[0, 0])              # (C) there, (1, 1, C) here
 FLAT = Reshape(lambda value: value.flatten(), lambda value: value[None, None, None])     # (1, 1, 1, C) there, (C) here
-POINTWISE = Reshape(lambda value: value[:, :, None, None] if value.ndim == 2 else value,  # a linear layer there, and here
-                    lambda value: value.flatten(1) if value.ndim == 4 else value)         # a convolution of 1x1
+POINTWISE = Reshape(lambda value: value[:, :, None, None] if value.ndim == 2 else value,         # a linear layer there,
+                    lambda value: value.flatten(1) if value.ndim == 4 else value)                # a convolution here
 TRANSPOSED = Reshape(lambda value: value.t().contiguous(), lambda value: value.t().contiguous())
 
 
