@@ -100,6 +100,17 @@ def test_tensors_are_padded_with_the_mean():
     assert (found - image).abs().max() < 0.5 / 255 + 1e-6
 
 
+def test_a_corner_is_padded_at_the_bottom_and_right():
+    settings = dict(input_size=24, crop_pct=1.0, mean=0.5, normalize=False)
+    for size in ((10, 31), (31, 10)):
+        image = Image.effect_noise(size, 50)
+        found = create_transform(crop_mode='border_corner', **settings)(image)
+        middle = create_transform(crop_mode='border', **settings)(image)
+        assert found.shape == middle.shape and (middle[:, :8, :8] == 128).any()
+        dim = 1 if size[0] > size[1] else 2
+        assert torch.equal(found, middle.roll(-8, dim)) and (found.movedim(dim, 0)[8:] == 128).all()
+
+
 def test_grey_is_padded_with_the_mean():
     tall = Image.new('L', (10, 30))
     found = create_transform((1, 24, 24), crop_mode='border', mean=0.5, normalize=False)(tall)

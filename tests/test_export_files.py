@@ -107,7 +107,7 @@ def test_maps_and_embeddings(format: str, tmp_path: Path) -> None:
         again.classifier()
 
 
-@pytest.mark.parametrize('mode', ['center', 'center_floor', 'squash', 'squash_floor', 'border'])
+@pytest.mark.parametrize('mode', ['center', 'center_floor', 'squash', 'squash_floor', 'border', 'border_corner'])
 @pytest.mark.parametrize('interpolation', KERNELS)
 def test_preprocessing_in_the_graph_is_that_of_evaluation(interpolation: str, mode: str) -> None:
     photographs = [zoo.data.load_image(PHOTOS / 'palace.jpg').resize(size) for size in ((131, 77), (45, 67), (96, 96),

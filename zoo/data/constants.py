@@ -11,7 +11,7 @@ IMAGENET_DPN_STD = (1 / (0.0167 * 255),) * 3                   # dual path netwo
 OPENAI_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-CROP_MODES = ('center', 'squash', 'border', 'center_floor', 'squash_floor')
+CROP_MODES = ('center', 'squash', 'border', 'border_corner', 'center_floor', 'squash_floor')
 TRAIN_CROP_MODES = ('rrc', 'rkrc', 'rkrr')
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos', 'box', 'hamming')
 RANDOM = 'random'                                              # in training: bilinear or bicubic, drawn per image

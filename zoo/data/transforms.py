@@ -199,6 +199,14 @@ class CropOrPad:
 
 
 @dataclass(frozen=True)
+class CornerPad(CropOrPad):
+    """Cut out the middle; where the image is smaller, pad at the bottom and the right alone."""
+
+    def _start(self, spare: int) -> int:
+        return max(super()._start(spare), 0)
+
+
+@dataclass(frozen=True)
 class FloorCrop(CropOrPad):
     """Cut out the middle, of an odd margin one pixel more at the bottom and the right."""
 

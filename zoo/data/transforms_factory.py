@@ -17,7 +17,8 @@ from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
 from .transforms import (
-    CropOrPad, FloorCrop, RandomCropResize, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor, TrimBorder,
+    CornerPad, CropOrPad, FloorCrop, RandomCropResize, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor,
+    TrimBorder,
 )
 
 # what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
@@ -94,8 +95,9 @@ def create_transform(
             `zoo.data.config.per_channel`.
         crop_pct: the fraction of the resized side that is kept, at most 1; 0.875 if None.
         crop_mode: center resizes until the image covers the size; squash does not keep the aspect; border resizes
-            until the image fits in and pads with `mean`. center if None. center_floor and squash_floor round half a
-            pixel of margin down, as image processors of transformers do; the others round it to even.
+            until the image fits in and pads with `mean`, on all sides. center if None. center_floor and squash_floor
+            round half a pixel of margin down, as image processors of transformers do, and border_corner pads at the
+            bottom and right alone, as SAM's does; the others round it to even.
         crop_border_pixels: in evaluation, cut off on each side before all else.
         separate: in training, three transforms in a tuple: crop and flip, distort, make a tensor;
             `SplitTransform` makes of them one that gives a clean image and distorted ones.
@@ -199,12 +201,13 @@ def _evaluation_steps(
         raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')
     trim = [TrimBorder(int(border))] if border else []
     mode = InterpolationMode(interpolation)
-    crop_mode, _, floor = crop_mode.partition('_')
-    cut = FloorCrop(_pair(size), fill=(0.0,)) if floor else T.CenterCrop(_pair(size))
+    crop_mode, _, where = crop_mode.partition('_')
+    cut = FloorCrop(_pair(size), fill=(0.0,)) if where else T.CenterCrop(_pair(size))
     if crop_mode == 'squash':
         return [*trim, T.Resize((height, width), mode), cut]
     if crop_mode == 'border':
-        return [*trim, ResizeKeepRatio((height, width), interpolation, inside=True), CropOrPad(_pair(size), fill=mean)]
+        pad = (CornerPad if where else CropOrPad)(_pair(size), fill=mean)
+        return [*trim, ResizeKeepRatio((height, width), interpolation, inside=True), pad]
     if height == width:
         return [*trim, T.Resize(height, mode), cut]
     return [*trim, ResizeKeepRatio((height, width), interpolation), cut]

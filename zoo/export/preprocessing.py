@@ -121,7 +121,7 @@ class Preprocessing(Normalise):
             lost = [side - new for side, new in zip(sides, resized)]
             first = (lost[0] > 0) & (lost[0] > 2 * lost[1])
             found = torch.where(first, _whole(_whole(rows @ levels) @ columns.transpose(0, 1)), found)
-        if self.mode == 'border':
+        if self.mode.startswith('border'):
             inside = rows.sum(1, keepdim=True) * columns.sum(1)
             found = torch.where(inside > 0.5, found, (255 * self.mean).round())
         return self.normalise(found)
@@ -129,12 +129,13 @@ class Preprocessing(Normalise):
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """The whole sides () that a photograph is resized to before it is cut."""
         tall, wide = (torch.full_like(height, side) for side in self.target)
+        border = self.mode.startswith('border')
         if self.mode.startswith('squash'):
             return tall, wide
-        if self.mode != 'border' and self.target[0] == self.target[1]:
+        if not border and self.target[0] == self.target[1]:
             short = torch.minimum(height, width)               # the longer side is rounded down
             return _over(tall * height, short), _over(wide * width, short)
-        choose = torch.minimum if self.mode == 'border' else torch.maximum
+        choose = torch.minimum if border else torch.maximum
         return (choose(tall, _over(2 * height * wide + width, 2 * width)),
                 choose(wide, _over(2 * width * tall + height, 2 * height)))
 
@@ -147,6 +148,8 @@ class Preprocessing(Normalise):
         spare = resized - kept
         if self.mode.endswith('_floor'):
             start = _over(spare, torch.full_like(spare, 2))
+        elif self.mode == 'border_corner':
+            start = _half_to_even(spare.clamp_min(0))
         elif self.mode == 'border':
             start = torch.where(spare < 0, -_over(-spare, torch.full_like(spare, 2)), _half_to_even(spare))
         else:

@@ -53,6 +53,7 @@ class VisionTransformerSAM(HeadNet):
         drop_rate: dropout before the classifier. pos_drop_rate: of patches with positions. proj_drop_rate,
             attn_drop_rate: in the blocks. drop_path_rate: stochastic depth at the last block, growing linearly from 0.
         weight_init: '' or 'reset' draws weights, 'skip' leaves the parameters undrawn.
+        norm_eps: eps of the blocks' normalisations, 1e-6 in SAM's own code; None for what `norm_layer` has, 1e-5.
 
     Raises:
         ValueError: numbers that do not fit each other, an option outside what is allowed.
@@ -76,11 +77,11 @@ class VisionTransformerSAM(HeadNet):
                  act_layer: ActLayer = nn.GELU, block_fn: Callable[..., nn.Module] | None = None,
                  mlp_layer: MlpLayer = Mlp, use_abs_pos: bool = True, use_rel_pos: bool = False, window_size: int = 14,
                  global_attn_indexes: Sequence[int] = (), neck_chans: int | None = 256, global_pool: str = 'avg',
-                 head_hidden_size: int | None = None) -> None:
+                 head_hidden_size: int | None = None, norm_eps: float | None = None) -> None:
         super().__init__()
         if weight_init not in ('', 'skip', 'reset'):
             raise ValueError(f"weight_init is '', 'reset' or 'skip', not {weight_init!r}.")
-        norm, act = Norm(norm_layer), get_act_layer(act_layer)
+        norm, act = Norm(norm_layer, eps=norm_eps), get_act_layer(act_layer)
         self.in_chans, self.embed_dim, self.num_features = in_chans, embed_dim, neck_chans or embed_dim
         self.img_size = pair_of(img_size)
         self.patch_embed = embed_layer(img_size=self.img_size, patch_size=patch_size, in_chans=in_chans,

@@ -22,7 +22,7 @@ from .hub import INDEX, shards
 
 TENSORS_AT_ONCE = 80
 AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
-WRAPPERS = ('state_dict', 'model', 'model_state', 'module')
+WRAPPERS = ('state_dict', 'model', 'model_state', 'module', 'weights')
 PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ...spec import HALF
-from .configs import Config, ConfigReader, Read, given_fields
-from .layout import Described, State
+from .configs import Config, ConfigReader, Read, given_fields, only
+from .layout import Described, State, headless
 from .templates import Rule, TemplateLayout
 from .vit import block_rules, inner_ratio, record_fields, vit_shape
 
@@ -29,7 +29,7 @@ class BeitLayout(TemplateLayout):
     decisive = {'norm_eps': 1e-6, 'global_pool': 'avg'}
 
     def __init__(self) -> None:
-        self.name, self.prefix, self.classifiers = 'transformers BEiT', 'beit.', ('classifier',)
+        self.name, self.prefix = 'transformers BEiT', 'beit.'
         self.marks = ('embeddings.cls_token', 'encoder.layer.0.lambda_1|layers.0.lambda_1')
         self.rules, self.dropped = _rules(), r'relative_position_index$|mask_token$'
         self.networks = NETWORKS
@@ -61,9 +61,7 @@ class BeitLayout(TemplateLayout):
                               ('use_shared_rel_pos_bias', shared is not None)):
             if there != (option == 'use_rel_pos_bias'):
                 arguments[option] = there
-        if 'head.weight' not in state:
-            arguments['num_classes'] = 0
-        return name, arguments
+        return name, arguments | headless(state, 'head')
 
 
 def _rules() -> tuple[Rule, ...]:
@@ -100,8 +98,7 @@ _BEIT = dict(
 
 def _beit(config: Config) -> Read:
     given = given_fields(config, _BEIT)
-    if given['hidden_act'] != 'gelu':
-        raise ValueError(f"hidden_act is {given['hidden_act']!r}; BEiT here has 'gelu'.")
+    only(given, hidden_act='gelu')
     width, size, depth = given['hidden_size'], given['image_size'], given['num_hidden_layers']
     arguments = dict(
         img_size=size, patch_size=given['patch_size'], embed_dim=width, depth=depth,

@@ -58,6 +58,12 @@ class ClipLayout(VitLayout):
         return name, {**arguments, 'num_classes': len(state.get('head.weight', ()))}
 
 
+class OpenClipLayout(ClipLayout):
+    """The image tower in a model of open_clip."""
+
+    starts = ('visual.',)
+
+
 class TrunkLayout(Layout):
     """A network of timm in a model of open_clip: our names, and a projection as its head."""
 
@@ -101,31 +107,38 @@ class TrunkLayout(Layout):
         return None, {'num_classes': len(head)}
 
 
+def pool_rules(start: str, attention: str, fc1: str, fc2: str) -> tuple[Rule, ...]:
+    """Rules of pooling by attention, whose names begin with `start`: one layer makes queries, keys and values."""
+    pool = 'attn_pool.'
+    return (Rule(f'{start}probe', f'{pool}latent'), Rule(f'{start}layernorm', f'{pool}norm'),
+            *(Rule(f'{start}{attention}.in_proj_{kind}', (f'{pool}q.{kind}', f'{pool}kv.{kind}'), shares=(1, 2))
+              for kind in ('weight', 'bias')),
+            Rule(f'{start}{attention}.out_proj', f'{pool}proj'), Rule(start + fc1, f'{pool}mlp.fc1'),
+            Rule(start + fc2, f'{pool}mlp.fc2'))
+
+
 _SIDES = ('self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj')
 _TOWER = (
     Rule('embeddings.position_embedding.weight', 'pos_embed', IN_BATCH),
     Rule('embeddings.patch_embedding', 'patch_embed.proj'), Rule('post_layernorm', 'norm'),
     *block_rules('encoder.layers.{i}.', norm1='layer_norm1', norm2='layer_norm2', attn__qkv=_SIDES,
                  attn__proj='self_attn.out_proj', mlp__fc1='mlp.fc1', mlp__fc2='mlp.fc2'))
-_POOL = 'attn_pool.'
+OPEN_CLIP = (
+    Rule('class_embedding', 'cls_token', TOKEN), Rule('positional_embedding', 'pos_embed', IN_BATCH),
+    Rule('conv1', 'patch_embed.proj'), Rule('ln_pre', 'norm_pre'), Rule('ln_post', 'norm'),
+    Rule('proj', 'head.weight', TRANSPOSED),
+    *block_rules('transformer.resblocks.{i}.', norm1='ln_1', norm2='ln_2', attn__proj='attn.out_proj',
+                 attn__qkv__weight='attn.in_proj_weight', attn__qkv__bias='attn.in_proj_bias', mlp__fc1='mlp.c_fc',
+                 mlp__fc2='mlp.c_proj'))
 LAYOUTS = (
     ClipLayout('transformers CLIP', ('embeddings.class_embedding', 'pre_layrnorm.weight'), (
         *_TOWER, Rule('embeddings.class_embedding', 'cls_token', TOKEN), Rule('pre_layrnorm', 'norm_pre'),
         Rule('visual_projection', 'head')), QUICK, (), 'vision_model.', ('visual_projection',), TEXTS,
         dict(norm_eps=1e-5)),
-    ClipLayout('open_clip CLIP', ('visual.class_embedding', 'visual.ln_pre.weight', 'visual.ln_post.weight'), (
-        Rule('visual.class_embedding', 'cls_token', TOKEN), Rule('visual.positional_embedding', 'pos_embed', IN_BATCH),
-        Rule('visual.conv1', 'patch_embed.proj'), Rule('visual.ln_pre', 'norm_pre'), Rule('visual.ln_post', 'norm'),
-        Rule('visual.proj', 'head.weight', TRANSPOSED),
-        *block_rules('visual.transformer.resblocks.{i}.', norm1='ln_1', norm2='ln_2', attn__proj='attn.out_proj',
-                     attn__qkv__weight='attn.in_proj_weight', attn__qkv__bias='attn.in_proj_bias', mlp__fc1='mlp.c_fc',
-                     mlp__fc2='mlp.c_proj')), EXACT, dropped=r'^(?!visual\.)', implied=dict(norm_eps=1e-5)),
+    OpenClipLayout('open_clip CLIP', ('class_embedding', 'ln_pre.weight', 'ln_post.weight'), OPEN_CLIP, EXACT,
+                   ('attn_pool.probe',), implied=dict(norm_eps=1e-5)),
     VitLayout('transformers SigLIP', ('head.probe', 'embeddings.position_embedding.weight'), (
-        *_TOWER, Rule('head.probe', _POOL + 'latent'),
-        Rule('head.attention.in_proj_weight', (_POOL + 'q.weight', _POOL + 'kv.weight'), shares=(1, 2)),
-        Rule('head.attention.in_proj_bias', (_POOL + 'q.bias', _POOL + 'kv.bias'), shares=(1, 2)),
-        Rule('head.attention.out_proj', _POOL + 'proj'), Rule('head.layernorm', _POOL + 'norm'),
-        Rule('head.mlp.fc1', _POOL + 'mlp.fc1'), Rule('head.mlp.fc2', _POOL + 'mlp.fc2')),
+        *_TOWER, *pool_rules('head.', 'attention', 'mlp.fc1', 'mlp.fc2')),
         SIGLIPS, (), 'vision_model.', (), TEXTS, dict(act_layer='gelu_tanh')),
     TrunkLayout(),
 )

@@ -7,6 +7,7 @@ code of transformers does:
   ImageNet's, so that the two are ImageNet's. NEAREST is Pillow's, which differs from that of torchvision's tensors on
   some pixels in twenty.
 - Crops of an odd margin leave the extra pixel at the bottom and right (crop_mode 'center_floor').
+- Padding is of the mean colour, as a whole level; transformers pads what is normalised, with zeros.
 - `crop_pct`, which only ConvNeXt's processor has, goes with images below 384 pixels; larger ones are squashed whole.
 """
 from __future__ import annotations
@@ -30,7 +31,8 @@ WHOLE = 384                                              # from this side on Con
 PROCESSOR = dict(
     do_resize=True, size=dict(height=224, width=224), resample=3, do_center_crop=False,
     crop_size=dict(height=224, width=224), do_rescale=True, rescale_factor=1 / 255, rescale_offset=False,
-    do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, include_top=False, default_to_square=True)
+    do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, include_top=False, default_to_square=True,
+    do_pad=False, pad_size=None)
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,12 @@ def _geometry(processor: Config, channels: int) -> dict[str, Any]:
     size = processor['size']
     if isinstance(size, int):
         size = dict(height=size, width=size) if processor['default_to_square'] else dict(shortest_edge=size)
+    if 'longest_edge' in size:
+        edge, padded = size['longest_edge'], processor['pad_size'] if processor['do_pad'] else None
+        if padded != dict(height=edge, width=edge):
+            raise ValueError(f'size in preprocessor_config.json is the longest edge, {edge}, and images are padded to '
+                             f'{padded}; here they are padded to a square of that edge.')
+        return dict(input_size=(channels, edge, edge), crop_mode='border_corner', crop_pct=1.0)
     crop = processor['crop_size'] if processor['do_center_crop'] else None
     crop = dict(height=crop, width=crop) if isinstance(crop, int) else crop
     if 'shortest_edge' in size:
@@ -142,7 +150,8 @@ def _geometry(processor: Config, channels: int) -> dict[str, Any]:
         return dict(input_size=(channels, crop['height'], crop['width']), crop_mode='center_floor',
                     crop_pct=_fraction((crop['height'],), (edge,)))
     if not {'height', 'width'} <= set(size):
-        raise ValueError(f'size in preprocessor_config.json has height and width, or shortest_edge; it is {size!r}.')
+        raise ValueError(f'size in preprocessor_config.json has height and width, shortest_edge or '
+                         f'longest_edge; it is {size!r}.')
     sides = size['height'], size['width']
     cut = (crop['height'], crop['width']) if crop else sides
     halves = any((side - c) % 2 for side, c in zip(sides, cut))
@@ -199,3 +208,14 @@ def one_of(given: Config, field: str, known: Mapping[str, str]) -> str:
     if given[field] not in known:
         raise ValueError(unknown(field, str(given[field]), known))
     return known[given[field]]
+
+
+def only(given: Config, **values: Any) -> None:
+    """Checks fields of a config that networks here have one value of.
+
+    Raises:
+        ValueError: another value.
+    """
+    for field, value in values.items():
+        if given[field] != value:
+            raise ValueError(f'{field} is {given[field]!r}; networks here have {value!r}.')

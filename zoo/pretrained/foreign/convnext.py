@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, State
+from .layout import Described, State, headless, staged_shape
 from .templates import FLAT, Reshape, Rule, TemplateLayout
 
 STAGES = 4
@@ -35,17 +35,14 @@ class ConvNeXtLayout(TemplateLayout):
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], networks: Networks,
                  absent: tuple[str, ...] = (), prefix: str = '') -> None:
         self.name, self.marks, self.rules, self.absent, self.prefix = name, marks, rules, absent, prefix
-        self.networks, self.classifiers = networks, ('classifier',) if prefix else ()
+        self.networks = networks
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
-        kernel = state.get('stem.0.weight')
-        if kernel is None:
+        shape = staged_shape(state, 'stages', 'stem.0.weight')
+        if shape is None:
             return None, {}
-        depths = tuple(len({key.split('.')[3] for key in state if key.startswith(f'stages.{stage}.blocks.')})
-                       for stage in range(STAGES))
-        return (self.networks.get((kernel.shape[0], depths)),
-                {} if 'head.fc.weight' in state else {'num_classes': 0})
+        return self.networks.get(shape), headless(state)
 
 
 def _rules(stem: tuple[str, str], down: str, block: str, names: Mapping[str, str], norm: str, head: str, *more: Rule,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Rule, TemplateLayout
 
 STAGES = 4
@@ -17,9 +17,8 @@ class FlorenceLayout(TemplateLayout):
     """The image encoder in a checkpoint of Florence-2; what else there is, the text's half among it, is left out. The
     encoder has no normalisation after pooling: ours is the identity, as it is fresh."""
 
-    name, prefix = 'microsoft Florence-2', 'vision_tower.'
+    name, starts = 'microsoft Florence-2', ('', 'vision_tower.')
     marks = ('convs.0.proj.weight', 'blocks.0.0.spatial_block.window_attn.fn.qkv.weight')
-    dropped = r'^(?!(convs|blocks)\.)'
 
     def __init__(self) -> None:
         self.rules = _rules()
@@ -45,7 +44,7 @@ class FlorenceLayout(TemplateLayout):
         kernel = state.get('stem.conv.weight')
         if kernel is None or 'stages.0.blocks.0.spatial_block.norm1.weight' not in state:
             return None, {}
-        return NETWORKS.get(kernel.shape[0]), {} if 'head.fc.weight' in state else {'num_classes': 0}
+        return NETWORKS.get(kernel.shape[0]), headless(state)
 
 
 def _rules() -> tuple[Rule, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Rule
 from .vit import Networks, VitLayout, block_rules, record_fields, tower_arguments, vit_shape
 
@@ -47,7 +47,7 @@ class DinoV3Layout(VitLayout):
         """See `Layout.identify`."""
         shape = vit_shape(state)
         name, _ = (self.candidates(state).get(shape) if shape else None) or (None, 0)
-        return name, {} if 'head.weight' in state else {'num_classes': 0}
+        return name, headless(state, 'head')
 
 
 class OriginalV3Layout(DinoV3Layout):
@@ -120,7 +120,7 @@ def _original(kind: Kind) -> OriginalV3Layout:
     marks, absent = _marks(kind, 'blocks.0.mlp.w1.weight', 'blocks.0.attn.qkv.bias')
     return OriginalV3Layout(
         f'facebook {_name(kind)}', ('storage_tokens', 'blocks.0.ls1.gamma', *marks), tuple(rules), NETWORKS[kind],
-        absent, dropped=r'^mask_token$|bias_mask$|^rope_embed\.periods$|^(local_)?cls_norm\.')
+        absent, dropped=r'^mask_token$|bias_mask$|^rope_embed\.periods$|^((local_)?cls_norm|projectors)\.')
 
 
 LAYOUTS = (*map(_of_transformers, NETWORKS), *map(_original, NETWORKS))

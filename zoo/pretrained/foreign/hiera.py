@@ -7,9 +7,10 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from .configs import Config, ConfigReader, Read, given_fields
-from .layout import Described, State
+from .configs import Config, ConfigReader, Read, given_fields, only
+from .layout import Described, State, headless
 from .templates import Rule, TemplateLayout
+from .vit import record_fields
 
 Networks = Mapping[tuple[int, tuple[int, ...]], str]     # channels of the first stage, blocks of each
 HIERA: Networks = {
@@ -29,10 +30,10 @@ FLAT = re.compile(r'encoder\.blocks\.(\d+)\.')
 class HieraLayout(TemplateLayout):
     """A layout of Hiera or HieraDet."""
 
-    def __init__(self, name: str, networks: Networks, marks: tuple[str, ...], rules: tuple[Rule, ...], dropped: str,
-                 prefix: str = '') -> None:
+    def __init__(self, name: str, networks: Networks, marks: tuple[str, ...], rules: tuple[Rule, ...],
+                 dropped: str = r'(?!)', prefix: str = '') -> None:
         self.name, self.networks, self.marks, self.rules = name, networks, marks, rules
-        self.dropped, self.prefix, self.classifiers = dropped, prefix, ('classifier',) if prefix else ()
+        self.dropped, self.prefix = dropped, prefix
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
@@ -40,8 +41,7 @@ class HieraLayout(TemplateLayout):
         if kernel is None:
             return None, {}
         name = self.networks.get((kernel.shape[0], depths_of(state)))
-        classes = self.networks is HIERA and 'head.fc.weight' not in state
-        return name, {'num_classes': 0} if classes else {}
+        return name, headless(state) if self.networks is HIERA else {}
 
 
 class FacebookHiera(HieraLayout):
@@ -92,10 +92,7 @@ class Sam2Layout(HieraLayout):
     """SAM 2's image encoder, alone or with all of the model around it, of which nothing else is taken. It has no final
     normalisation: here that is the identity."""
 
-    start = r'^(image_encoder\.trunk|vision_encoder\.backbone|backbone)\.'
-
-    def _plain(self, key: str) -> str:
-        return re.sub(self.start, '', key)
+    starts = ('', 'image_encoder.trunk.', 'vision_encoder.backbone.', 'backbone.', 'trunk.')
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Adds the final normalisation."""
@@ -130,7 +127,6 @@ def _rules(patches: str, positions: Mapping[str, str], block: str, names: tuple[
 
 
 _POSITIONS = {'pos_embed': 'pos_embed', 'pos_embed_window': 'pos_embed_window'}
-_NOT_SAM2 = r'^(?!pos_embed|patch_embed\.|blocks\.)'
 LAYOUTS = (
     FacebookHiera('facebook Hiera', HIERA, ('blocks.0.attn.qkv.weight', 'head.projection.weight|encoder_norm.weight'), (
         *_rules('patch_embed.proj', {'pos_embed': 'pos_embed'}, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.fc1', 'mlp.fc2'),
@@ -142,10 +138,10 @@ LAYOUTS = (
         'encoder.blocks.{i}.', ('layernorm_before', 'layernorm_after', 'mlp.fc1', 'mlp.fc2'), 'pooler.layernorm',
         'classifier'), r'^(decoder|multiscale_fusion)', prefix='hiera.'),
     Sam2Layout('facebook SAM2', SAM2, ('pos_embed_window', 'blocks.0.mlp.layers.0.weight'), _rules(
-        'patch_embed.proj', _POSITIONS, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.layers.0', 'mlp.layers.1')), _NOT_SAM2),
+        'patch_embed.proj', _POSITIONS, 'blocks.{i}.', ('norm1', 'norm2', 'mlp.layers.0', 'mlp.layers.1'))),
     Sam2Layout('transformers SAM2', SAM2, ('pos_embed_window', 'blocks.0.layer_norm1.weight'), _rules(
         'patch_embed.projection', _POSITIONS, 'blocks.{i}.',
-        ('layer_norm1', 'layer_norm2', 'mlp.proj_in', 'mlp.proj_out')), _NOT_SAM2),
+        ('layer_norm1', 'layer_norm2', 'mlp.proj_in', 'mlp.proj_out'))),
 )
 
 # --- config.json
@@ -160,12 +156,8 @@ def _hiera(config: Config) -> Read:
     given = given_fields(config, _HIERA)
     heads, size = given['num_heads'], given['image_size']
     side = size if isinstance(size, int) else size[0]
-    for field, found, allowed in (
-            ('hidden_act', given['hidden_act'], 'gelu'), ('layer_norm_eps', given['layer_norm_eps'], 1e-6),
-            ('image_size', size, side if isinstance(size, int) else [side, side]),
-            ('num_heads', list(heads), [heads[0] * 2 ** stage for stage in range(len(heads))])):
-        if found != allowed:
-            raise ValueError(f'{field} is {found!r}; networks here have {allowed!r}.')
+    only(given, hidden_act='gelu', layer_norm_eps=1e-6, image_size=side if isinstance(size, int) else [side, side],
+         num_heads=[heads[0] * 2 ** stage for stage in range(len(heads))])
     depths = tuple(given['depths'])
     arguments = dict(
         img_size=side, embed_dim=given['embed_dim'], num_heads=heads[0], stages=depths, mlp_ratio=given['mlp_ratio'],
@@ -173,9 +165,8 @@ def _hiera(config: Config) -> Read:
         mask_unit_size=tuple(given['masked_unit_size']), mask_unit_attn=tuple(given['masked_unit_attention']),
         patch_kernel=tuple(given['patch_size']), patch_stride=tuple(given['patch_stride']),
         patch_padding=tuple(given['patch_padding']), drop_path_rate=given['drop_path_rate'], size=side)
-    fields = dict(first_conv='patch_embed.proj', classifier='head.fc', fixed_input_size=True,
-                  paper_ids='arXiv:2306.00989')
-    return HIERA.get((given['embed_dim'], depths), 'hiera_tiny_224'), arguments, fields
+    name = HIERA.get((given['embed_dim'], depths), 'hiera_tiny_224')
+    return name, arguments, record_fields('head.fc', 'arXiv:2306.00989')
 
 
 CONFIGS = {'hiera': ConfigReader(_hiera)}

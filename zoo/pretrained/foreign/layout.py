@@ -194,6 +194,24 @@ def count_elements(state: State, outside: Collection[str]) -> int:
                if value.is_floating_point() and key.rpartition('.')[0] not in outside)
 
 
+def headless(state: State, head: str = 'head.fc') -> dict[str, Any]:
+    """The argument that a state dict of ours without a classifier, called `head`, needs."""
+    return {} if f'{head}.weight' in state else {'num_classes': 0}
+
+
+def staged_shape(state: State, stages: str, kernel: str = 'patch_embed.proj.weight',
+                 ) -> tuple[int, tuple[int, ...]] | None:
+    """The channels of the first convolution and the blocks of each stage of a state dict of ours; None without them.
+
+    Args:
+        stages: what the stages are called. kernel: name of the convolution's weight.
+    """
+    found = {(int(match[1]), int(match[2])) for key in state
+             if (match := re.match(rf'{stages}\.(\d+)\.blocks\.(\d+)\.', key))}
+    depths = tuple(sum(stage == number for stage, _ in found) for number in range(len({stage for stage, _ in found})))
+    return (state[kernel].shape[0], depths) if kernel in state and depths else None
+
+
 def _new_name(key: str, names: Mapping[str, str]) -> str:
     """By a rule for the key, else by one for its module, else as it is."""
     module, _, parameter = key.rpartition('.')

@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor
 
-from .layout import Described, State
+from .layout import Described, State, headless
 from .templates import Reshape, Rule, TemplateLayout
 
 _CONV = Reshape(lambda value: value.permute(3, 2, 0, 1).contiguous(), lambda value: value.permute(2, 3, 1, 0).contiguous())
@@ -54,7 +54,7 @@ class BitLayout(TemplateLayout):
         name = f'resnetv2_{DEPTHS.get((counts[0], counts[1], counts[2], counts[3]))}x{width}_bit'
         if name not in NETWORKS:
             return None, {}
-        return name, {} if 'head.fc.weight' in state else {'num_classes': 0}
+        return name, headless(state)
 
     def _plain(self, key: str) -> str:
         return re.sub(_UNIT, _counted_from_0, re.sub('^resnet/', '', key).replace('/', '.'))

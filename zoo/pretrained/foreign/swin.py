@@ -3,16 +3,17 @@ transformers. All of them merge pixels at the end of a stage, ours at the start 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...spec import HALF
-from .configs import Config, ConfigReader, Read, given_fields
-from .layout import Described, State
+from .configs import Config, ConfigReader, Read, given_fields, only
+from .layout import Described, State, headless, staged_shape
 from .templates import Rule, TemplateLayout
+from .vit import record_fields
 
 STAGES = 4
 # channels of the first stage, blocks of each -> the architecture by its windows' side, in pixels of the first stage
@@ -37,7 +38,6 @@ class SwinLayout(TemplateLayout):
     def __init__(self, name: str, marks: tuple[str, ...], rules: tuple[Rule, ...], absent: tuple[str, ...] = (),
                  prefix: str = '', indexed: Callable[[Tensor], Tensor] | None = None) -> None:
         self.name, self.marks, self.rules, self.prefix, self.absent = name, marks, rules, prefix, absent
-        self.classifiers = ('classifier',) if prefix else ()
         self.dropped, self.indexed = rf'{INDEX}$|attn_mask$', indexed
 
     def to_theirs(self, state: State) -> dict[str, Tensor]:
@@ -51,15 +51,13 @@ class SwinLayout(TemplateLayout):
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`. Windows of no architecture go by the name of the one with windows of 7 pixels."""
-        kernel = state.get('patch_embed.proj.weight')
-        if kernel is None:
+        shape = staged_shape(state, 'layers')
+        if shape is None:
             return None, {}
-        depths = tuple(len({key.split('.')[3] for key in state if key.startswith(f'layers.{stage}.blocks.')})
-                       for stage in range(STAGES))
         tables = [state.get(TABLE.format(stage)) for stage in range(STAGES)]
         windows = tuple((math.isqrt(len(table)) + 1) // 2 for table in tables if table is not None)
-        known = NETWORKS.get((kernel.shape[0], depths), {})
-        arguments: dict[str, Any] = {} if 'head.fc.weight' in state else {'num_classes': 0}
+        known = NETWORKS.get(shape, {})
+        arguments = headless(state)
         if known and windows not in known:
             arguments['window_size'] = windows[0] if len(set(windows)) == 1 else list(windows)
         return known.get(windows, next(iter(known.values()), None)), arguments
@@ -88,75 +86,82 @@ def _torchvision() -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _microsoft() -> tuple[Rule, ...]:
+def microsoft_rules(*attention: str) -> tuple[Rule, ...]:
+    """Rules of Swin's authors, whose `attention` has parts with our names."""
     rules = [*_same('', '', 'patch_embed.proj', 'patch_embed.norm', 'norm'), Rule('head', 'head.fc')]
     for stage in range(STAGES):
         start = f'layers.{stage}.blocks.{{i}}.'
-        rules += _same(start, start, 'norm1', 'norm2', 'attn.qkv', 'attn.proj', 'attn.relative_position_bias_table',
-                       'mlp.fc1', 'mlp.fc2')
+        rules += _same(start, start, 'norm1', 'norm2', 'mlp.fc1', 'mlp.fc2',
+                       *(f'attn.{part}' for part in ('qkv', 'proj', *attention)))
         if stage:
             rules += _same(f'layers.{stage - 1}.downsample.', f'layers.{stage}.downsample.', 'norm', 'reduction')
     return tuple(rules)
 
 
-def _transformers() -> tuple[Rule, ...]:
+def transformers_rules(*attention: Rule) -> tuple[Rule, ...]:
+    """Rules of transformers, with those of the `attention` of a block."""
+    block = (
+        Rule('layernorm_before', 'norm1'), Rule('layernorm_after', 'norm2'), *attention,
+        Rule('attention.output.dense', 'attn.proj'), Rule('intermediate.dense', 'mlp.fc1'),
+        Rule('output.dense', 'mlp.fc2'),
+        # of a network in memory, from version 5
+        Rule('attention.o_proj', 'attn.proj'), *_same('', '', 'mlp.fc1', 'mlp.fc2'))
     rules = [Rule('embeddings.patch_embeddings.projection', 'patch_embed.proj'),
              Rule('embeddings.norm', 'patch_embed.norm'), Rule('layernorm', 'norm'), Rule('classifier', 'head.fc')]
     for stage in range(STAGES):
-        theirs, ours = f'encoder.layers.{stage}.blocks.{{i}}.', f'layers.{stage}.blocks.{{i}}.'
-        inner, live = theirs + 'attention.self.', theirs + 'attention.'
-        rules += [
-            Rule(theirs + 'layernorm_before', ours + 'norm1'), Rule(theirs + 'layernorm_after', ours + 'norm2'),
-            Rule((inner + 'query', inner + 'key', inner + 'value'), ours + 'attn.qkv'),
-            Rule(inner + 'relative_position_bias_table', ours + 'attn.relative_position_bias_table'),
-            Rule(theirs + 'attention.output.dense', ours + 'attn.proj'),
-            Rule(theirs + 'intermediate.dense', ours + 'mlp.fc1'), Rule(theirs + 'output.dense', ours + 'mlp.fc2'),
-            # of a network in memory, from version 5
-            Rule((live + 'q_proj', live + 'k_proj', live + 'v_proj'), ours + 'attn.qkv'),
-            Rule(live + 'relative_position_bias.relative_position_bias_table',
-                 ours + 'attn.relative_position_bias_table'),
-            Rule(live + 'relative_position_bias_table', ours + 'attn.relative_position_bias_table'),
-            Rule(live + 'o_proj', ours + 'attn.proj'), *_same(theirs, ours, 'mlp.fc1', 'mlp.fc2')]
+        rules += [rule.inside(f'encoder.layers.{stage}.blocks.{{i}}.', f'layers.{stage}.blocks.{{i}}.')
+                  for rule in block]
         if stage:
             rules += _same(f'encoder.layers.{stage - 1}.downsample.', f'layers.{stage}.downsample.', 'norm',
                            'reduction')
     return tuple(rules)
 
 
+_BIAS = 'relative_position_bias_table'
+_TRANSFORMERS = transformers_rules(
+    *(rule.inside('attention.self.', 'attn.') for rule in (Rule(('query', 'key', 'value'), 'qkv'), Rule(_BIAS, _BIAS))),
+    # of a network in memory, from version 5
+    *(rule.inside('attention.', 'attn.') for rule in (
+        Rule(('q_proj', 'k_proj', 'v_proj'), 'qkv'), Rule(f'relative_position_bias.{_BIAS}', _BIAS),
+        Rule(_BIAS, _BIAS))))
 LAYOUTS = (
     SwinLayout('torchvision Swin', ('features.1.0.attn.relative_position_bias_table', 'features.2.reduction.weight',
                                     'features.2.norm.weight'), _torchvision(), ('features.1.0.attn.logit_scale',),
                indexed=Tensor.flatten),
     SwinLayout('microsoft Swin', ('layers.0.blocks.0.attn.relative_position_bias_table',
                                   'layers.0.downsample.reduction.weight', 'layers.0.downsample.norm.weight'),
-               _microsoft(), indexed=Tensor.clone),
+               microsoft_rules('relative_position_bias_table'), indexed=Tensor.clone),
     SwinLayout('transformers Swin', ('encoder.layers.0.blocks.0.layernorm_before.weight',
-                                     'encoder.layers.0.downsample.reduction.weight'), _transformers(), prefix='swin.'),
+                                     'encoder.layers.0.downsample.reduction.weight'), _TRANSFORMERS, prefix='swin.'),
 )
 
 # --- config.json
 
-_SWIN = dict(image_size=224, patch_size=4, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7,
-             mlp_ratio=4.0, qkv_bias=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-             drop_path_rate=0.1, hidden_act='gelu', use_absolute_embeddings=False, layer_norm_eps=1e-5)
+SWIN = dict(image_size=224, patch_size=4, embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7,
+            mlp_ratio=4.0, qkv_bias=True, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            drop_path_rate=0.1, hidden_act='gelu', use_absolute_embeddings=False, layer_norm_eps=1e-5)
+
+
+def swin_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that the two versions of Swin have alike.
+
+    Raises:
+        ValueError: a field has a value that no network here has.
+    """
+    only(given, use_absolute_embeddings=False, hidden_act='gelu', layer_norm_eps=1e-5)
+    return dict(
+        img_size=given['image_size'], patch_size=given['patch_size'], embed_dim=given['embed_dim'],
+        depths=tuple(given['depths']), num_heads=tuple(given['num_heads']), window_size=given['window_size'],
+        mlp_ratio=given['mlp_ratio'], qkv_bias=given['qkv_bias'], proj_drop_rate=given['hidden_dropout_prob'],
+        attn_drop_rate=given['attention_probs_dropout_prob'], drop_path_rate=given['drop_path_rate'],
+        size=given['image_size'])
 
 
 def _swin(config: Config) -> Read:
-    given = given_fields(config, _SWIN)
-    for field, value in (('use_absolute_embeddings', False), ('hidden_act', 'gelu'), ('layer_norm_eps', 1e-5)):
-        if given[field] != value:
-            raise ValueError(f'{field} is {given[field]!r}; networks here have {value!r}.')
-    depths, size = tuple(given['depths']), given['image_size']
-    known = NETWORKS.get((given['embed_dim'], depths), {})
-    arguments = dict(
-        img_size=size, patch_size=given['patch_size'], embed_dim=given['embed_dim'], depths=depths,
-        num_heads=tuple(given['num_heads']), window_size=given['window_size'], mlp_ratio=given['mlp_ratio'],
-        qkv_bias=given['qkv_bias'], proj_drop_rate=given['hidden_dropout_prob'],
-        attn_drop_rate=given['attention_probs_dropout_prob'], drop_path_rate=given['drop_path_rate'], size=size)
-    fields = dict(first_conv='patch_embed.proj', classifier='head.fc', fixed_input_size=True,
-                  paper_ids='arXiv:2103.14030')
+    given = given_fields(config, SWIN)
+    known = NETWORKS.get((given['embed_dim'], tuple(given['depths'])), {})
     name = known.get((given['window_size'],) * STAGES, next(iter(known.values()), 'swin_tiny_patch4_window7_224'))
-    return name, arguments, fields
+    return name, swin_arguments(given), record_fields('head.fc', 'arXiv:2103.14030')
 
 
 CONFIGS = {'swin': ConfigReader(_swin, dict(resample=2, image_mean=HALF, image_std=HALF))}

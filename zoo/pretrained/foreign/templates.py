@@ -24,6 +24,8 @@ AS_IT_IS = Reshape(lambda value: value, lambda value: value)
 IN_BATCH = Reshape(lambda value: value[None], lambda value: value[0])                    # (…) there, (1, …) here
 TOKEN = Reshape(lambda value: value[None, None], lambda value: value[0, 0])              # (C) there, (1, 1, C) here
 FLAT = Reshape(lambda value: value.flatten(), lambda value: value[None, None, None])     # (1, 1, 1, C) there, (C) here
+POINTWISE = Reshape(lambda value: value[:, :, None, None] if value.ndim == 2 else value,         # a linear layer there,
+                    lambda value: value.flatten(1) if value.ndim == 4 else value)                # a convolution here
 TRANSPOSED = Reshape(lambda value: value.t().contiguous(), lambda value: value.t().contiguous())
 
 
@@ -68,6 +70,8 @@ class TemplateLayout(Layout):
         absent: keys that it does not have.
         rules: the table; of those that fit a name, the first counts, so that older names may stand below.
         dropped: pattern of the names of tensors that ours have no need of.
+        starts: what all names of this network may start with, as part of a larger model, of whose checkpoint nothing
+            else is taken; '' for the network alone. The first is written.
         prefix: start of their names in a network with a classifier, but for the classifiers'.
         classifiers: start of the classifiers' names.
     """
@@ -76,18 +80,19 @@ class TemplateLayout(Layout):
     absent: tuple[str, ...] = ()
     rules: tuple[Rule, ...]
     dropped: str = r'(?!)'
+    starts: tuple[str, ...] = ('',)
     prefix: str = ''
-    classifiers: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ('classifier',)
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether all `marks` are among these names, and none of `absent`."""
-        keys = {self._plain(key) for key in keys}
+        keys = {self._plain(key) for key in self._inside(keys)}
         marked = all(any(key in keys for key in mark.split('|')) for mark in self.marks)
         return marked and not any(mark in keys for mark in self.absent)
 
     def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
         """See `Layout.to_ours`."""
-        plain = {self._plain(key): value for key, value in state.items()}
+        plain = {self._plain(key): state[key] for key in self._inside(state)}
         plain = {key: value for key, value in plain.items() if not re.search(self.dropped, key)}
         return self.complete(self._convert(plain, to_ours=True))
 
@@ -96,6 +101,7 @@ class TemplateLayout(Layout):
         state = self.reduce(dict(state))
         strange = [key for key in state if next(self._matches(key, to_ours=False), None) is None]
         theirs = {} if strange else self._convert(state, to_ours=False)
+        theirs = {self.starts[0] + key: value for key, value in theirs.items()}
         if strange or not self.recognises(theirs):
             strange = strange or list(state)
             raise ValueError(f'The layout {self.name!r} has no place for {len(strange)} tensors: '
@@ -121,8 +127,15 @@ class TemplateLayout(Layout):
         """See `Layout.describe`."""
         return self.identify(self.to_ours(state))
 
+    def _inside(self, keys: Collection[str]) -> list[str]:
+        """Those of the names that are of this network."""
+        inside = [key for key in keys if key.startswith(tuple(start for start in self.starts if start))]
+        return inside or (list(keys) if '' in self.starts else [])
+
     def _plain(self, key: str) -> str:
-        return key.removeprefix(self.prefix)
+        """A name as it is in the network alone."""
+        start = next((start for start in self.starts if start and key.startswith(start)), '')
+        return key.removeprefix(start).removeprefix(self.prefix)
 
     def _convert(self, state: Mapping[str, Tensor], to_ours: bool) -> dict[str, Tensor]:
         """Applies the rules. Several tensors that make others wait until all are there; what is left keeps its name."""

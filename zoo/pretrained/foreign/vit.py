@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...spec import HALF
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, Settings, State
+from .layout import Described, Settings, State, headless
 from .templates import Rule, TemplateLayout
 
 Networks = Mapping[tuple[int, int, int], tuple[str, int]]
@@ -72,10 +72,8 @@ class VitLayout(TemplateLayout):
         self.networks, self.implied, self.registers, self.gated = networks, implied or {}, registers, gated
 
     def to_theirs(self, state: State) -> dict[str, Tensor]:
-        """See `Layout.to_theirs`. Which MLPs are gated, shapes tell: the names are the same."""
-        wide, narrow = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
-        if wide is not None and narrow is not None and (wide.shape[0] != narrow.shape[1]) != self.gated:
-            raise ValueError(f'The layout {self.name!r} has no place for MLPs that are {"not " * self.gated}gated.')
+        """See `Layout.to_theirs`."""
+        check_gates(state, self.gated, self.name)
         return super().to_theirs(state)
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,9 +103,7 @@ class VitLayout(TemplateLayout):
             arguments['img_size'] = side
         if 'blocks.0.attn.qkv.weight' in state and 'blocks.0.attn.qkv.bias' not in state:
             arguments['qkv_bias'] = False
-        if 'head.weight' not in state:
-            arguments['num_classes'] = 0
-        return name, arguments
+        return name, arguments | headless(state, 'head')
 
 
 class OriginalLayout(VitLayout):
@@ -118,6 +114,14 @@ class OriginalLayout(VitLayout):
         if 'cls_token' in ours:
             ours['mask_token'] = ours['cls_token'].new_zeros(1, ours['cls_token'].shape[-1])
         return super().reduce(ours)
+
+
+def check_gates(state: State, gated: bool, layout: str) -> None:
+    """Raises ValueError where the MLPs of a state dict of ours are gated and the layout's are not, or the other way
+    about: the names are the same, and shapes tell."""
+    wide, narrow = (state.get(f'blocks.0.mlp.{name}.weight') for name in ('fc1', 'fc2'))
+    if wide is not None and narrow is not None and (wide.shape[0] != narrow.shape[1]) != gated:
+        raise ValueError(f'The layout {layout!r} has no place for MLPs that are {"not " * gated}gated.')
 
 
 def vit_shape(state: State) -> tuple[int, int, int] | None:
