@@ -17,6 +17,7 @@ _PUBLIC = {
                   'IMAGENET_INCEPTION_STD', 'INTERPOLATIONS', 'OPENAI_CLIP_MEAN', 'OPENAI_CLIP_STD'),
     'images': ('convert_image', 'load_image'),
     'labels': ('ImageNetInfo', 'imagenet_labels', 'infer_imagenet_subset', 'labels_for'),
+    'patches': ('Patchify', 'RandomResizedCropToSequence', 'ResizeToSequence', 'pack_patches'),
     'sources': ('ImageSource', 'ImageStream', 'create_dataset', 'digest_of'),
     'transforms_factory': ('create_transform',),
 }
