@@ -10,7 +10,7 @@ from PIL import Image
 from test_data_transforms import IMAGES
 
 from zoo.data import Patchify, RandomResizedCropToSequence, ResizeToSequence, create_transform, pack_patches
-from zoo.data.patches import NormalizePatches, PackedLevels, cut_patches, grid_for, join_patches, patch_size_of
+from zoo.data.patches import NormalizePatches, PackedLevels, cut_patches, grid_for, join_patches, patch_format
 
 LENGTHS = (1, 16, 49, 128, 256, 576, 729, 784, 1024, 2048)
 # near ties, where one more row or column is a hair away; needles; images that the largest scale does not fill a sequence with
@@ -135,4 +135,4 @@ def test_levels_are_normalised_on_their_way_to_a_network():
 
 def test_a_network_of_images_alone_is_refused():
     with pytest.raises(ValueError, match='Linear takes images, not packed patches'):
-        patch_size_of(torch.nn.Linear(2, 2))
+        patch_format(torch.nn.Linear(2, 2))

@@ -12,6 +12,7 @@ from .augment import AugMixAugment as AugMixAugment
 from .augment import AugmentOp as AugmentOp
 from .augment import AutoAugment as AutoAugment
 from .augment import Mixup as Mixup
+from .augment import NaFlexMixup as NaFlexMixup
 from .augment import RandAugment as RandAugment
 from .augment import RandomErasing as RandomErasing
 from .augment import RepeatAugSampler as RepeatAugSampler

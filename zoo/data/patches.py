@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -130,7 +130,7 @@ def join_patches(patches: Tensor, grid: Sequence[int]) -> Tensor:
     """Patches (N, P, P, C) -> the image (C, H, W) of the first of them, which fill the grid."""
     rows, columns = grid
     _, height, width, channels = patches.shape
-    image = patches[:rows * columns].view(rows, columns, height, width, channels).permute(4, 0, 2, 1, 3)
+    image = patches[:rows * columns].reshape(rows, columns, height, width, channels).permute(4, 0, 2, 1, 3)
     return image.reshape(channels, rows * height, columns * width)
 
 
@@ -202,32 +202,63 @@ class NormalizePatches:
     Args:
         mean, std: per channel, where white is 1.
         dtype: of the patches.
+        channels_first: patches are (B, N, C * P * P), or (B, N, C, P, P).
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32,
-                 flatten: bool = True) -> None:
+                 flatten: bool = True, channels_first: bool = False) -> None:
         scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
         self.factors = scale, -255 * torch.tensor(mean, dtype=torch.float64) * scale
-        self.dtype, self.flatten = dtype, flatten
+        self.dtype, self.flatten, self.channels_first = dtype, flatten, channels_first
 
     def __call__(self, levels: PackedLevels) -> PatchDict:
+        return self.finish(self.normalize(levels), levels)
+
+    def normalize(self, levels: PackedLevels) -> Tensor:
+        """The patches (B, N, P, P, C) in float32."""
         scale, shift = (factor.to(levels.patches.device, torch.float32) for factor in self.factors)
         patches = torch.addcmul(shift, levels.patches.float(), scale)
-        patches = patches.masked_fill_(~levels.valid[..., None, None, None], 0).to(self.dtype)
-        return {'patches': patches.flatten(2) if self.flatten else patches, 'patch_coord': levels.coord,
-                'patch_valid': levels.valid}
+        return patches.masked_fill_(~levels.valid[..., None, None, None], 0)
+
+    def finish(self, patches: Tensor, levels: PackedLevels) -> PatchDict:
+        """Normalised patches (B, N, P, P, C) as the network takes them."""
+        patches = patches.permute(0, 1, 4, 2, 3) if self.channels_first else patches
+        patches = (patches.flatten(2) if self.flatten else patches).to(self.dtype)
+        return {'patches': patches, 'patch_coord': levels.coord, 'patch_valid': levels.valid}
 
 
-def patch_size_of(model: Any) -> tuple[int, int]:
-    """(height, width) of the patches that a network takes in packed; it says so as `model.embeds.patch_size`.
+class PatchFormat(NamedTuple):
+    """The packed patches that a network takes in.
+
+    Attributes:
+        size: (height, width) of a patch. any_size: whether patches may be of other sizes, too, where they come as
+            (B, N, P, P, C). channels_first: see `NormalizePatches`.
+    """
+
+    size: tuple[int, int]
+    any_size: bool = False
+    channels_first: bool = False
+
+
+def patch_format(model: Any) -> PatchFormat:
+    """What a network says of the patches that it takes in: `model.embeds` has `patch_size`, and may have
+    `enable_patch_interpolator` and `channels_last`.
 
     Raises:
         ValueError: it takes images alone.
     """
-    found = getattr(getattr(model, 'embeds', None), 'patch_size', None)
-    if found is None:
+    embeds = getattr(model, 'embeds', None)
+    size = getattr(embeds, 'patch_size', None)
+    if size is None:
         raise ValueError(f'{type(model).__name__} takes images, not packed patches (NaFlex).')
-    return patch_pair(found)
+    return PatchFormat(patch_pair(size), getattr(embeds, 'enable_patch_interpolator', False),
+                       not getattr(embeds, 'channels_last', True))
+
+
+def size_of_sequence(channels: int, patch_size: tuple[int, int], seq_len: int) -> tuple[int, int, int]:
+    """(channels, height, width) of an image of so many patches, one below the other: what a network does for it is what it
+    does for any sequence of as many."""
+    return channels, patch_size[0] * seq_len, patch_size[1]
 
 
 def _size_for(height: int, width: int, patch_size: int | tuple[int, int], max_seq_len: int) -> tuple[int, int]:
