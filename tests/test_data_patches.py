@@ -1,6 +1,7 @@
 """Images as packed patches: grids, pixels, coordinates and batches are timm's."""
 from __future__ import annotations
 
+import io
 import math
 import random
 
@@ -11,6 +12,7 @@ from test_data_transforms import IMAGES
 
 from zoo.data import Patchify, RandomResizedCropToSequence, ResizeToSequence, create_transform, pack_patches
 from zoo.data.patches import NormalizePatches, PackedLevels, cut_patches, grid_for, join_patches, patch_format
+from zoo.evaluation.preprocess import PatchPreprocess
 
 LENGTHS = (1, 16, 49, 128, 256, 576, 729, 784, 1024, 2048)
 # near ties, where one more row or column is a hair away; needles; images that the largest scale does not fill a sequence with
@@ -136,3 +138,30 @@ def test_levels_are_normalised_on_their_way_to_a_network():
 def test_a_network_of_images_alone_is_refused():
     with pytest.raises(ValueError, match='Linear takes images, not packed patches'):
         patch_format(torch.nn.Linear(2, 2))
+
+
+class Listed(torch.utils.data.Dataset):
+    """Images with their numbers, for timm's loader, which sets the transform."""
+
+    transform = None
+
+    def __len__(self):
+        return len(IMAGES)
+
+    def __getitem__(self, number):
+        return self.transform(IMAGES[number].convert('RGB')), number
+
+
+def test_what_evaluation_gives_a_network_is_what_timms_loader_does():
+    timm = pytest.importorskip('timm.data.naflex_loader')
+    statistics = dict(mean=(0.3, 0.4, 0.5), std=(0.2, 0.25, 0.3), interpolation='bicubic')
+    loader = timm.create_naflex_loader(Listed(), patch_size=8, max_seq_len=20, batch_size=3, num_workers=0, pin_memory=False,
+                                       use_prefetcher=False, device='cpu', persistent_workers=False, **statistics)
+    preprocess = PatchPreprocess(dict(input_size=(3, 32, 32), crop_pct=0.9, crop_mode='center', **statistics), (8, 8), 20)
+    normalize = NormalizePatches(statistics['mean'], statistics['std'])
+    for theirs, numbers in loader:
+        files = [io.BytesIO() for _ in numbers]
+        for number, file in zip(numbers.tolist(), files):
+            IMAGES[number].save(file, 'PNG')
+        ours = normalize(preprocess.batch([preprocess(file.getvalue()) for file in files]))
+        assert all(torch.allclose(ours[name].float(), theirs[name].float(), atol=1e-5) for name in ours)

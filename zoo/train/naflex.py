@@ -41,11 +41,12 @@ class PackedOrder(Order):
     Args:
         images_of: how many images of all processes a batch of each length has.
         patch_sizes, chances: those of a batch, and their probabilities.
+        order: the arguments of `Order`.
     """
 
-    def __init__(self, order: Order, images_of: dict[int, int], patch_sizes: Sequence[tuple[int, int]],
-                 chances: Sequence[float]) -> None:
-        super().__init__(order.count, order.batch_size, order.seed, order.repeats, order.part, order.parts)
+    def __init__(self, images_of: dict[int, int], patch_sizes: Sequence[tuple[int, int]], chances: Sequence[float],
+                 *order: int) -> None:
+        super().__init__(*order)
         self.images_of, self.patch_sizes, self.chances = images_of, patch_sizes, torch.tensor(chances)
         self.lengths: list[int] = []
         generator = torch.Generator().manual_seed(seed_of(self.seed, SCHEDULE))
@@ -102,8 +103,8 @@ class PackedImages(TrainImages):
     def order(self, batch_size: int, repeats: int, part: int, parts: int) -> PackedOrder:
         """The places of every batch of one of several processes."""
         images_of = {length: images_of_length(self.part, length) * parts for length in self.part.naflex_train_seq_lens}
-        order = super().order(batch_size, repeats, part, parts)
-        return PackedOrder(order, images_of, self.patch_sizes, self.chances)
+        return PackedOrder(images_of, self.patch_sizes, self.chances, len(self.source), batch_size, self.seed, repeats, part,
+                           parts)
 
 
 def images_of_length(part: DataPart, length: int) -> int:
@@ -116,7 +117,7 @@ class PackedInputs(Inputs):
     """A `Batch` -> (what `NormalizePatches` gives, targets), mixed and erased as the recipe says.
 
     Args:
-        prepare: of the patches. The others: see `Inputs`.
+        prepare: what makes the network's input of levels. The others: see `Inputs`.
     """
 
     def __init__(self, recipe: Recipe, config: dict[str, Any], task: str, outputs: int, device: torch.device,
