@@ -33,6 +33,14 @@ END = b'\xff\xd9'                              # of a JPEG file that is not cut 
 ALONE = frozenset((0x01, *range(0xD0, 0xD9)))   # markers without a length
 
 
+def stack_levels(samples: Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """Levels (C, H, W) as (B, C, H, W) in channels_last; a list where some are files that are yet to be decoded."""
+    if not all(one.ndim == 3 for one in samples):
+        return list(samples)
+    # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
+    return torch.cat([one.permute(1, 2, 0)[None] for one in samples]).permute(0, 3, 1, 2)
+
+
 class Preprocess:
     """Image files in memory -> uint8 levels (C, height, width), as evaluation shows them to a network.
 
@@ -55,6 +63,8 @@ class Preprocess:
             channels than image files have.
         ImportError: 'fast' or 'scaled' without simplejpeg.
     """
+
+    batch = staticmethod(stack_levels)
 
     def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow', exif: bool = False) -> None:
         if decoder not in DECODERS:
@@ -90,10 +100,6 @@ class Preprocess:
                 return self.resize_and_cut(*scaled)
         image = decode_fast(encoded) if self.decoder in ('fast', 'scaled') else None
         return self.by_pillow(encoded) if image is None else self.resize_and_cut(image)
-
-    def batch(self, samples: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Images as one batch, see `stack_levels`."""
-        return stack_levels(samples)
 
     def by_pillow(self, encoded: bytes) -> Tensor:
         """The levels of one image, whatever the decoder.
@@ -163,6 +169,7 @@ class Photographs:
     """
 
     decoder = 'pillow'
+    batch = staticmethod(stack_levels)
 
     def __init__(self, channels: int, exif: bool = False) -> None:
         self.channels, self.exif = channels, exif
@@ -174,18 +181,6 @@ class Photographs:
             ValueError: it cannot be read.
         """
         return pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
-
-    def batch(self, samples: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        """Images as one batch, see `stack_levels`."""
-        return stack_levels(samples)
-
-
-def stack_levels(samples: Sequence[Tensor]) -> Tensor | list[Tensor]:
-    """Levels (C, H, W) as (B, C, H, W) in channels_last; a list where some are files that are yet to be decoded."""
-    if not all(one.ndim == 3 for one in samples):
-        return list(samples)
-    # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
-    return torch.cat([one.permute(1, 2, 0)[None] for one in samples]).permute(0, 3, 1, 2)
 
 
 class PatchPreprocess:
