@@ -69,7 +69,7 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
-    if takes(name, 'transformer_partition_ratio'):                            # windows follow the image
+    if takes(name, 'transformer_partition_ratio') or takes(name, 'num_levels'):     # windows, or blocks, follow the image
         cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
         return cut
