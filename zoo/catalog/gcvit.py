@@ -1,4 +1,4 @@
-"""Rows of Global Context ViT (arXiv:2206.09959, Table S.1).
+"""Rows of Global Context ViT (arXiv:2206.09959).
 
 Rows only; the network is zoo/models/gcvit.py.
 """

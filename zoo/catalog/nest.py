@@ -1,4 +1,4 @@
-"""Rows of NesT, nested hierarchical transformers (arXiv:2105.12723, Table A1).
+"""Rows of NesT, nested hierarchical transformers (arXiv:2105.12723).
 
 Rows only; the network is zoo/models/nest.py.
 """

@@ -391,7 +391,7 @@ class RelPosMlp(LogOffsets):
         return attn + self.get_bias()
 
 
-def differs(window: Pair, fitted: Pair) -> bool:
+def differs(window: Sequence[int], fitted: Pair) -> bool:
     """Whether a window may be another than the one that a layer is fitted to; a symbolic size is not compared."""
     return not all(isinstance(side, int) for side in window) or tuple(window) != fitted
 

@@ -60,6 +60,7 @@ class GlobalContextVit(HeadNet):
         layer_scale: initial value of learned factors a channel on the residual branches; None for none.
         drop_rate: dropout before the classifier. proj_drop_rate: in attention and MLPs. attn_drop_rate: of the attention
             weights. drop_path_rate: stochastic depth at the last block, growing linearly from 0 at the first.
+        act_layer: of the stem and the MLPs; the convolutions of the stages have GELU, as timm's have whatever is given.
         weight_init: '' draws linear layers narrowly, 'vit' by their widths; 'skip' leaves the parameters undrawn.
         norm_layer, norm_layer_cl: normalisations of maps, and of maps with the channels last. norm_eps: of all.
         dynamic_img_size: take images of any size, with the same windows.
@@ -103,7 +104,7 @@ class GlobalContextVit(HeadNet):
                 proj_drop_rate, attn_drop_rate, [next(rates) for _ in range(depth)], act_layer, norm, last,
                 None if window_size is not None else halvings(ratios[number], reduction))
             for block in children_of(stage.blocks, GlobalContextVitBlock):
-                block.window_ratio = ratios[number] if window_size is None else 0
+                block.window_ratio = max(ratios[number], reduction) if window_size is None else 0
             self.stages.append(stage)
             self.feature_info.append(Feature(num_chs=width, reduction=reduction, module=f'stages.{number}',
                                              stage=number + 1))
@@ -135,7 +136,7 @@ def halvings(more: float, fewer: float) -> int:
 
 
 class MbConvBlock(nn.Module):
-    """Depthwise convolution, gate and pointwise convolution, with a shortcut where the width stays (section 3.3):
+    """Depthwise convolution, gate and pointwise convolution, with a shortcut where the width stays:
     (B, in_chs, H, W) -> (B, out_chs, H, W).
 
     Args:
@@ -177,8 +178,8 @@ def create_reduction(kind: str, dim: int, dim_out: int) -> nn.Module:
 
 
 class Downsample2d(nn.Module):
-    """A convolutional block and what halves its map, between normalisations (equation 1): (B, dim, H, W) -> (B, dim_out,
-    ceil(H / 2), ceil(W / 2)).
+    """A convolutional block and what halves its map, between normalisations: (B, dim, H, W) -> (B, dim_out, ceil(H / 2),
+    ceil(W / 2)).
 
     Args:
         reduction: 'conv', 'max' or 'avg'.
@@ -202,7 +203,7 @@ class Downsample2d(nn.Module):
 
 class FeatureBlock(nn.Module):
     """Makes of a map what its stage's windows are asked: (B, dim, H, W) -> (B, dim, H / 2^levels, W / 2^levels), rounded
-    up (section 3.2, Figure 4).
+    up. The paper calls it the generator of global queries.
 
     Args:
         levels: convolutional blocks, each followed by pooling; 0 for one without it.
@@ -246,7 +247,7 @@ class GlobalContextVitStage(nn.Module):
     Args:
         feat_size: rows and columns of the map that the blocks see. window_size: of their windows.
         global_norm, stage_norm: normalise the queries, and what comes out.
-        drop_path: stochastic depth of each block, or of all.
+        drop_path: stochastic depth of each block, or of all. act_layer: of the MLPs.
         levels: how often the map is halved for the queries; by default until it is about a window.
     """
 
@@ -260,9 +261,8 @@ class GlobalContextVitStage(nn.Module):
         width, window = 2 * dim if downsample else dim, pair_of(window_size, 'window_size')
         levels = halvings(min(feat_size), min(window)) if levels is None else levels
         rates = list(drop_path) if isinstance(drop_path, Sequence) else [drop_path] * depth
-        self.downsample = Downsample2d(dim, width, act_layer=act_layer, norm_layer=norm_layer) if downsample \
-            else nn.Identity()
-        self.global_block = FeatureBlock(width, levels, act_layer=act_layer)
+        self.downsample = Downsample2d(dim, width, norm_layer=norm_layer) if downsample else nn.Identity()
+        self.global_block = FeatureBlock(width, levels)
         self.global_norm = norm_layer_cl(width) if global_norm else nn.Identity()
         self.blocks = nn.Sequential(*(GlobalContextVitBlock(
             width, feat_size, num_heads, window, mlp_ratio, bool(number % 2), qkv_bias, layer_scale, proj_drop,
@@ -354,7 +354,7 @@ class WindowAttentionGlobal(nn.Module):
     """Multi-head attention in windows with biases by relative position: (B windows, N, dim) -> the same.
 
     Args:
-        use_global: queries come from outside, (B, rows, columns, dim) for all windows of an image (section 3.2), and the
+        use_global: queries come from outside, (B, rows, columns, dim) for all windows of an image, and the
             windows' pixels make keys and values alone.
 
     Raises:
@@ -392,7 +392,9 @@ class WindowAttentionGlobal(nn.Module):
         else:
             k, v = found
             q = q_global.flatten(1, 2).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-            q = q[:, None].expand(-1, x.shape[0] // q.shape[0], -1, -1, -1).flatten(0, 1)
+            images = q.shape[0]
+            if not isinstance(images, int) or images:               # of no image there are no windows to share them
+                q = q[:, None].expand(-1, x.shape[0] // images, -1, -1, -1).flatten(0, 1)
         bias = self.rel_pos.get_bias().to(q.dtype).expand(q.shape[0], -1, -1, -1)
         return attend(q, k, v, bias, dropout=self.attn_drop.p if self.training else 0.0, fused=self.fused_attn)
 

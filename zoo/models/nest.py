@@ -236,9 +236,8 @@ def deblockify(x: Tensor, block_size: ImageSize) -> Tensor:
 
 def into_blocks(x: Tensor, block: Pair) -> Tensor:
     """`blockify`, whose sides may be symbolic here."""
-    batch = x.shape[0]
-    x = window_partition(x, block).flatten(1, 2)
-    return x.view(batch, -1, *x.shape[1:])
+    blocks = (x.shape[1] // block[0]) * (x.shape[2] // block[1])
+    return window_partition(x, block).flatten(1, 2).unflatten(0, (-1, blocks))
 
 
 def from_blocks(x: Tensor, block: Pair) -> Tensor:
