@@ -28,6 +28,7 @@ DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
+FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')    # of networks whose windows, or blocks, follow the image
 
 
 def _kind(value: object) -> Hashable:
@@ -69,7 +70,7 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
-    if takes(name, 'transformer_partition_ratio') or takes(name, 'rel_pos_type'):    # windows or positions follow it
+    if any(takes(name, option) for option in FOLLOWING):
         cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
         return cut

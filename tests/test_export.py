@@ -58,7 +58,8 @@ def test_exports_with_any_height_and_width(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['pvt_v2_b0', 'samvit_base_patch16', 'coatnet_0_rw_224', 'davit_tiny', 'convnext_atto',
-                                  'maxxvitv2_rmlp_large_rw_224', 'twins_pcpvt_small', 'twins_svt_small', 'mvitv2_tiny'])
+                                  'maxxvitv2_rmlp_large_rw_224', 'twins_pcpvt_small', 'twins_svt_small', 'mvitv2_tiny',
+                                  'nest_tiny', 'gcvit_xxtiny'])
 def test_an_export_of_any_number_of_images_takes_one(name):
     model = network(name, **short(name))
     with torch.fx.experimental._config.patch(backed_size_oblivious=True):

@@ -71,6 +71,7 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
+        row: the submodule of a stage that holds its blocks, where the stage is not itself a row of them.
         default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
@@ -83,6 +84,7 @@ class ImageModel(nn.Module):
     num_prefix_tokens = 0
     default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
+    row: ClassVar[str] = 'blocks'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
     grad_checkpointing = False
@@ -183,7 +185,7 @@ class ImageModel(nn.Module):
         layers: list[list[str]] = [[]]
         for name in names:
             module = self.get_submodule(name)
-            inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
+            inner = self.row if isinstance(module._modules.get(self.row), nn.Sequential) else ''
             blocks = module.get_submodule(inner)
             if not isinstance(blocks, nn.Sequential) or not any(child._modules for child in blocks.children()):
                 layers[-1].append(name)
