@@ -141,6 +141,23 @@ def test_segmenters_export_to_onnx_at_any_size(head: str, options: dict[str, Any
         assert relative_error(torch.from_numpy(session.run(None, {'images': images.numpy()})[0]), expected) <= 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('size', [(96, 128), (90, 70)])
+def test_detectors_export_to_onnx(size: tuple[int, int], tmp_path: Path) -> None:
+    """By PyTorch's older exporter, which has no antialiasing, at sizes that positions are resampled for."""
+    onnxruntime = pytest.importorskip('onnxruntime')
+    model = randomize(dense.create_detector(PLAIN[0], 'fcos', 3, neck='simple', min_size=96, max_size=128,
+                                            pyramid_channels=64, score_thresh=0.0, backbone_options=SHORT)).eval()
+    dense.export_onnx(model, tmp_path / 'd.onnx', size)
+    image = torch.rand(3, *size)
+    found = onnxruntime.InferenceSession(tmp_path / 'd.onnx').run(None, {'image': image.numpy()})
+    with torch.no_grad():
+        expected = model([image])[0]
+    assert len(expected['boxes']) > 10
+    assert all(relative_error(torch.from_numpy(ours).float(), theirs.float()) < 1e-4
+               for ours, theirs in zip(found, expected.values(), strict=True))
+
+
 @pytest.mark.parametrize('task, chosen', [
     ('detect', dict(head_kwargs=dict(CHOSEN['detect']['head_kwargs'], neck='simple'))),
     ('segment', dict(head='dpt', head_kwargs=dict(decoder_options=dict(fusion_width=16)))),
