@@ -28,7 +28,7 @@ DEPTHS = ('depth', 'depths', 'layers', 'stages')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
-FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')    # of networks whose windows, or blocks, follow the image
+FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')   # windows, or positions, follow the image
 
 
 def _kind(value: object) -> Hashable:
