@@ -167,7 +167,10 @@ def test_the_size_of_a_table_that_cannot_be_told():
 
 def test_other_patches():
     model = randomize(zoo.create_model(NAME, **SMALL)).eval()
+    built = zoo.create_model(NAME, **{**SMALL, 'img_size': (48, 64)}, patch_size=8, pretrained=model.state_dict(),
+                             pretrained_cfg_overlay=dict(input_size=(3, 32, 32)))
     model.set_input_size((48, 64), patch_size=8)
+    assert all(torch.equal(built.state_dict()[key], value) for key, value in model.state_dict().items())
     assert [f['reduction'] for f in model.feature_info] == [8, 16, 32]
     assert model.levels[0].block_size == (2, 2) and model.levels[2].pos_embed.shape == (1, 1, 4, 48)
     x = image(48, 64, dtype=torch.float32)

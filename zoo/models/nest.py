@@ -149,7 +149,8 @@ class NestLevel(SizedLayer):
                  proj_drop: float = 0.0, attn_drop: float = 0.0, drop_path: Sequence[float] | None = None,
                  norm_layer: MakeNorm = LayerNorm, act_layer: ActLayer = nn.GELU, pad_type: str = '') -> None:
         super().__init__()
-        self.sides, self.block_size = (math.isqrt(num_blocks),) * 2, pair_of(block_size, 'block_size')
+        side = math.isqrt(num_blocks)
+        self.sides, self.block_size = (side, side), pair_of(block_size, 'block_size')
         self.pos_embed = nn.Parameter(torch.empty(1, num_blocks, seq_length, embed_dim))
         self.pool = nn.Identity() if prev_embed_dim is None else ConvPool(prev_embed_dim, embed_dim, norm_layer,
                                                                           pad_type)
