@@ -32,14 +32,14 @@ from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import drop_path_rates
 from ..layers.tokens import TokenPool
 from ..spec import Feature, Pair, Sizes, unknown
-from .tokennet import PREFIX, TokenNet
+from .tokennet import PREFIX, MaskedTokenNet
 
 __all__ = ['Eva', 'EvaAttention', 'EvaBlock', 'EvaBlockPostNorm']
 
 POOLINGS = ('', 'avg', 'avgmax', 'max', 'map', 'token')
 
 
-class Eva(TokenNet):
+class Eva(MaskedTokenNet):
     """Vision transformer with rotary embedding, arXiv:2303.11331: (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -71,7 +71,7 @@ class Eva(TokenNet):
         ValueError: numbers that do not fit each other, an option outside what is allowed.
     """
 
-    parts = replace(TokenNet.parts, stem=('patch_embed', *PREFIX, 'pos_embed', 'rope', 'norm_pre'))
+    parts = replace(MaskedTokenNet.parts, stem=('patch_embed', *PREFIX, 'pos_embed', 'rope', 'norm_pre'))
 
     def __init__(self, img_size: ImageSize = 224, patch_size: ImageSize = 16, in_chans: int = 3,
                  num_classes: int = 1000, global_pool: str = 'avg', embed_dim: int = 768, depth: int = 12,

@@ -119,6 +119,7 @@ class NaFlexEmbeds(SizedLayer):
             if got not in known:
                 raise ValueError(unknown(what, got, known))
         self.patch_size, self.in_chans, self.embed_dim = pair_of(patch_size, 'patch_size'), in_chans, embed_dim
+        self.default_img_size = None if default_img_size is None else pair_of(default_img_size)
         self.num_reg_tokens, self.has_class_token = reg_tokens, class_token
         self.num_prefix_tokens = reg_tokens + class_token
         self.channels_last, self.dynamic_img_pad = channels_last, dynamic_img_pad
@@ -128,7 +129,7 @@ class NaFlexEmbeds(SizedLayer):
         self.ar_preserving, self.use_grid_sample = pos_embed_ar_preserving, pos_embed_use_grid_sample
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dim)) if class_token else None
         self.reg_token = nn.Parameter(torch.empty(1, reg_tokens, embed_dim)) if reg_tokens else None
-        for name, shape in self._tables(pos_embed, pos_embed_grid_size, default_img_size).items():
+        for name, shape in self._tables(pos_embed, pos_embed_grid_size).items():
             setattr(self, name, None if shape is None else nn.Parameter(torch.empty(1, *shape, embed_dim)))
         pixels = in_chans * math.prod(self.patch_size)
         self.norm_input = input_norm_layer(pixels) if input_norm_layer else None
@@ -143,15 +144,14 @@ class NaFlexEmbeds(SizedLayer):
         self.pos_drop = nn.Dropout(pos_drop_rate)
         self.reset_parameters()
 
-    def _tables(self, kind: str, grid: Pair | None, img_size: ImageSize | None) -> dict[str, tuple[int, ...] | None]:
+    def _tables(self, kind: str, grid: Pair | None) -> dict[str, tuple[int, ...] | None]:
         """The shapes of the tables of positions, beside channels."""
         tables: dict[str, tuple[int, ...] | None] = dict.fromkeys(('pos_embed', 'pos_embed_y', 'pos_embed_x'))
         if kind in ('none', ''):
             return tables
-        if grid is None and img_size is None:
+        if grid is None and self.default_img_size is None:
             raise ValueError('Positions need pos_embed_grid_size, rows and columns, or img_size in pixels.')
-        rows, columns = self.dynamic_feat_size(pair_of(img_size)) if grid is None and img_size else pair_of(
-            grid or (), 'pos_embed_grid_size')
+        rows, columns = pair_of(grid, 'pos_embed_grid_size') if grid else self.dynamic_feat_size(self.default_img_size or (0, 0))
         return tables | (dict(pos_embed=(rows, columns)) if kind == 'learned' else
                          dict(pos_embed_y=(rows,), pos_embed_x=(columns,)))
 
@@ -223,7 +223,7 @@ class NaFlexEmbeds(SizedLayer):
         """Those of a grid of patches, row by row: (rows * columns, embed_dim)."""
         wanted = (max_of(*grid),) * 2 if self.ar_preserving else grid
         if self.pos_embed is not None:
-            table = self.pos_embed
+            table: Tensor = self.pos_embed
             if not same(table.shape[1:3], grid):
                 image = F.interpolate(table.float().permute(0, 3, 1, 2), wanted, **self.interpolation)
                 table = image.permute(0, 2, 3, 1).to(table.dtype)[:, :grid[0], :grid[1]]
@@ -379,12 +379,14 @@ class NaFlexEmbeds(SizedLayer):
         return None
 
     def _grid_of(self, count: int, tokens: int, patch: Pair, source: Sizes) -> tuple[int, Pair]:
-        """Of so many positions in a row, how many are of prefix tokens, and the grid of the others."""
-        size = source.img_size or (0, 0)
-        for prefix in (tokens, 0):
-            grid = size[0] // patch[0], size[1] // patch[1]
-            if math.prod(grid) + prefix == count:
-                return prefix, grid
+        """Of so many positions in a row, how many are of prefix tokens, and the grid of the others: of the images that the
+        weights are said to be for, of those that the layer expects, of its own table, or a square."""
+        sizes = [size for size in (source.img_size, self.default_img_size) if size]
+        grids = [(height // patch[0], width // patch[1]) for height, width in sizes]
+        for rows, columns in (*grids, *([] if self.pos_embed is None else [self.pos_embed.shape[1:3]])):
+            for prefix in (tokens, 0):
+                if rows * columns + prefix == count:
+                    return prefix, (rows, columns)
         for prefix in (tokens, 0):
             side = math.isqrt(count - prefix)
             if side ** 2 + prefix == count:

@@ -138,26 +138,26 @@ class NaFlexVit(TokenNet):
     # --- the walk
 
     def run_stem(self, x: Tensor | Packed) -> Tokens:
-        given = x if isinstance(x, Mapping) else {'patches': x}
+        given: Packed = x if isinstance(x, Mapping) else {'patches': x}
         patches, coord, mask = given['patches'], given.get('patch_coord'), given.get('attn_mask')
         if patches is None or (coord is None and patches.ndim != 4):
             raise ValueError('Packed patches (B, N, pixels * channels) need patch_coord (B, N, 2), row and column of each in '
                              'its image; images are (B, channels, height, width).')
-        if coord is None:
-            places, valid = None, None
-            tokens, grid = self.embeds.embed_images(patches)
+        places = None if coord is None else Places(coord, given.get('patch_valid'))
+        if places is None:
+            valid, (tokens, grid) = None, self.embeds.embed_images(patches)
         else:
-            places, grid = Places(coord, given.get('patch_valid')), None
             valid, tokens = places.valid, self.embeds.embed_packed(patches, places)
-        kept = self.patch_drop.choose(tokens) if isinstance(self.patch_drop, PatchDropout) else None
-        if kept is not None:
+        thinning = self.patch_drop if isinstance(self.patch_drop, PatchDropout) else None
+        kept = None if thinning is None else thinning.choose(tokens)
+        if thinning is not None and kept is not None:
             if mask is not None:
                 raise ValueError('With attn_mask no patches can be dropped (patch_drop_rate): it is for all of them.')
-            tokens, valid = self.patch_drop.keep(tokens, kept), None if valid is None else valid.gather(1, kept)
-        rope = self.packed_rotation(tokens, places, kept) if grid is None else self.rotation(tokens, grid, kept)
+            tokens, valid = thinning.keep(tokens, kept), None if valid is None else valid.gather(1, kept)
+        rope = self.rotation(tokens, grid, kept) if places is None else self.packed_rotation(tokens, places, kept)
         if valid is not None and mask is None:
             mask = create_attention_mask(valid, self.num_prefix_tokens, not self.use_key_only_attn_mask, dtype=tokens.dtype)
-        return Tokens(self.norm_pre(tokens), None if kept is not None else grid, mask, rope=rope, valid=valid)
+        return Tokens(self.norm_pre(tokens), grid if places is None and kept is None else None, mask, rope=rope, valid=valid)
 
     def packed_rotation(self, tokens: Tensor, places: Places, kept: Tensor | None) -> Tensor | None:
         """The rotary embedding of packed patches, each of its image's grid, and zero where there is none; see
@@ -232,9 +232,9 @@ class NaFlexVit(TokenNet):
         Args:
             patch_valid: which of the patches there are (B, N), of tokens that come without.
         """
-        if isinstance(patches, Mapping):
-            patches, patch_valid = patches['patches'], patches['patch_valid']
-        x = self.head_drop(self.fc_norm(self.pool(patches, patch_valid=patch_valid)))
+        tokens = patches if isinstance(patches, Tensor) else patches['patches']
+        valid = patch_valid if isinstance(patches, Tensor) else patches['patch_valid']
+        x = self.head_drop(self.fc_norm(self.pool(tokens, patch_valid=valid)))
         return x if pre_logits else self.classify(x)
 
     def pool(self, x: Tensor, pool_type: str | None = None, patch_valid: Tensor | None = None) -> Tensor:
@@ -302,7 +302,7 @@ NaFlexVit.__signature__ = _signature()
 
 
 def together(patches: Tensor | Packed, patch_coord: Tensor | None, patch_valid: Tensor | None,
-             attn_mask: Tensor | None) -> Tensor | Packed:
+             attn_mask: Tensor | None) -> Any:
     """One dictionary of packed patches in any of their forms; images without a mask as they are."""
     given = dict(patch_coord=patch_coord, patch_valid=patch_valid, attn_mask=attn_mask)
     said = {name: value for name, value in given.items() if value is not None}

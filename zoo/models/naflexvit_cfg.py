@@ -211,7 +211,7 @@ def _renamed(given: Mapping[str, Any], said: Mapping[str, Any], names: Mapping[s
     options = {names.get(name, name): value for name, value in said.items()
                if name not in (*dealt_with, *ANY_SIZE, 'norm_eps')}
     known = {*OPTIONS, *OF_NETWORK, *(names.get(name, name) for name in given)}
-    options = {name: value for name, value in options.items() if name in known} | changed
+    options = {**{name: value for name, value in options.items() if name in known}, **changed}
     options.setdefault('pos_embed_grid_size', None)
     if (eps := said['norm_eps']) is not None:
         options['norm_layer'] = Norm(options['norm_layer'] or LayerNorm, eps=eps)

@@ -170,25 +170,6 @@ class TokenNet(ImageModel):
     def pre_head(self, state: Tokens) -> Tensor:
         return self.norm(state.x)
 
-    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
-
-        Args:
-            attn_mask, is_causal: what attention may look at, see `zoo.layers.attention_tokens.attend`.
-        """
-        if attn_mask is None and not is_causal:
-            return self.pre_head(self.walk(x)[0])
-        state = self.run_stem(x)
-        if state.attn_mask is not None:
-            attn_mask = masked(state.attn_mask, attn_mask)
-        state = state._replace(attn_mask=attn_mask, is_causal=is_causal)
-        for number in range(len(self.stage_names())):
-            state = self.advance(number, state)
-        return self.pre_head(state)
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Logits:
-        return self.forward_head(self.forward_features(x, attn_mask, is_causal))
-
     # --- the head
 
     @property
@@ -334,3 +315,26 @@ class TokenNet(ImageModel):
         if kernel is None or kernel.ndim != 4:
             return self.patch_embed.patch_size
         return kernel.shape[2], kernel.shape[3]
+
+
+class MaskedTokenNet(TokenNet):
+    """`TokenNet` whose callers may say what attention looks at."""
+
+    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
+
+        Args:
+            attn_mask, is_causal: what attention may look at, see `zoo.layers.attention_tokens.attend`.
+        """
+        if attn_mask is None and not is_causal:
+            return self.pre_head(self.walk(x)[0])
+        state = self.run_stem(x)
+        if state.attn_mask is not None:
+            attn_mask = masked(state.attn_mask, attn_mask)
+        state = state._replace(attn_mask=attn_mask, is_causal=is_causal)
+        for number in range(len(self.stage_names())):
+            state = self.advance(number, state)
+        return self.pre_head(state)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Logits:
+        return self.forward_head(self.forward_features(x, attn_mask, is_causal))

@@ -22,7 +22,7 @@ from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import children_of, drop_path_rates
 from ..spec import Feature, unknown
-from .tokennet import TokenNet
+from .tokennet import MaskedTokenNet, TokenNet
 
 __all__ = ['Attention', 'Block', 'DiffAttention', 'DiffParallelScalingBlock', 'LayerScale', 'Mlp', 'ParallelScalingBlock',
            'ParallelThingsBlock', 'PatchEmbed', 'ResPostBlock', 'VisionTransformer']
@@ -31,7 +31,7 @@ EmbedLayer = Callable[..., PatchEmbed] | Mapping[str, Any]
 INITS = ('', 'skip', 'reset', 'jax', 'jax_nlhb', 'moco')
 
 
-class VisionTransformer(TokenNet):
+class VisionTransformer(MaskedTokenNet):
     """Vision Transformer, arXiv:2010.11929: (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
