@@ -226,7 +226,10 @@ class NaFlexEmbeds(SizedLayer):
             table: Tensor = self.pos_embed
             if not same(table.shape[1:3], grid):
                 image = F.interpolate(table.float().permute(0, 3, 1, 2), wanted, **self.interpolation)
-                table = image.permute(0, 2, 3, 1).to(table.dtype)[:, :grid[0], :grid[1]]
+                table = image.permute(0, 2, 3, 1).to(table.dtype)
+            if self.ar_preserving:          # chosen one by one: the strides of a part would hold a graph to one shape
+                for axis, count in enumerate(grid, 1):
+                    table = table.index_select(axis, torch.arange(count, device=table.device))
             return table[0].flatten(0, 1)
         if self.pos_embed_y is None or self.pos_embed_x is None:
             return None

@@ -36,7 +36,7 @@ class NaFlexVitCfg:
         pos_embed_ar_preserving: resample for the square of the longer side, of which the image takes the upper left part,
             so that a step is as far along both axes.
         pos_embed_use_grid_sample: look the positions of packed patches up in the table one by one, without antialiasing,
-            in place of resampling it for each grid.
+            in place of resampling it for each grid, which `torch.export` and a compiled graph without breaks need.
         rope_type: rotary embedding 'axial', 'mixed', 'dinov3' or 'mrope' of `zoo.layers.rotary`, whose options the next
             ones are; '' or 'none' for none.
         dynamic_img_pad: pad images, at the bottom and right, to whole patches.
