@@ -412,5 +412,8 @@ def along(table: Tensor, count: int) -> Tensor:
     """Positions along one axis (1, places, C), interpolated linearly for another number of places: (count, C)."""
     if same(table.shape[1:2], (count,)):
         return table[0]
-    line: Tensor = F.interpolate(table.float().transpose(1, 2), (count,), mode='linear')
-    return line[0].T.to(table.dtype)
+    places = table.shape[1]
+    at = ((torch.arange(count, device=table.device, dtype=torch.float32) + 0.5) * places / count - 0.5).clamp(0, places - 1)
+    low = at.long()
+    share = (at - low).unsqueeze(-1).to(table.dtype)
+    return torch.lerp(table[0][low], table[0][(low + 1).clamp_max(places - 1)], share)
