@@ -340,11 +340,23 @@ def test_a_plain_network_as_one_takes_options_of_both(name, tmp_path):
     assert backbone(torch.rand(1, 3, 70, 45))[0].shape[0] == 1
 
 
+@pytest.mark.parametrize('options', [dict(in_chans=1), dict(in_chans=5), dict(patch_size=8), dict(img_size=96)], ids=str)
+def test_a_plain_networks_weights_are_fitted_alike(options):
+    """To other channels, patches and images, beside the plain network that is built with the same options."""
+    plain = randomize(zoo.create_model('vit_tiny_patch16_224', img_size=64, depth=2, num_classes=5))
+    options = dict(img_size=64, depth=2, num_classes=5, pretrained=plain.state_dict()) | options
+    alone, flexible = (zoo.create_model('vit_tiny_patch16_224', use_naflex=one, **options).eval() for one in (False, True))
+    image = torch.rand(1, options.get('in_chans', 3), options['img_size'], options['img_size'])
+    assert relative_error(flexible(image), alone(image)) < 1e-5
+    assert flexible.pretrained_cfg['input_size'] == alone.pretrained_cfg['input_size']
+
+
 # --- elsewhere
 
 
-@pytest.mark.parametrize('options', [{}, dict(pos_embed_ar_preserving=True), dict(pos_embed='factorized'),
-                                     dict(rope_type='axial', pos_embed_ar_preserving=True)], ids=str)
+@pytest.mark.parametrize('options', [
+    dict(pos_embed_ar_preserving=True), dict(pos_embed='factorized'), pytest.param({}, marks=pytest.mark.slow),
+    pytest.param(dict(rope_type='axial', pos_embed_ar_preserving=True), marks=pytest.mark.slow)], ids=str)
 def test_compiles_and_exports_for_any_size(options):
     model = small(**options, dynamic_img_pad=True).float()
     x, other = torch.rand(2, 3, 14, 27), torch.rand(3, 3, 33, 18)
@@ -355,7 +367,8 @@ def test_compiles_and_exports_for_any_size(options):
     assert relative_error(exported(other), model(other)) < 1e-4
 
 
-@pytest.mark.parametrize('options', [dict(pos_embed_use_grid_sample=True), dict(pos_embed='factorized')], ids=str)
+@pytest.mark.parametrize('options', [
+    dict(pos_embed='factorized'), pytest.param(dict(pos_embed_use_grid_sample=True), marks=pytest.mark.slow)], ids=str)
 def test_packed_patches_compile_and_export(options):
     model = small(**options).float()
     (_, given), (_, other) = packed(dtype=torch.float32), packed(GRIDS[:3], 20, dtype=torch.float32)
