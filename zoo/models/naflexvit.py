@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..contract import ImageModel, Logits, Parts
 from ..layers.act import get_act_layer
@@ -347,7 +348,7 @@ def create_attention_mask(patch_valid: Tensor, num_prefix_tokens: int = 0, symme
         symmetric: M is prefix + N, and what is no patch does not look at anything more than at other things.
         q_len: M, of as many queries of another kind.
     """
-    valid = torch.nn.functional.pad(patch_valid, (num_prefix_tokens, 0), value=True)
+    valid = F.pad(patch_valid, (num_prefix_tokens, 0), value=True)
     seen = valid[:, None, None]
     if symmetric:
         seen = seen & valid[:, None, :, None]
