@@ -49,8 +49,13 @@ class GlobalPool(nn.Module):
             return x.mean(self.pixels)
         if self.pool_type == 'max':
             return x.amax(self.pixels)
-        avg, largest = x.mean(self.pixels), x.amax(self.pixels)
-        return (avg + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([avg, largest], dim=1)
+        return self.joined(x.mean(self.pixels), x.amax(self.pixels))
+
+    def joined(self, mean: Tensor, largest: Tensor) -> Tensor:
+        """What the kind makes of the mean and the largest of the pixels, each (B, C)."""
+        if self.pool_type in ('avg', 'max'):
+            return mean if self.pool_type == 'avg' else largest
+        return (mean + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([mean, largest], dim=1)
 
     def extra_repr(self) -> str:
         return repr(self.pool_type)

@@ -130,8 +130,19 @@ def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpola
     old, new = tuple(patch_embed.shape[-2:]), tuple(new_size)
     if old == new:
         return patch_embed
-    pixels = torch.eye(math.prod(old), device=patch_embed.device).unflatten(1, (1, *old))
-    resized = F.interpolate(pixels, new, mode=interpolation, antialias=antialias).flatten(1)      # (old, new)
-    kernel: Tensor = patch_embed.float().flatten(2) @ torch.linalg.pinv(resized).T
-    kernel = kernel.unflatten(2, new)
-    return kernel.to(patch_embed.dtype)
+    inverse = resizing_inverse(old, new, interpolation, antialias, patch_embed.device)
+    return project_kernel(patch_embed, inverse, new)
+
+
+def resizing_inverse(old: Sequence[int], new: Sequence[int], interpolation: str = 'bicubic', antialias: bool = True,
+                     device: torch.device | None = None) -> Tensor:
+    """The pseudo-inverse (new pixels, old pixels) of the resizing of patches, which `resample_patch_embed` needs."""
+    pixels = torch.eye(math.prod(old), device=device).unflatten(1, (1, *old))
+    resized = F.interpolate(pixels, tuple(new), mode=interpolation, antialias=antialias).flatten(1)      # (old, new)
+    return torch.linalg.pinv(resized)
+
+
+def project_kernel(kernel: Tensor, inverse: Tensor, new: Sequence[int]) -> Tensor:
+    """A kernel (C, in_chans, h, w) for patches of rows and columns `new`, by a `resizing_inverse`."""
+    projected: Tensor = kernel.float().flatten(2) @ inverse.to(kernel.device).T
+    return projected.unflatten(2, tuple(new)).to(kernel.dtype)
