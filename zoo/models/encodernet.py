@@ -16,7 +16,8 @@ from ..layers.init import init_transformer
 from ..layers.norm import MakeNorm
 from ..layers.patch_embed import PatchEmbed
 from ..layers.pool import FAST, POOLS, SINGLE_POOLS, GlobalPool
-from ..layers.rotary import Joined
+from ..layers.rotary import RotaryEmbeddingCat
+from ..layers.sizes import ImageSize, pair_of
 from ..layers.tokens import Tokens
 from ..layers.windows import missing, pad_to_windows, window_partition
 from ..spec import Feature, Pair, Sizes, unknown
@@ -34,7 +35,7 @@ def merge_patches(x: Tensor, side: int) -> Tensor:
 class EncoderNet(ImageModel):
     """Base of the encoders: images of any size -> tokens of a language model, a pooled vector, or the map.
 
-    A subclass calls `build`, and says by `make_merger` what merges patches.
+    A subclass calls `build_stem` and `build`, and says by `make_merger` what merges patches.
 
     Attributes:
         merging: what `global_pool` calls that.
@@ -50,8 +51,19 @@ class EncoderNet(ImageModel):
     side: int
     img_size: Pair
     patch_embed: PatchEmbed
-    rope: Joined
+    rope: RotaryEmbeddingCat
     blocks: nn.Sequential
+
+    def build_stem(self, img_size: ImageSize, patch_size: ImageSize, in_chans: int, embed_dim: int, num_heads: int,
+                   rope_temperature: float, pad: bool = True) -> None:
+        """Adds what makes patches of images, padded to whole ones where `pad` says so, and the embedding of their
+        places."""
+        self.in_chans, self.img_size = in_chans, pair_of(img_size)
+        self.patch_embed = PatchEmbed(self.img_size, patch_size, in_chans, embed_dim, output_fmt='NHWC',
+                                      strict_img_size=False, dynamic_img_pad=pad)
+        self.patch_embed.pad_fitted = pad
+        self.rope = RotaryEmbeddingCat(embed_dim // num_heads, temperature=rope_temperature, in_pixels=False,
+                                       rotate_half=True)
 
     def build(self, embed_dim: int, blocks: Sequence[nn.Module], num_classes: int, global_pool: str) -> None:
         """Adds the blocks and what follows them, describes their maps, and draws the weights.

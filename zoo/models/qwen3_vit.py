@@ -17,9 +17,7 @@ from torch.nn import functional as F
 
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.norm import LayerNorm, MakeNorm
-from ..layers.patch_embed import PatchEmbed
-from ..layers.rotary import RotaryEmbeddingCat
-from ..layers.sizes import ImageSize, pair_of
+from ..layers.sizes import ImageSize
 from ..layers.stages import drop_path_rates
 from ..spec import Pair, Sizes, whole
 from .encodernet import EncoderClassifier, EncoderNet, merge_patches, parts_of
@@ -57,15 +55,10 @@ class Qwen3VitEncoder(EncoderNet):
                  proj_drop_rate: float = 0.0, attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0,
                  num_classes: int = 0) -> None:
         super().__init__()
-        self.in_chans, self.img_size = in_chans, pair_of(img_size)
+        self.build_stem(img_size, patch_size, in_chans, embed_dim, num_heads, rope_temperature)
         self.side = whole('merge_size', merge_size, 1)
-        self.patch_embed = PatchEmbed(self.img_size, patch_size, in_chans, embed_dim, output_fmt='NHWC',
-                                      strict_img_size=False, dynamic_img_pad=True)
-        self.patch_embed.pad_fitted = True
         count = whole('pos_embed_grid_size', pos_embed_grid_size, 1) ** 2
         self.pos_embed = nn.Parameter(torch.empty(1, count, embed_dim))
-        self.rope = RotaryEmbeddingCat(embed_dim // num_heads, temperature=rope_temperature, in_pixels=False,
-                                       rotate_half=True)
         norm = partial(LayerNorm, eps=norm_eps)
         self._merger = partial(Qwen3VitPatchMerger, embed_dim, merge_size, whole('out_features', out_features, 0), norm)
         self.build(embed_dim, [
