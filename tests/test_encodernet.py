@@ -1,0 +1,277 @@
+"""Language models' image encoders beside timm's: every option, images and maps that squares do not fill, weights."""
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import timm
+import torch
+from beside_timm import on_meta, pair
+from conftest import randomize, relative_error
+from torch import nn
+from torch.export import Dim
+
+import zoo
+from zoo.models.deepseek_vit import DeepseekVitAligner
+from zoo.models.qwen3_vit import Qwen3VitPatchMerger, resample
+
+QWEN, DEEPSEEK = 'qwen3_vit_88m', 'deepseek_vit_412m'
+TINY = dict(embed_dim=32, depth=3, num_heads=4, mlp_ratio=2.0)
+# without what merges patches, with it under a classifier, alone -> options that make it small
+PLAIN = {QWEN: TINY | dict(img_size=96, pos_embed_grid_size=5), DEEPSEEK: TINY | dict(img_size=84, dynamic_img_pad=True)}
+MERGED = {f'{QWEN}_merge': PLAIN[QWEN] | dict(out_features=24), f'{DEEPSEEK}_align': PLAIN[DEEPSEEK] | dict(out_features=24)}
+ENCODERS = {f'{QWEN}_enc': PLAIN[QWEN] | dict(out_features=24), f'{DEEPSEEK}_enc': PLAIN[DEEPSEEK] | dict(out_features=24)}
+SMALL = PLAIN | MERGED | ENCODERS
+SIDES = {QWEN: 2, DEEPSEEK: 3}                                                  # of a square of patches
+PATCHES = {QWEN: 16, DEEPSEEK: 14}
+
+
+def image(*size: int, batch: int = 2, channels: int = 3, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.rand(batch, channels, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
+
+
+def small(name: str, **options: object) -> nn.Module:
+    return randomize(zoo.create_model(name, **SMALL[name] | options)).eval()
+
+
+def of(name: str, values: dict[str, int]) -> int:
+    """What a family has, of one of its names."""
+    return next(value for family, value in values.items() if name.startswith(family))
+
+
+OPTIONS = [
+    dict(), dict(in_chans=1), dict(patch_size=8), dict(patch_size=(8, 16)), dict(out_features=16), dict(norm_eps=0.1),
+    dict(rope_temperature=100.0), dict(global_pool='avg'), dict(global_pool=''), dict(img_size=(84, 168)),
+    dict(proj_drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.3)]
+OWN = {QWEN: [dict(merge_size=1), dict(merge_size=3), dict(out_features=0), dict(pos_embed_grid_size=1),
+              dict(pos_embed_grid_size=6), dict(act_layer=nn.ReLU)],
+       DEEPSEEK: [dict(downsample_ratio=1), dict(downsample_ratio=2), dict(mlp_ratio=2.7)]}
+
+
+@pytest.mark.parametrize(('name', 'options'), [
+    (name, options) for name in SMALL for options in [*OPTIONS, *of(name, OWN)]], ids=str)
+def test_options_equal_timms(name, options):
+    extra = {} if name in ENCODERS else dict(num_classes=0 if options.get('global_pool') == '' else 5)
+    ours, theirs = pair(name, torch.float64, **SMALL[name] | options | extra)
+    x = image(6 * of(name, PATCHES), 96 * of(name, PATCHES) // 8, channels=options.get('in_chans', 3))
+    if 'patch_size' in options:
+        x = image(96, 96 if of(name, SIDES) == 2 else 144)
+    for mode in (False, True):
+        ours.train(mode), theirs.train(mode)
+        if mode and any('drop' in key for key in options):
+            break
+        out, wanted = ours(x), theirs(x)
+        assert relative_error(out.reshape(wanted.shape), wanted) < 1e-5           # timm's classifier flattens a map
+        assert relative_error(ours.forward_features(x), theirs.forward_features(x)) < 1e-5
+        for norm in (False, True):
+            maps = [m.forward_intermediates(x, norm=norm, intermediates_only=True) for m in (ours, theirs)]
+            assert all(relative_error(a, b) < 1e-5 for a, b in zip(*maps, strict=True))
+    assert (ours.num_features, ours.head_hidden_size) == (theirs.num_features, theirs.head_hidden_size)
+    assert ours.output_fmt == theirs.output_fmt and ours.no_weight_decay() == set(theirs.no_weight_decay())
+    rates = [[(getattr(b.drop_path1, 'drop_prob', 0), b.attn.attn_drop.p, b.mlp.drop1.p)
+              for b in getattr(m, 'encoder', m).blocks] for m in (ours, theirs)]
+    assert rates[0] == [pytest.approx(rate) for rate in rates[1]]
+
+
+@pytest.mark.parametrize('options', [dict(final_norm=False), dict(drop_rate=0.4)], ids=str)
+@pytest.mark.parametrize('name', PLAIN)
+def test_options_of_the_classifier_equal_timms(name, options):
+    ours, theirs = pair(name, torch.float64, **SMALL[name] | options, num_classes=5)
+    x = image(4 * of(name, PATCHES), 6 * of(name, PATCHES))
+    assert relative_error(ours.eval()(x), theirs.eval()(x)) < 1e-5
+    assert ours.drop_rate == theirs.head_drop.p
+    assert relative_error(*(m.forward_head(m.forward_features(x), pre_logits=True) for m in (ours, theirs))) < 1e-5
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_gradients_equal_timms(name):
+    ours, theirs = pair(name, torch.float64, **SMALL[name])
+    grads = []
+    for model in (ours, theirs):
+        model.train().zero_grad()
+        out = model(image(6 * of(name, PATCHES), 6 * of(name, PATCHES)))
+        (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
+        grads.append({key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None})
+    assert grads[0].keys() == grads[1].keys() and len(grads[0]) > 20
+    assert all(relative_error(grads[0][key], value) < 1e-5 for key, value in grads[1].items() if value.norm() > 1e-9)
+
+
+# --- what merges patches
+
+
+def test_qwens_merged_token_is_of_a_square_of_patches():
+    merger = randomize(Qwen3VitPatchMerger(8, 2, 5)).double()
+    x = torch.rand(1, 3, 4, 8, dtype=torch.float64)
+    tokens = merger(x)
+    assert tokens.shape == (1, 4, 5)                                                # timm's refuses three rows
+    assert torch.allclose(tokens[:, :2], merger(x[:, :2]))
+    assert torch.allclose(tokens[:, 1:2], merger(x[:, :2, 2:]))
+    normed = torch.cat([merger.norm(x[:, 2:]), torch.zeros(1, 1, 4, 8)], dim=1)     # zeros fill up
+    flat = torch.cat([normed[0, 0, 0], normed[0, 0, 1], normed[0, 1, 0], normed[0, 1, 1]])
+    assert torch.allclose(tokens[0, 2], merger.fc2(merger.act(merger.fc1(flat))))
+
+
+@pytest.mark.parametrize('size', [(6, 9), (4, 5), (1, 2)])
+def test_deepseeks_aligner_is_timms(size):
+    from timm.models.deepseek_vit import DeepseekVitAligner as OfTimm
+    theirs = randomize(OfTimm(8, 3, 5)).double()
+    ours = DeepseekVitAligner(8, 3, 5).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.rand(2, *size, 8, dtype=torch.float64)
+    assert torch.allclose(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize('name', MERGED)
+def test_merged_tokens_are_a_map(name):
+    model, side = small(name), of(name, SIDES)
+    size = image(5 * of(name, PATCHES) - 5, 3 * of(name, PATCHES) - 5, dtype=torch.float32)
+    features, as_map = model.forward_map(size)
+    grid = (-(-5 // side), -(-3 // side))
+    assert features.shape == (2, grid[0] * grid[1], 24) and as_map.shape == (2, 24, *grid)
+    assert torch.equal(as_map.flatten(2).transpose(1, 2), features)
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+def test_pooling_of_an_encoder_can_be_changed(name):
+    encoder, merging = small(name), zoo.create_model(name, device='meta', depth=1).global_pool
+    features = encoder.forward_features(image(6 * of(name, PATCHES), 6 * of(name, PATCHES), dtype=torch.float32))
+    count = (6 // of(name, SIDES)) ** 2
+    for kind, shape in (('avg', (2, 32)), ('', (2, 6, 6, 32)), ('catavgmax', (2, 64)), (merging, (2, count, 24))):
+        encoder.reset_classifier(0, kind)
+        assert encoder.forward_head(features).shape == shape and encoder.global_pool == kind
+        assert encoder.embedding_size == shape[-1]
+    assert encoder.merger_layer.fc1.weight.std() < 0.03                            # drawn anew
+
+
+@pytest.mark.parametrize('name', MERGED)
+def test_pooling_of_a_classifier_can_be_changed(name):
+    model = small(name, num_classes=5)
+    for kind in ('max', 'avgmax', 'avg'):
+        model.reset_classifier(3, kind)
+        assert model(image(64, 64, dtype=torch.float32)).shape == (2, 3) and model.global_pool == kind
+
+
+# --- sizes
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_images_of_any_size_are_padded(name):
+    patch = of(name, PATCHES)
+    model, x = small(name).double(), image(5 * patch - 5, 3 * patch - 5)
+    assert torch.allclose(model(x), model(nn.functional.pad(x, (0, 5, 0, 5))))
+    backbone = zoo.create_model(name, features_only=True, **SMALL[name] | (
+        {} if name.startswith(QWEN) else dict(dynamic_img_pad=None))).eval()
+    assert [tuple(m.shape[2:]) for m in backbone(x.float())] == backbone.feature_info.map_sizes(x.shape[2:]) == [(5, 3)] * 3
+    assert not any('merger' in key or 'aligner' in key for key in backbone.state_dict())
+
+
+def test_images_are_padded_where_that_is_asked_for():
+    model = zoo.create_model(f'{DEEPSEEK}_enc', **SMALL[f'{DEEPSEEK}_enc'] | dict(dynamic_img_pad=False))
+    with pytest.raises(ValueError, match='65x42 pixels is of no whole number of patches.*dynamic_img_pad=True'):
+        model(image(65, 42, dtype=torch.float32))
+    assert model(image(56, 42, dtype=torch.float32)).shape == (2, 2, 24)
+
+
+@pytest.mark.parametrize('grid', [(5, 5), (3, 8), (1, 1), (12, 7)])
+def test_positions_are_interpolated_with_the_corners_in_the_corners(grid):
+    from timm.models.qwen3_vit import resample_pos_embed_grid
+    positions = torch.rand(1, 25, 4, dtype=torch.float64)
+    found = resample(positions, grid).unflatten(1, grid)
+    assert torch.equal(found[:, 0, 0], positions[:, 0])
+    if min(grid) > 1:
+        assert torch.allclose(found[:, -1, -1], positions[:, -1]) and torch.allclose(found[:, 0, -1], positions[:, 4])
+    assert torch.allclose(found.flatten(1, 2), resample_pos_embed_grid(positions, 5, grid).reshape(1, -1, 4), atol=1e-6)
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_other_patches_are_fitted(name):
+    model = small(name)
+    model.set_input_size((80, 48), patch_size=8)
+    assert model.img_size == (80, 48) and {f['reduction'] for f in model.feature_info} == {8}
+    assert model.pretrained_cfg['input_size'] == (3, 80, 48)
+    built = zoo.create_model(name, **SMALL[name] | dict(patch_size=8), pretrained=small(name).state_dict()).eval()
+    x = image(80, 48, dtype=torch.float32)
+    assert relative_error(built(x), model(x)) < 1e-5
+
+
+# --- weights
+
+
+@pytest.mark.parametrize('merged, plain, encoder', [*zip(MERGED, PLAIN, ENCODERS)])
+def test_weights_of_another_head_are_fitted(merged, plain, encoder):
+    source, x = small(merged, num_classes=5), image(84, 98, dtype=torch.float32)
+    bare = zoo.create_model(plain, **SMALL[plain], num_classes=0, pretrained=source.state_dict()).eval()
+    wanted = source.encoder.forward_features(x)
+    assert torch.equal(bare.forward_features(x), wanted)
+    alone = {key.removeprefix('encoder.'): value for key, value in source.state_dict().items() if key.startswith('encoder')}
+    pooled = zoo.create_model(encoder, **SMALL[encoder], global_pool='avg', pretrained=alone).eval()
+    assert torch.allclose(pooled(x), wanted.mean((1, 2)), atol=1e-6)
+
+
+def test_positions_of_another_grid_are_fitted():
+    name = f'{QWEN}_enc'
+    state = small(name).state_dict()
+    finer = zoo.create_model(name, **SMALL[name] | dict(pos_embed_grid_size=9), pretrained=state)
+    assert finer.pos_embed.shape == (1, 81, 32) and torch.equal(finer.pos_embed, resample(state['pos_embed'], (9, 9)))
+    state['pos_embed'] = state['pos_embed'][:, :7]
+    with pytest.raises(ValueError, match='7 positions are of no square grid'):
+        zoo.create_model(name, **SMALL[name], pretrained=state)
+
+
+@pytest.mark.parametrize('full', zoo.list_models(['qwen3_vit*', 'deepseek_vit*'], pretrained=True))
+def test_tags_are_timms(full):
+    name, _, tag = full.partition('.')
+    model, theirs = on_meta(full, depth=1), timm.models.get_pretrained_cfg(full)
+    module = importlib.import_module(f'timm.models.{zoo.registry.resolve(name)[0].module}')
+    of_timm = next(value for key, value in vars(module).items() if key.startswith('_resolve_'))
+    merges = getattr(model, 'encoder', model).merges
+    assert model.embedding_size == (of_timm(name, tag) if merges else model.embed_dim)
+    assert zoo.create_model(name, depth=1, device='meta', pretrained_cfg=tag).embedding_size == model.embedding_size
+    for key, value in zoo.get_pretrained_cfg(full).to_dict().items():
+        assert value == getattr(theirs, key), key
+
+
+def test_a_tags_arguments_are_said_and_give_way():
+    assert on_meta('qwen3_vit_306m_enc.qwen3_5_4b').model_args == dict(out_features=2560)
+    assert on_meta('qwen3_vit_306m_enc.qwen3_5_4b', out_features=7).embedding_size == 7
+
+
+# --- the rest
+
+
+@pytest.mark.parametrize('name', PLAIN)
+def test_attention_of_every_block_sums_to_one(name):
+    weights = small(name).forward_attentions(image(4 * of(name, PATCHES), 6 * of(name, PATCHES), dtype=torch.float32))
+    assert [tuple(w.shape) for w in weights] == [(2, 4, 24, 24)] * 3
+    assert all(torch.allclose(w.sum(-1), torch.ones(())) for w in weights)
+
+
+@pytest.mark.parametrize('name, options, words', [
+    (f'{QWEN}_enc', dict(num_classes=5), 'has no classifier'), (f'{QWEN}_enc', dict(global_pool='mean'), "global_pool 'mean'"),
+    (f'{DEEPSEEK}_enc', dict(num_classes=5), 'has no classifier'), (f'{DEEPSEEK}_enc', dict(out_features=0), 'out_features'),
+    (QWEN, dict(encoder_pool='mrege'), "'mrege'.*'merge'"), (QWEN, dict(encoder_pool='avg'), "encoder_pool 'avg'"),
+    (QWEN, dict(global_pool='catavgmax'), "'catavgmax'"), (QWEN, dict(num_heads=16), 'A head of 2 features'),
+    (f'{QWEN}_enc', dict(merge_size=0), 'merge_size'), (QWEN, dict(pos_embed_grid_size=0), 'pos_embed_grid_size'),
+    (DEEPSEEK, dict(downsample_ratio=0), 'downsample_ratio')])
+def test_what_does_not_fit_is_said(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        on_meta(name, **SMALL[name] | options)
+
+
+@pytest.mark.parametrize('name', [*MERGED, *ENCODERS])
+def test_compiles(name):
+    model, x = small(name), image(80, 112, dtype=torch.float32)
+    torch._dynamo.reset()
+    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SMALL)
+def test_exports_with_any_height_and_width(name):
+    model = small(name)
+    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
+        program = torch.export.export(model, (image(96, 144, dtype=torch.float32),), dynamic_shapes=(sides,)).module()
+    for size in ((128, 128), (75, 190)):
+        other = image(*size, batch=1, dtype=torch.float32)
+        assert relative_error(program(other), model(other)) < 1e-5
