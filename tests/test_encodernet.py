@@ -15,15 +15,20 @@ import zoo
 from zoo.models.deepseek_vit import DeepseekVitAligner
 from zoo.models.qwen3_vit import Qwen3VitPatchMerger, resample
 
-QWEN, DEEPSEEK = 'qwen3_vit_88m', 'deepseek_vit_412m'
+QWEN, DEEPSEEK, GEMMA, GEMMA_LARGE = 'qwen3_vit_88m', 'deepseek_vit_412m', 'gemma4_vit_167m', 'gemma4_vit_570m'
 TINY = dict(embed_dim=32, depth=3, num_heads=4, mlp_ratio=2.0)
+TINY_GEMMA = dict(embed_dim=32, depth=3, num_heads=4, head_dim=8, intermediate_size=48, img_size=96,
+                  position_embedding_size=20)
 # without what merges patches, with it under a classifier, alone -> options that make it small
-PLAIN = {QWEN: TINY | dict(img_size=96, pos_embed_grid_size=5), DEEPSEEK: TINY | dict(img_size=84, dynamic_img_pad=True)}
-MERGED = {f'{QWEN}_merge': PLAIN[QWEN] | dict(out_features=24), f'{DEEPSEEK}_align': PLAIN[DEEPSEEK] | dict(out_features=24)}
-ENCODERS = {f'{QWEN}_enc': PLAIN[QWEN] | dict(out_features=24), f'{DEEPSEEK}_enc': PLAIN[DEEPSEEK] | dict(out_features=24)}
+PLAIN = {QWEN: TINY | dict(img_size=96, pos_embed_grid_size=5), DEEPSEEK: TINY | dict(img_size=84, dynamic_img_pad=True),
+         GEMMA: TINY_GEMMA, GEMMA_LARGE: TINY_GEMMA}
+WIDE = {name: {} if name.startswith('gemma') else dict(out_features=24) for name in PLAIN}
+MERGED = {f'{QWEN}_merge': PLAIN[QWEN] | WIDE[QWEN], f'{DEEPSEEK}_align': PLAIN[DEEPSEEK] | WIDE[DEEPSEEK]}
+ENCODERS = {f'{name}_enc': options | WIDE[name] for name, options in PLAIN.items()}
 SMALL = PLAIN | MERGED | ENCODERS
-SIDES = {QWEN: 2, DEEPSEEK: 3}                                                  # of a square of patches
-PATCHES = {QWEN: 16, DEEPSEEK: 14}
+SIDES = {QWEN: 2, DEEPSEEK: 3, 'gemma4': 3}                                     # of a square of patches
+PATCHES = {QWEN: 16, DEEPSEEK: 14, 'gemma4': 16}
+WIDTHS = {QWEN: 24, DEEPSEEK: 24, 'gemma4': 32}                                 # of merged tokens
 
 
 def image(*size: int, batch: int = 2, channels: int = 3, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -40,12 +45,15 @@ def of(name: str, values: dict[str, int]) -> int:
 
 
 OPTIONS = [
-    dict(), dict(in_chans=1), dict(patch_size=8), dict(patch_size=(8, 16)), dict(out_features=16), dict(norm_eps=0.1),
-    dict(rope_temperature=100.0), dict(global_pool='avg'), dict(global_pool=''), dict(img_size=(84, 168)),
-    dict(proj_drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.3)]
-OWN = {QWEN: [dict(merge_size=1), dict(merge_size=3), dict(out_features=0), dict(pos_embed_grid_size=1),
-              dict(pos_embed_grid_size=6), dict(act_layer=nn.ReLU)],
-       DEEPSEEK: [dict(downsample_ratio=1), dict(downsample_ratio=2), dict(mlp_ratio=2.7)]}
+    dict(), dict(in_chans=1), dict(patch_size=8), dict(patch_size=(8, 16)), dict(norm_eps=0.1), dict(global_pool='avg'),
+    dict(global_pool=''), dict(img_size=(84, 168)), dict(proj_drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.3)]
+OWN = {QWEN: [dict(out_features=16), dict(rope_temperature=100.0), dict(merge_size=1), dict(merge_size=3),
+              dict(out_features=0), dict(pos_embed_grid_size=1), dict(pos_embed_grid_size=6), dict(act_layer=nn.ReLU)],
+       DEEPSEEK: [dict(out_features=16), dict(rope_temperature=100.0), dict(downsample_ratio=1), dict(downsample_ratio=2),
+                  dict(mlp_ratio=2.7)],
+       'gemma4': [dict(num_kv_heads=2), dict(head_dim=16), dict(intermediate_size=20), dict(rope_theta=10.0),
+                  dict(position_embedding_size=18), dict(pooling_kernel_size=2), dict(pooling_kernel_size=1),
+                  dict(act_layer=nn.ReLU), dict(standardize=True, use_clipped_linears=True)]}
 
 
 @pytest.mark.parametrize(('name', 'options'), [
@@ -60,16 +68,15 @@ def test_options_equal_timms(name, options):
         ours.train(mode), theirs.train(mode)
         if mode and any('drop' in key for key in options):
             break
-        out, wanted = ours(x), theirs(x)
-        assert relative_error(out.reshape(wanted.shape), wanted) < 1e-5           # timm's classifier flattens a map
-        assert relative_error(ours.forward_features(x), theirs.forward_features(x)) < 1e-5
+        for out, wanted in ((ours(x), theirs(x)), (ours.forward_features(x), theirs.forward_features(x))):
+            assert relative_error(out.reshape(wanted.shape), wanted) < 1e-5     # timm flattens some maps
         for norm in (False, True):
             maps = [m.forward_intermediates(x, norm=norm, intermediates_only=True) for m in (ours, theirs)]
             assert all(relative_error(a, b) < 1e-5 for a, b in zip(*maps, strict=True))
     assert (ours.num_features, ours.head_hidden_size) == (theirs.num_features, theirs.head_hidden_size)
-    assert ours.output_fmt == theirs.output_fmt and ours.no_weight_decay() == set(theirs.no_weight_decay())
-    rates = [[(getattr(b.drop_path1, 'drop_prob', 0), b.attn.attn_drop.p, b.mlp.drop1.p)
-              for b in getattr(m, 'encoder', m).blocks] for m in (ours, theirs)]
+    assert ours.no_weight_decay() == set(theirs.no_weight_decay())
+    rates = [[getattr(layer, 'drop_prob', getattr(layer, 'p', 0)) for block in getattr(m, 'encoder', m).blocks
+              for key, layer in block.named_modules() if 'drop' in key] for m in (ours, theirs)]
     assert rates[0] == [pytest.approx(rate) for rate in rates[1]]
 
 
@@ -136,11 +143,11 @@ def test_pooling_of_an_encoder_can_be_changed(name):
     encoder, merging = small(name), zoo.create_model(name, device='meta', depth=1).global_pool
     features = encoder.forward_features(image(6 * of(name, PATCHES), 6 * of(name, PATCHES), dtype=torch.float32))
     count = (6 // of(name, SIDES)) ** 2
-    for kind, shape in (('avg', (2, 32)), ('', (2, 6, 6, 32)), ('catavgmax', (2, 64)), (merging, (2, count, 24))):
+    for kind, shape in (('avg', (2, 32)), ('', (2, 6, 6, 32)), ('catavgmax', (2, 64)), (merging, (2, count, of(name, WIDTHS)))):
         encoder.reset_classifier(0, kind)
         assert encoder.forward_head(features).shape == shape and encoder.global_pool == kind
         assert encoder.embedding_size == shape[-1]
-    assert encoder.merger_layer.fc1.weight.std() < 0.03                            # drawn anew
+    assert all(layer.weight.std() < 0.03 for layer in encoder.merger_layer.modules() if isinstance(layer, nn.Linear))
 
 
 @pytest.mark.parametrize('name', MERGED)
@@ -149,6 +156,69 @@ def test_pooling_of_a_classifier_can_be_changed(name):
     for kind in ('max', 'avgmax', 'avg'):
         model.reset_classifier(3, kind)
         assert model(image(64, 64, dtype=torch.float32)).shape == (2, 3) and model.global_pool == kind
+
+
+# --- Gemma 4
+
+
+@pytest.mark.parametrize('standardize', [False, True])
+def test_gemmas_pooled_tokens_under_a_classifier_equal_timms(standardize):
+    options = SMALL[GEMMA] | dict(encoder_pool='soft', standardize=standardize, num_classes=5)
+    ours, theirs = pair(GEMMA, torch.float64, **options)
+    x = image(96, 144)
+    assert relative_error(ours.eval()(x), theirs.eval()(x)) < 1e-5
+    features, as_map = ours.forward_map(x)
+    assert relative_error(features, theirs.forward_features(x)) < 1e-5 and as_map.shape == (2, 32, 2, 3)
+
+
+def test_gemmas_linear_layers_clip_where_that_is_on():
+    ours, theirs = pair(GEMMA, torch.float64, **SMALL[GEMMA])
+    x, results = image(64, 64), []
+    for enabled in (True, False, True):
+        for model in (ours, theirs):
+            model.eval().set_clamp_enabled(enabled)
+        results.append(ours(x))
+        assert relative_error(results[-1], theirs(x)) < 1e-5
+    assert torch.equal(results[0], results[2]) and not torch.allclose(results[0], results[1])
+    fresh = zoo.create_model(GEMMA, **SMALL[GEMMA]).eval()
+    bounded = fresh(x.float())
+    fresh.set_clamp_enabled(False)
+    assert torch.equal(fresh(x.float()), bounded)                                   # there are no bounds at first
+
+
+def test_gemmas_squares_that_a_map_does_not_fill_repeat_its_border():
+    model = small(f'{GEMMA}_enc')
+    features = torch.rand(1, 4, 3, 32)
+    tokens = model.forward_head(features)
+    filled = torch.cat([features, features[:, -1:], features[:, -1:]], dim=1)
+    assert tokens.shape == (1, 2, 32) and torch.allclose(tokens, model.forward_head(filled))
+    assert torch.allclose(tokens[:, 0], features[:, :3].mean((1, 2)) * 32 ** 0.5, atol=1e-6)
+
+
+def test_gemmas_positions_end():
+    with pytest.raises(ValueError, match='21x2 patches: there are positions of 20'):
+        small(GEMMA)(image(336, 32, dtype=torch.float32))
+
+
+def test_gemmas_linear_map_of_patches_takes_other_channels():
+    state = small(GEMMA, num_classes=5).state_dict()
+    kernel = state['encoder.patch_embed.input_proj.weight'].unflatten(1, (3, 16, 16))
+    for channels, wanted in ((1, kernel.sum(1, keepdim=True)), (4, kernel[:, [0, 1, 2, 0]] * 0.75)):
+        model = zoo.create_model(GEMMA, **SMALL[GEMMA], num_classes=5, in_chans=channels, pretrained=state)
+        assert torch.allclose(model.encoder.patch_embed.kernel, wanted)
+
+
+@pytest.mark.parametrize('name, published, width', [(GEMMA, 515.9498, 768), (GEMMA_LARGE, 1642.1692, 1152)])
+def test_gemmas_positions_are_looked_up(name, published, width):
+    """timm multiplies two tables of 10,240 positions by zeros and a one for each of 48 x 48 patches."""
+    table = 2 * 48 ** 2 * 10240 * width / 1e9
+    assert zoo.profile(on_meta(name), (3, 768, 768)).gmacs == pytest.approx(published - table, abs=3e-4)
+
+
+@pytest.mark.parametrize('weight_init', ['', 'reset', 'skip'])
+def test_gemmas_weights_are_drawn_as_it_is_said(weight_init):
+    model = zoo.create_model(GEMMA, **SMALL[GEMMA], num_classes=5, weight_init=weight_init)
+    assert (model.encoder.blocks[0].mlp.up_proj.linear.weight.std() > 0.05) == (weight_init == 'skip')
 
 
 # --- sizes
@@ -160,7 +230,7 @@ def test_images_of_any_size_are_padded(name):
     model, x = small(name).double(), image(5 * patch - 5, 3 * patch - 5)
     assert torch.allclose(model(x), model(nn.functional.pad(x, (0, 5, 0, 5))))
     backbone = zoo.create_model(name, features_only=True, **SMALL[name] | (
-        {} if name.startswith(QWEN) else dict(dynamic_img_pad=None))).eval()
+        dict(dynamic_img_pad=None) if name.startswith(DEEPSEEK) else {})).eval()
     assert [tuple(m.shape[2:]) for m in backbone(x.float())] == backbone.feature_info.map_sizes(x.shape[2:]) == [(5, 3)] * 3
     assert not any('merger' in key or 'aligner' in key for key in backbone.state_dict())
 
@@ -218,14 +288,14 @@ def test_positions_of_another_grid_are_fitted():
         zoo.create_model(name, **SMALL[name], pretrained=state)
 
 
-@pytest.mark.parametrize('full', zoo.list_models(['qwen3_vit*', 'deepseek_vit*'], pretrained=True))
+@pytest.mark.parametrize('full', zoo.list_models(['qwen3_vit*', 'deepseek_vit*', 'gemma4_vit*'], pretrained=True))
 def test_tags_are_timms(full):
     name, _, tag = full.partition('.')
     model, theirs = on_meta(full, depth=1), timm.models.get_pretrained_cfg(full)
     module = importlib.import_module(f'timm.models.{zoo.registry.resolve(name)[0].module}')
-    of_timm = next(value for key, value in vars(module).items() if key.startswith('_resolve_'))
+    of_timm = next((value for key, value in vars(module).items() if key.startswith('_resolve_')), None)
     merges = getattr(model, 'encoder', model).merges
-    assert model.embedding_size == (of_timm(name, tag) if merges else model.embed_dim)
+    assert model.embedding_size == (of_timm(name, tag) if merges and of_timm else model.embed_dim)
     assert zoo.create_model(name, depth=1, device='meta', pretrained_cfg=tag).embedding_size == model.embedding_size
     for key, value in zoo.get_pretrained_cfg(full).to_dict().items():
         assert value == getattr(theirs, key), key
@@ -252,7 +322,9 @@ def test_attention_of_every_block_sums_to_one(name):
     (QWEN, dict(encoder_pool='mrege'), "'mrege'.*'merge'"), (QWEN, dict(encoder_pool='avg'), "encoder_pool 'avg'"),
     (QWEN, dict(global_pool='catavgmax'), "'catavgmax'"), (QWEN, dict(num_heads=16), 'A head of 2 features'),
     (f'{QWEN}_enc', dict(merge_size=0), 'merge_size'), (QWEN, dict(pos_embed_grid_size=0), 'pos_embed_grid_size'),
-    (DEEPSEEK, dict(downsample_ratio=0), 'downsample_ratio')])
+    (DEEPSEEK, dict(downsample_ratio=0), 'downsample_ratio'), (f'{GEMMA}_enc', dict(num_classes=5), 'has no classifier'),
+    (GEMMA, dict(num_kv_heads=3), '4 heads of queries cannot evenly share 3'), (GEMMA, dict(weight_init='jax'), "'jax'"),
+    (GEMMA, dict(pooling_kernel_size=0), 'pooling_kernel_size'), (GEMMA, dict(encoder_pool='sft'), "'sft'.*'soft'")])
 def test_what_does_not_fit_is_said(name, options, words):
     with pytest.raises(ValueError, match=words):
         on_meta(name, **SMALL[name] | options)

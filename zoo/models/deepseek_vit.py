@@ -137,7 +137,7 @@ class DeepseekVitAligner(nn.Module):
 
     def __init__(self, dim: int, downsample_ratio: int = 3, out_features: int = 0, act_layer: ActLayer = nn.GELU) -> None:
         super().__init__()
-        self.downsample_ratio = downsample_ratio
+        self.downsample_ratio, self.out_features = downsample_ratio, out_features
         self.fc1 = nn.Linear(dim * downsample_ratio ** 2, whole('out_features', out_features, 1))
         self.act = get_act_layer(act_layer)()
         self.fc2 = nn.Linear(out_features, out_features)

@@ -6,7 +6,7 @@ encoder in a submodule of that name, and pools its map or its merged tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -80,8 +80,12 @@ class EncoderNet(ImageModel):
         self.init_fresh()
 
     def make_merger(self) -> nn.Module:
-        """What makes tokens (B, N, out_features) of a map (B, H, W, C)."""
+        """What makes tokens (B, N, out_features) of a map (B, H, W, C), a layer with that attribute."""
         raise NotImplementedError
+
+    def merged(self, x: Tensor) -> Tensor:
+        """A map (B, H, W, C) -> tokens (B, N, out_features), or where nothing merges patches the map as it is."""
+        return self.merger_layer(x)
 
     @property
     def merger_layer(self) -> nn.Module:
@@ -146,10 +150,17 @@ class EncoderNet(ImageModel):
             self.draw(merger)
             self._set(self.parts.head[1], merger.to(like.device, like.dtype))
 
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The output of `forward_features` -> what the encoder gives; there are no logits."""
+        return self.merged(self.pool_layer(x))
+
     @property
     def embedding_size(self) -> int:
         """The width of what comes out: of merged tokens, where patches are merged."""
-        return width_of(self.merger_layer) if self.merges else super().embedding_size
+        if not self.merges:
+            return super().embedding_size
+        width: Any = self.merger_layer.out_features
+        return int(width)
 
     # --- sizes
 
@@ -172,8 +183,14 @@ class EncoderClassifier(ImageModel):
     """Base of the classifiers: an encoder's map, or its merged tokens, -> pooled -> normalised -> logits.
 
     A subclass calls `build`; its parts are those that `parts_of` makes of its encoder's.
+
+    Attributes:
+        unmerged_fmt: how `forward_features` lays out what it returns where patches are not merged.
+        module_prefix: what stands before the encoder's own names in `feature_info`.
     """
 
+    unmerged_fmt: ClassVar[str] = 'NHWC'
+    module_prefix: ClassVar[str] = 'encoder.'
     default_out_indices = 3
     draw = staticmethod(init_transformer)
     encoder: EncoderNet
@@ -194,9 +211,9 @@ class EncoderClassifier(ImageModel):
         self.in_chans, self.embed_dim = encoder.in_chans, encoder.embed_dim
         self.img_size, self.dynamic_img_size = encoder.img_size, encoder.dynamic_img_size
         self.feature_info = [Feature(num_chs=found['num_chs'], reduction=found['reduction'], stage=found['stage'],
-                                     module=f'encoder.{found["module"]}') for found in encoder.feature_info]
+                                     module=f'{self.module_prefix}{found["module"]}') for found in encoder.feature_info]
         self.num_features = encoder.embedding_size
-        self.output_fmt = 'NLC' if encoder.merges else encoder.output_fmt
+        self.output_fmt = 'NLC' if encoder.merges else self.unmerged_fmt
         self.norm = norm(self.num_features) if norm else nn.Identity()
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
@@ -220,15 +237,17 @@ class EncoderClassifier(ImageModel):
         return self.encoder.normalise(state)
 
     def pre_head(self, state: Tokens) -> Tensor:
-        return self.encoder.merger_layer(self.encoder.pre_head(state))
+        x = self.encoder.merged(self.encoder.pre_head(state))
+        return x.flatten(1, 2) if self.output_fmt == 'NLC' and not self.encoder.merges else x
 
     def forward_map(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """See `ImageModel.forward_map`; merged tokens are a map of fewer pixels."""
-        inner = self.encoder.pre_head(self.walk(x)[0])
-        features, side = self.encoder.merger_layer(inner), self.encoder.side
-        if not self.encoder.merges:
+        state, _ = self.walk(x)
+        features, side = self.pre_head(state), self.encoder.side if self.encoder.merges else 1
+        if self.output_fmt == 'NHWC':
             return features, features.permute(0, 3, 1, 2)
-        grid = (inner.shape[1] + side - 1) // side, (inner.shape[2] + side - 1) // side
+        _, rows, columns, _ = as_map(state).shape
+        grid = (rows + side - 1) // side, (columns + side - 1) // side
         return features, features.transpose(1, 2).unflatten(2, grid)
 
     # --- the head
@@ -251,7 +270,7 @@ class EncoderClassifier(ImageModel):
 
     def drop_head(self) -> None:
         """Removes pooling and all that follows it; patches are not merged any more."""
-        self.output_fmt = self.encoder.output_fmt
+        self.output_fmt = self.unmerged_fmt
         super().drop_head()
 
     # --- sizes
@@ -289,8 +308,3 @@ def as_map(state: Tokens) -> Tensor:
     if state.grid is None:
         raise ValueError('Tokens without a grid are no map.')
     return state.x.unflatten(1, state.grid)
-
-
-def width_of(layer: nn.Module) -> int:
-    """How wide what comes out of a layer's last linear layer is."""
-    return [module.out_features for module in layer.modules() if isinstance(module, nn.Linear)][-1]

@@ -134,7 +134,7 @@ class Qwen3VitPatchMerger(nn.Module):
                  act_layer: ActLayer = nn.GELU) -> None:
         super().__init__()
         hidden = dim * merge_size ** 2
-        self.merge_size = merge_size
+        self.merge_size, self.out_features = merge_size, out_features or hidden
         self.norm = norm_layer(dim)
         self.fc1 = nn.Linear(hidden, hidden)
         self.act = get_act_layer(act_layer)()
