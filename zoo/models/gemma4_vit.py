@@ -403,7 +403,17 @@ class Gemma4ClippableLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.bounded or not self.clips:
             return self.linear(x)
-        return self.linear(x.clamp(self.input_min, self.input_max)).clamp(self.output_min, self.output_max)
+        x = self.linear(within(x, self.input_min, self.input_max))
+        return within(x, self.output_min, self.output_max)
+
+
+def within(x: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """What lies beyond a bound at the bound. An exported graph compares: of one bound after the other torch.onnx makes one
+    node, and forgets that the one it leaves out is needed."""
+    if torch.compiler.is_exporting():
+        x = torch.where(x < least, least, x)
+        return torch.where(x > most, most, x)
+    return x.clamp(least, most)
 
 
 class Gemma4VisionPooler(nn.Module):
