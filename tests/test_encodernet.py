@@ -306,6 +306,15 @@ def test_a_tags_arguments_are_said_and_give_way():
     assert on_meta('qwen3_vit_306m_enc.qwen3_5_4b', out_features=7).embedding_size == 7
 
 
+def test_a_published_folder_keeps_a_tags_arguments(tmp_path):
+    options = {key: value for key, value in SMALL[f'{QWEN}_enc'].items() if key != 'out_features'}
+    model = randomize(zoo.create_model('qwen3_vit_306m_enc.qwen3_5_4b', **options)).eval()
+    zoo.save_for_hf(model, tmp_path)
+    again = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    x = image(64, 64, dtype=torch.float32)
+    assert torch.equal(again(x), model(x)) and again(x).shape == (2, 4, 2560)
+
+
 # --- the rest
 
 

@@ -3,8 +3,8 @@
     image -> patch_embed (14x14 patches) -> blocks.0 -> … -> norm -> aligner: tokens, of 3x3 patches
                                                ^ rope: places of the patches
 
-The first convolution is all that blocks get of an image: there are no learned positions. Blocks normalise by the root of
-the mean square (arXiv:1910.07467), and have gated MLPs (arXiv:2002.05202).
+There are no learned positions. Blocks normalise by the root of the mean square (arXiv:1910.07467), and have gated MLPs
+(arXiv:2002.05202). A classifier pools the map, or the tokens.
 """
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     image -> patch_embed (16x16 patches, + positions of rows and of columns) -> blocks.0 -> … -> pooler: tokens, of 3x3 patches
                                                                                 ^ rotary_emb: places of the patches
 
-Blocks normalise before and after each branch, and queries, keys and values too. There is no normalisation at the end; what
-the pooler gives is made of a known mean and deviation, in the larger network.
+Blocks normalise before and after each branch, and queries, keys and values too; there is no normalisation at the end. The
+larger network takes a mean from what the pooler gives, and scales it. A classifier pools the patches, or the tokens.
 """
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     image -> patch_embed (16x16 patches) -> + pos_embed, interpolated -> blocks.0 -> … -> merger: tokens, of 2x2 patches
                                                                           ^ rope: places of the patches
 
-Blocks are those of a vision transformer, with an MLP that is not gated. What becomes of the map without the merger is a
-map for classification.
+Blocks are those of a vision transformer with rotary embedding (zoo/models/eva.py). A classifier pools the map, or the
+tokens.
 """
 from __future__ import annotations
 
