@@ -110,7 +110,8 @@ def encodes(name: str) -> bool:
 def patches_merged(name: str) -> int:
     """How many patches a side an encoder merges."""
     defaults = inspect.signature(network_class(name)).parameters
-    return next(defaults[key].default for key in ('merge_size', 'downsample_ratio', 'pooling_kernel_size') if key in defaults)
+    words = ('merge_size', 'downsample_ratio', 'pooling_kernel_size')
+    return next(defaults[key].default for key in words if key in defaults)
 
 
 def classes(name: str, count: int) -> dict[str, int]:

@@ -1,12 +1,12 @@
-"""Rows of the image encoder of DeepSeek-V4's models with vision: alone ('_enc'), and under a classifier that pools its map,
-or what it merges of it ('_align').
+"""Rows of the image encoder of DeepSeek-V4's models with vision: alone ('_enc'), and under a classifier that pools its
+map, or what it merges of it ('_align').
 
 Rows only; the network is zoo/models/deepseek_vit.py.
 """
 from ..spec import HALF, Family
 
-DATA = dict(size=546, min_input_size=(3, 126, 126), crop_pct=1.0, crop_mode='border', mean=HALF, std=HALF, num_classes=0,
-    license='mit')
+DATA = dict(size=546, min_input_size=(3, 126, 126), crop_pct=1.0, crop_mode='border', mean=HALF, std=HALF,
+    num_classes=0, license='mit')
 CLASSIFIER = DATA | dict(first_conv='encoder.patch_embed.proj', classifier='head')
 NETWORK = dict(embed_dim=1024, depth=32, num_heads=16, mlp_ratio=2.75)
 

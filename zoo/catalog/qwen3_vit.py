@@ -1,5 +1,5 @@
-"""Rows of the image encoders of Qwen3-VL (arXiv:2511.21631) and Qwen 3.5: alone ('_enc'), and under a classifier that pools
-their map, or what they merge of it ('_merge').
+"""Rows of the image encoders of Qwen3-VL (arXiv:2511.21631) and Qwen 3.5: alone ('_enc'), and under a classifier that
+pools their map, or what they merge of it ('_merge').
 
 Rows only; the network is zoo/models/qwen3_vit.py.
 """

@@ -99,16 +99,16 @@ class DeepseekVitClassifier(EncoderClassifier):
 
 
 class DeepseekVitBlock(nn.Module):
-    """Attention whose queries and keys are turned, and a gated MLP, each a residual branch after a normalisation: tokens
-    (B, N, dim) -> (B, N, dim).
+    """Attention whose queries and keys are turned, and a gated MLP, each a residual branch after a normalisation:
+    tokens (B, N, dim) -> (B, N, dim).
 
     Args:
         mlp_ratio: width of one half of the MLP's hidden features, times `dim`.
         drop_path: stochastic depth of both branches.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 2.75, proj_drop: float = 0.0, attn_drop: float = 0.0,
-                 drop_path: float = 0.0, norm_layer: MakeNorm = RmsNorm) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 2.75, proj_drop: float = 0.0,
+                 attn_drop: float = 0.0, drop_path: float = 0.0, norm_layer: MakeNorm = RmsNorm) -> None:
         super().__init__()
         self.norm1 = norm_layer(dim)
         self.attn = AttentionRope(dim, num_heads, num_prefix_tokens=0, attn_drop=attn_drop, proj_drop=proj_drop,
@@ -124,8 +124,8 @@ class DeepseekVitBlock(nn.Module):
 
 
 class DeepseekVitAligner(nn.Module):
-    """Squares of patches made tokens of a language model: a map (B, H, W, dim) -> (B, squares, out_features), row by row.
-    Zeros fill up the last squares.
+    """Squares of patches made tokens of a language model: a map (B, H, W, dim) -> (B, squares, out_features), row by
+    row. Zeros fill up the last squares.
 
     Args:
         downsample_ratio: patches a side.
@@ -135,7 +135,8 @@ class DeepseekVitAligner(nn.Module):
         ValueError: no width.
     """
 
-    def __init__(self, dim: int, downsample_ratio: int = 3, out_features: int = 0, act_layer: ActLayer = nn.GELU) -> None:
+    def __init__(self, dim: int, downsample_ratio: int = 3, out_features: int = 0,
+                 act_layer: ActLayer = nn.GELU) -> None:
         super().__init__()
         self.downsample_ratio, self.out_features = downsample_ratio, out_features
         self.fc1 = nn.Linear(dim * downsample_ratio ** 2, whole('out_features', out_features, 1))

@@ -1,7 +1,7 @@
 """What the image encoders of language models share, and the classifiers made of them.
 
-An encoder gives a map, or what a language model takes in: tokens, each merged of a square of patches. A classifier has an
-encoder in a submodule of that name, and pools its map or its merged tokens.
+An encoder gives a map, or what a language model takes in: tokens, each merged of a square of patches. A classifier has
+an encoder in a submodule of that name, and pools its map or its merged tokens.
 """
 from __future__ import annotations
 

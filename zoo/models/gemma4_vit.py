@@ -1,15 +1,14 @@
 """The image encoder of Gemma 4:
 
-    image -> patch_embed (16x16 patches, + positions of rows and of columns) -> blocks.0 -> … -> pooler: tokens, of 3x3 patches
-                                                                                ^ rotary_emb: places of the patches
+    image -> patch_embed (16x16 patches, + positions) -> blocks.0 -> … -> pooler: tokens, of 3x3 patches
+                                                           ^ rope: places of the patches
 
-Blocks normalise before and after each branch, and queries, keys and values too; there is no normalisation at the end. The
-larger network takes a mean from what the pooler gives, and scales it. A classifier pools the patches, or the tokens.
+Blocks normalise before and after each branch, and queries, keys and values too; there is no normalisation at the end.
+The larger network takes a mean from what the pooler gives, and scales it. A classifier pools the patches, or the tokens.
 """
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -37,8 +36,8 @@ INITS = ('', 'reset', 'skip')
 class Gemma4VitEncoder(EncoderNet):
     """Gemma 4's image encoder. Images (B, in_chans, H, W), from 0 to 1, of any size -> tokens (B, N, embed_dim).
 
-    Images that patches do not divide are padded with zeros at the bottom and right; where squares of patches do not divide
-    a map, its border is repeated.
+    Images that patches do not divide are padded with zeros at the bottom and right; where squares of patches do not
+    divide a map, its border is repeated.
 
     Args:
         img_size: in pixels, a side or (height, width), of the images that preprocessing makes.
@@ -51,8 +50,8 @@ class Gemma4VitEncoder(EncoderNet):
         pooling_kernel_size: how many patches a side make a token.
         standardize: take from the tokens a mean, and multiply them by a factor, a channel each, which weights have.
         use_clipped_linears: clip what goes into and comes out of linear layers, within bounds that weights have.
-        proj_drop_rate, attn_drop_rate: dropout in attention. drop_path_rate: stochastic depth at the last block, growing
-            linearly from 0 at the first.
+        proj_drop_rate, attn_drop_rate: dropout in attention. drop_path_rate: stochastic depth at the last block,
+            growing linearly from 0 at the first.
         weight_init: '' or 'reset' draws weights normal, 'skip' as each layer draws itself.
         num_classes: 0, of an encoder.
 
@@ -65,8 +64,8 @@ class Gemma4VitEncoder(EncoderNet):
     std_bias: Tensor | None
     std_scale: Tensor | None
 
-    def __init__(self, img_size: ImageSize = 768, patch_size: ImageSize = 16, in_chans: int = 3, global_pool: str = 'soft',
-                 embed_dim: int = 768, depth: int = 16, num_heads: int = 12, head_dim: int = 64,
+    def __init__(self, img_size: ImageSize = 768, patch_size: ImageSize = 16, in_chans: int = 3,
+                 global_pool: str = 'soft', embed_dim: int = 768, depth: int = 16, num_heads: int = 12, head_dim: int = 64,
                  num_kv_heads: int | None = None, intermediate_size: int = 3072, norm_eps: float = 1e-6,
                  rope_theta: float = 100.0, position_embedding_size: int = 10240, pooling_kernel_size: int = 3,
                  standardize: bool = False, use_clipped_linears: bool = False, proj_drop_rate: float = 0.0,
@@ -144,8 +143,8 @@ class Gemma4VitClassifier(EncoderClassifier):
         self.weight_init = weight_init
         encoder = Gemma4VitEncoder(img_size, patch_size, in_chans, encoder_pool, embed_dim, depth, num_heads, head_dim,
                                    num_kv_heads, intermediate_size, norm_eps, rope_theta, position_embedding_size,
-                                   pooling_kernel_size, standardize, use_clipped_linears, proj_drop_rate, attn_drop_rate,
-                                   drop_path_rate, act_layer, weight_init)
+                                   pooling_kernel_size, standardize, use_clipped_linears, proj_drop_rate,
+                                   attn_drop_rate, drop_path_rate, act_layer, weight_init)
         norm = partial(RmsNorm, eps=norm_eps, affine=False)
         self.build(encoder, num_classes, global_pool, norm if final_norm else None, drop_rate)
 
@@ -219,8 +218,8 @@ class Gemma4PatchEmbed(PatchEmbed):
 
     @torch.no_grad()
     def adapt_state(self, state: dict[str, Tensor], prefix: str, source: Sizes) -> None:
-        """Fits the linear map at `prefix`, of square patches unless it is said otherwise, to the patches that the layer has;
-        one of RGB to any number of channels, as other first layers are."""
+        """Fits the linear map at `prefix`, of square patches unless it is said otherwise, to the patches that the layer
+        has; one of RGB to any number of channels, as other first layers are."""
         key, own = f'{prefix}input_proj.weight', self.patch_size[0] * self.patch_size[1]
         if key not in state or state[key].shape[1] == self.input_proj.in_features:
             return
@@ -297,12 +296,12 @@ class Gemma4Block(nn.Module):
 
 
 class Gemma4Attention(nn.Module):
-    """Multi-head self-attention of normalised queries, keys and values, whose scores are not scaled: tokens (B, N, dim) ->
-    (B, N, dim).
+    """Multi-head self-attention of normalised queries, keys and values, whose scores are not scaled: tokens (B, N, dim)
+    -> (B, N, dim).
 
     Args:
-        num_kv_heads: heads of keys and values, each of which several heads of queries share (arXiv:2305.13245); by default
-            as many.
+        num_kv_heads: heads of keys and values, each of which several heads of queries share (arXiv:2305.13245); by
+            default as many.
         use_clipped_linears: see `Gemma4ClippableLinear`.
 
     Attributes:
@@ -318,8 +317,9 @@ class Gemma4Attention(nn.Module):
         super().__init__()
         self.num_heads, self.head_dim, self.num_kv_heads = num_heads, head_dim, num_kv_heads or num_heads
         if num_heads % self.num_kv_heads:
-            raise ValueError(f'{num_heads} heads of queries cannot evenly share {num_kv_heads} heads of keys and values.')
-        linear: Callable[[int, int], Gemma4ClippableLinear] = partial(Gemma4ClippableLinear, use_clipped=use_clipped_linears)
+            raise ValueError(f'{num_heads} heads of queries cannot evenly share {num_kv_heads} heads of keys and '
+                             'values.')
+        linear = partial(Gemma4ClippableLinear, use_clipped=use_clipped_linears)
         self.q_proj = linear(dim, num_heads * head_dim)
         self.k_proj = linear(dim, self.num_kv_heads * head_dim)
         self.v_proj = linear(dim, self.num_kv_heads * head_dim)
@@ -408,8 +408,8 @@ class Gemma4ClippableLinear(nn.Module):
 
 
 def within(x: Tensor, least: Tensor, most: Tensor) -> Tensor:
-    """What lies beyond a bound at the bound. An exported graph compares: of one bound after the other torch.onnx makes one
-    node, and forgets that the one it leaves out is needed."""
+    """What lies beyond a bound at the bound. An exported graph compares: of one bound after the other torch.onnx makes
+    one node, and forgets that the one it leaves out is needed."""
     if torch.compiler.is_exporting():
         x = torch.where(x < least, least, x)
         return torch.where(x > most, most, x)

@@ -25,10 +25,10 @@ from .eva import EvaBlock
 
 
 class Qwen3VitEncoder(EncoderNet):
-    """Qwen3-VL's image encoder, arXiv:2511.21631. Images (B, in_chans, H, W) of any size -> tokens (B, N, out_features).
+    """Qwen3-VL's image encoder, arXiv:2511.21631: images (B, in_chans, H, W) of any size -> tokens (B, N, out_features).
 
-    Images that patches do not divide are padded with zeros at the bottom and right, as are maps that squares of patches do
-    not divide.
+    Images that patches do not divide are padded with zeros at the bottom and right, as are maps that squares of patches
+    do not divide.
 
     Args:
         img_size: in pixels, a side or (height, width), of the images that preprocessing makes.
@@ -113,16 +113,16 @@ class Qwen3VitClassifier(EncoderClassifier):
                  drop_rate: float = 0.0, proj_drop_rate: float = 0.0, attn_drop_rate: float = 0.0,
                  drop_path_rate: float = 0.0) -> None:
         super().__init__()
-        encoder = Qwen3VitEncoder(img_size, patch_size, in_chans, out_features, encoder_pool, embed_dim, depth, num_heads,
-                                  mlp_ratio, merge_size, pos_embed_grid_size, rope_temperature, norm_eps, act_layer,
+        encoder = Qwen3VitEncoder(img_size, patch_size, in_chans, out_features, encoder_pool, embed_dim, depth,
+                                  num_heads, mlp_ratio, merge_size, pos_embed_grid_size, rope_temperature, norm_eps, act_layer,
                                   proj_drop_rate, attn_drop_rate, drop_path_rate)
         norm = partial(LayerNorm, eps=norm_eps, affine=False)
         self.build(encoder, num_classes, global_pool, norm if final_norm else None, drop_rate)
 
 
 class Qwen3VitPatchMerger(nn.Module):
-    """Squares of patches made tokens of a language model (Qwen2-VL, arXiv:2409.12191, section 2.1): a map (B, H, W, dim)
-    -> (B, squares, out_features), row by row. Zeros fill up the last squares.
+    """Squares of patches made tokens of a language model (Qwen2-VL, arXiv:2409.12191, section 2.1): a map (B, H, W,
+    dim) -> (B, squares, out_features), row by row. Zeros fill up the last squares.
 
     Args:
         merge_size: patches a side.
@@ -146,10 +146,10 @@ class Qwen3VitPatchMerger(nn.Module):
 
 
 def resample(positions: Tensor, grid: Pair) -> Tensor:
-    """Positions (1, side ** 2, C) of a square grid for another one: interpolated linearly, with the corners in the corners
-    (arXiv:2511.21631)."""
+    """Positions (1, side ** 2, C) of a square grid for another one: interpolated linearly, with the corners in the
+    corners (arXiv:2511.21631)."""
     side = grid_side(positions)
-    if all(isinstance(length, int) for length in grid) and tuple(grid) == (side, side):     # a symbolic size is not compared
+    if all(isinstance(length, int) for length in grid) and tuple(grid) == (side, side):     # no symbolic size is compared
         return positions
     image = positions.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     image = F.interpolate(image, grid, mode='bilinear', align_corners=True)
