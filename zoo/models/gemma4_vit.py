@@ -4,7 +4,7 @@
                                                            ^ rope: places of the patches
 
 Blocks normalise before and after each branch, and queries, keys and values too; there is no normalisation at the end.
-The larger network takes a mean from what the pooler gives, and scales it. A classifier pools the patches, or the tokens.
+The larger network takes a mean from what the pooler gives, and scales it. A classifier pools the patches or the tokens.
 """
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Gemma4VitEncoder(EncoderNet):
     std_scale: Tensor | None
 
     def __init__(self, img_size: ImageSize = 768, patch_size: ImageSize = 16, in_chans: int = 3,
-                 global_pool: str = 'soft', embed_dim: int = 768, depth: int = 16, num_heads: int = 12, head_dim: int = 64,
-                 num_kv_heads: int | None = None, intermediate_size: int = 3072, norm_eps: float = 1e-6,
-                 rope_theta: float = 100.0, position_embedding_size: int = 10240, pooling_kernel_size: int = 3,
-                 standardize: bool = False, use_clipped_linears: bool = False, proj_drop_rate: float = 0.0,
-                 attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0, act_layer: ActLayer | None = None,
-                 weight_init: str = '', num_classes: int = 0) -> None:
+                 global_pool: str = 'soft', embed_dim: int = 768, depth: int = 16, num_heads: int = 12,
+                 head_dim: int = 64, num_kv_heads: int | None = None, intermediate_size: int = 3072,
+                 norm_eps: float = 1e-6, rope_theta: float = 100.0, position_embedding_size: int = 10240,
+                 pooling_kernel_size: int = 3, standardize: bool = False, use_clipped_linears: bool = False,
+                 proj_drop_rate: float = 0.0, attn_drop_rate: float = 0.0, drop_path_rate: float = 0.0,
+                 act_layer: ActLayer | None = None, weight_init: str = '', num_classes: int = 0) -> None:
         super().__init__()
         if weight_init not in INITS:
             raise ValueError(unknown('weight_init', weight_init, INITS))

@@ -25,7 +25,7 @@ from .eva import EvaBlock
 
 
 class Qwen3VitEncoder(EncoderNet):
-    """Qwen3-VL's image encoder, arXiv:2511.21631: images (B, in_chans, H, W) of any size -> tokens (B, N, out_features).
+    """Qwen3-VL's image encoder, arXiv:2511.21631: images (B, in_chans, H, W) -> tokens (B, N, out_features).
 
     Images that patches do not divide are padded with zeros at the bottom and right, as are maps that squares of patches
     do not divide.
@@ -114,8 +114,8 @@ class Qwen3VitClassifier(EncoderClassifier):
                  drop_path_rate: float = 0.0) -> None:
         super().__init__()
         encoder = Qwen3VitEncoder(img_size, patch_size, in_chans, out_features, encoder_pool, embed_dim, depth,
-                                  num_heads, mlp_ratio, merge_size, pos_embed_grid_size, rope_temperature, norm_eps, act_layer,
-                                  proj_drop_rate, attn_drop_rate, drop_path_rate)
+                                  num_heads, mlp_ratio, merge_size, pos_embed_grid_size, rope_temperature, norm_eps,
+                                  act_layer, proj_drop_rate, attn_drop_rate, drop_path_rate)
         norm = partial(LayerNorm, eps=norm_eps, affine=False)
         self.build(encoder, num_classes, global_pool, norm if final_norm else None, drop_rate)
 
@@ -149,7 +149,7 @@ def resample(positions: Tensor, grid: Pair) -> Tensor:
     """Positions (1, side ** 2, C) of a square grid for another one: interpolated linearly, with the corners in the
     corners (arXiv:2511.21631)."""
     side = grid_side(positions)
-    if all(isinstance(length, int) for length in grid) and tuple(grid) == (side, side):     # no symbolic size is compared
+    if all(isinstance(length, int) for length in grid) and tuple(grid) == (side, side):    # symbols are not
         return positions
     image = positions.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     image = F.interpolate(image, grid, mode='bilinear', align_corners=True)
