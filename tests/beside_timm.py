@@ -10,6 +10,7 @@ from unittest.mock import patch
 import timm
 import torch
 from conftest import randomize, relative_error
+from structures import classes
 from torch import nn
 
 import zoo
@@ -88,7 +89,7 @@ def compare_with_timm(name: str, **options) -> None:
     dtype = torch.float64 if size < 1e8 else torch.float32                                      # memory
     if 'drop_path_rate' in options_of(name):
         options['drop_path_rate'] = 0.0
-    ours, theirs = pair(name, dtype, num_classes=5, **options)
+    ours, theirs = pair(name, dtype, **classes(name, 5), **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
     if ours.img_size:                                       # its weights depend on it

@@ -63,6 +63,11 @@ def short(name: str) -> dict[str, object]:
     whose windows follow it."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
+    if encodes(name):
+        merged = patches_merged(name)
+        patch = merged * int(architectures()[architecture]['feature_reductions'].split()[0])
+        wide = dict(out_features=24) if 'out_features' in row else {}
+        return dict(img_size=(3 * patch, 2 * patch), depth=BLOCKS, embed_dim=16 * row['num_heads'], **wide)
     if of_tokens(family.model):
         patch = int(architectures()[architecture]['feature_reductions'].split()[0])
         narrow = dict(embed_dim=16 * row.get('num_heads', 12)) if row.get('embed_layer', {}).get('proj', True) else {}
@@ -101,6 +106,24 @@ def short(name: str) -> dict[str, object]:
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut
+
+
+def encodes(name: str) -> bool:
+    """Whether the network is an image encoder of a language model, or a classifier on one."""
+    from zoo.models.encodernet import EncoderClassifier, EncoderNet
+    return issubclass(network_class(name), (EncoderClassifier, EncoderNet))
+
+
+def patches_merged(name: str) -> int:
+    """How many patches a side an encoder merges."""
+    defaults = inspect.signature(network_class(name)).parameters
+    words = ('merge_size', 'downsample_ratio', 'pooling_kernel_size')
+    return next(defaults[key].default for key in words if key in defaults)
+
+
+def classes(name: str, count: int) -> dict[str, int]:
+    """The option of so many classes, for a network that takes any."""
+    return dict(num_classes=count) if network_class(name).parts.classifier else {}
 
 
 def of_tokens(model: str) -> bool:

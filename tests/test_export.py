@@ -10,7 +10,7 @@ from torch.export import Dim
 import zoo
 from conftest import randomize, relative_error
 from beside_timm import on_meta
-from structures import NAMES, STRUCTURES, share, short
+from structures import NAMES, STRUCTURES, classes, share, short
 from zoo.catalog import FAMILIES
 
 FIRSTS = [name for family in FAMILIES for name in [*family.variants][:1]]
@@ -19,7 +19,7 @@ SOME = sorted({*share([*STRUCTURES]), *share(NAMES)})                   # every 
 
 def network(name: str, **options) -> nn.Module:
     """The network with storage and quickly drawn weights."""
-    model = on_meta(name, num_classes=5, **options)
+    model = on_meta(name, **classes(name, 5), **options)
     model.to_empty(device='cpu')
     for module in model.modules():
         if hasattr(module, 'reset_constants'):

@@ -42,7 +42,7 @@ class Parts:
         norm: the final normalisation, of the last stage's state.
         pre_head: submodules from there to what `forward_features` returns, in this order.
         head: submodules from there to the embedding, in this order; the first pools.
-        classifier: linear layers, or 1x1 convolutions, on the embedding.
+        classifier: linear layers, or 1x1 convolutions, on the embedding; none of an encoder that takes no classes.
     """
 
     stem: tuple[str, ...]
@@ -499,7 +499,7 @@ class ImageModel(nn.Module):
 
     def get_classifier(self) -> Any:
         """The last layer, nn.Linear or a 1x1 convolution, or nn.Identity without classes; a tuple where there are
-        several."""
+        several, or none."""
         found = tuple(self.get_submodule(name) for name in self.parts.classifier)
         return found[0] if len(found) == 1 else found
 
@@ -507,9 +507,11 @@ class ImageModel(nn.Module):
         """Makes new classifiers, and pooling where `global_pool` names one.
 
         Raises:
-            ValueError: classes without pooling, or an unknown kind of pooling.
+            ValueError: classes without pooling or of a network without a classifier, or an unknown kind of pooling.
         """
         whole('num_classes', num_classes, 0)
+        if num_classes and not self.parts.classifier:
+            raise ValueError(f'{type(self).__name__} has no classifier: it takes num_classes=0, not {num_classes}.')
         if global_pool is not None:
             self.reset_pool(global_pool)
         if num_classes and not self.pool_layer.pool_type:

@@ -81,6 +81,7 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
         cfg = registry.get_pretrained_cfg(f'{architecture}.{tag}' if tag else architecture) or PretrainedCfg(architecture)
         args = {}
     cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
+    args = {**family.tag_args(architecture, cfg.tag), **args}
     given = {**options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg}
     if family.network and not isinstance(family.network, type):
         asked = {'features_only': features_only or None, 'pretrained_cfg': pretrained_cfg or tag or None,

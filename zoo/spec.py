@@ -247,7 +247,7 @@ class Family:
     `args` and each variant's row are keyword arguments of the class; a row wins over `args`. `data` and each row of
     `weights` (keyed 'name.tag', a variant's first is its default) are fields of `PretrainedCfg`, with three shorthands:
     `size` and `test_size` for square inputs in pixels, and `pool`, the reduction of the map that is pooled, for
-    `pool_size`.
+    `pool_size`; and `args`, keyword arguments of the class that these weights need beside the variant's.
     """
 
     model: str                                            # 'module.Class' under zoo.models
@@ -268,6 +268,10 @@ class Family:
         """Keyword arguments of the network class for the variant `name`."""
         return {**self.args, **self.variants[name]}
 
+    def tag_args(self, name: str, tag: str) -> dict[str, Any]:
+        """Keyword arguments of the network class that the weights 'name.tag' need beside the variant's."""
+        return dict(self.weights.get(f'{name}.{tag}', {}).get('args', {}))
+
     def tags(self, name: str) -> list[str]:
         """The tags of the variant `name`, default first."""
         return [full.partition('.')[2] for full in self.weights if full.partition('.')[0] == name]
@@ -280,6 +284,7 @@ class Family:
         """
         architecture, _, tag = full_name.partition('.')
         row = {**self.data, **self.weights[full_name]}
+        row.pop('args', None)
         if 'size' in row:
             row['input_size'] = (3, row['size'], row.pop('size'))
         if 'test_size' in row:
