@@ -85,3 +85,18 @@ def test_a_backbone_without_the_two_maps_is_named() -> None:
     for make in (dense.create_detector, dense.create_segmenter):
         with pytest.raises(ValueError, match=r"16 and 32.*neck='simple'"):
             make(SAM, num_classes=2, neck='sam2_fpn', backbone_options=SHORT[SAM])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', BOTH)
+def test_detectors_export_to_onnx(name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    model = randomize(detector(name, score_thresh=0.0)).eval()
+    image = IMAGE[..., :110]
+    dense.export_onnx(model, tmp_path / 'd.onnx', image.shape[-2:])
+    found = onnxruntime.InferenceSession(tmp_path / 'd.onnx').run(None, {'image': image.numpy()})
+    with torch.no_grad():
+        expected = model([image])[0]
+    assert len(expected['boxes']) > 10
+    assert all(relative_error(torch.from_numpy(ours).float(), theirs.float()) < 1e-4
+               for ours, theirs in zip(found, expected.values(), strict=True))
