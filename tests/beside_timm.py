@@ -5,13 +5,16 @@ import dataclasses
 import importlib
 import inspect
 import re
+from collections.abc import Iterable, Sequence
 from unittest.mock import patch
 
 import timm
 import torch
+import torch.fx.experimental._config
 from conftest import randomize, relative_error
 from structures import classes
 from torch import nn
+from torch.export import Dim
 
 import zoo
 from zoo.registry import resolve
@@ -147,3 +150,25 @@ def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str
     if not any('drop' in key and value for key, value in options.items()):
         assert relative_error(drawn_alike(ours.train(), image), drawn_alike(theirs.train(), image)) < 1e-5
     return ours, theirs
+
+
+def check_compiled(model: nn.Module, image: torch.Tensor) -> None:
+    """Compiled as one graph, a network gives what it gives."""
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend='eager')
+    assert relative_error(compiled(image), model(image)) < 1e-5
+
+
+def check_exported(model: nn.Module, image: torch.Tensor, sizes: Iterable[Sequence[int]], batch: int = 1,
+                   one_window: bool = False) -> None:
+    """Exported with any number, height and width of images, a network gives at other sizes what it gives.
+
+    Args:
+        one_window: a map of the image may be of one window, which is not to be held there.
+    """
+    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=one_window):
+        program = torch.export.export(model, (image,), dynamic_shapes=(sides,)).module()
+    for size in sizes:
+        other = torch.rand(batch, *image.shape[1:2], *size, generator=torch.Generator().manual_seed(5)) * 2 - 1
+        assert relative_error(program(other), model(other)) < 1e-5

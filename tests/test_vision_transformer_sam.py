@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, compare_options, on_meta, pair
 from conftest import randomize, relative_error
 
 import zoo
@@ -118,8 +118,7 @@ def test_what_does_not_fit_is_said():
 def test_compiles():
     model = randomize(zoo.create_model(NAME, **SMALL)).eval()
     x = image(96, 144, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, x)
 
 
 @pytest.mark.slow

@@ -99,8 +99,9 @@ def _products(q: Tensor, vectors: Tensor) -> Tensor:
 def _offsets(table: Tensor, queries: int, keys: int) -> Tensor:
     """The vectors (queries, keys, dim) of one axis. Where the two are of different numbers, offsets are counted on the
     finer of the two."""
-    finer: Any = torch.sym_max(queries, keys)
-    coarser: Any = torch.sym_min(queries, keys)
+    larger, smaller = (torch.maximum, torch.minimum) if isinstance(queries, Tensor) else (torch.sym_max, torch.sym_min)
+    finer: Any = larger(queries, keys)                                              # tensors in a trace
+    coarser: Any = smaller(queries, keys)
     table = resize_offsets(table, 2 * finer - 1)
     places = torch.arange(queries, device=table.device)[:, None] * keys
     others = (keys - 1 - torch.arange(keys, device=table.device)) * queries

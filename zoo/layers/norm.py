@@ -53,7 +53,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 MAP_NORM: MakeNorm = partial(LayerNorm2d, eps=1e-6)                 # with the eps that vision transformers use
@@ -72,7 +72,7 @@ class RmsNorm2d(RmsNorm):
     """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class SimpleNorm(RmsNorm):
@@ -86,7 +86,7 @@ class SimpleNorm2d(SimpleNorm):
     """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class GlobalResponseNorm(nn.Module):
