@@ -238,7 +238,7 @@ def test_attention_maps_are_those_that_are_computed(name):
 # --- the head
 
 
-@pytest.mark.parametrize('first, then', itertools.permutations(['token', 'avg', 'map', 'catavgmax', ''], 2), ids=str)
+@pytest.mark.parametrize('first, then', list(itertools.permutations(['token', 'avg', 'map', 'catavgmax', ''], 2)), ids=str)
 def test_the_same_words_later_give_the_same_network(first, then):
     classes = [4 if kind else 0 for kind in (first, then)]
     model = zoo.create_model('vit_tiny_patch16_224', **TINY, global_pool=first, num_classes=classes[0]).double()
