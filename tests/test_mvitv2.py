@@ -53,7 +53,7 @@ def test_options_equal_timms(options):
     lambda m: m.MultiScaleAttention(8, 8, (6, 6), 1, False, 'conv_unshared', (3, 3), (3, 3)),
     lambda m: m.MultiScaleBlock(8, 16, 2, (6, 6), stride_q=(2, 2), expand_attn=True),
     lambda m: m.MultiScaleBlock(8, 16, 2, (6, 6), 2.0, False, 0.1, mode='avg', kernel_q=(3, 3)),
-    lambda m: m.MultiScaleVitStage(8, 16, 2, 2, (6, 6), stride_q=(2, 2), kernel_q=(3, 3), drop_path=0.1)], ids=str)
+    lambda m: m.MultiScaleVitStage(8, 16, 2, 2, (6, 6), stride_q=(2, 2), kernel_q=(3, 3), drop_path=0.1)])
 def test_layers_are_built_as_timms(make):
     ours, theirs = make(mvitv2).eval(), make(timm.models.mvitv2).eval()
     ours.load_state_dict(randomize(theirs).state_dict())
