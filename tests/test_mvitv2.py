@@ -4,9 +4,8 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, of_timm, on_meta
+from beside_timm import check_compiled, check_exported, compare_options, of_timm, on_meta
 from conftest import randomize, relative_error
-from torch.export import Dim
 from torch.nn import functional as F
 from structures import short
 
@@ -193,11 +192,5 @@ def test_originals_are_known_by_what_is_in_them(name):
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90), (64, 64)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90), (64, 64)), one_window=True)     # also where a map is of one window

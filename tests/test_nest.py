@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, of_timm, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, of_timm, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
-from torch.export import Dim
 
 import zoo
 from zoo.models.nest import Attention, ConvPool, Nest, NestLevel, TransformerLayer, blockify, deblockify
@@ -201,20 +200,14 @@ def test_what_does_not_fit_is_said():
 
 def test_compiles_whole():
     model = randomize(zoo.create_model(SAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
-    torch._dynamo.reset()
-    x = image(75, 101, dtype=torch.float32)
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, image(75, 101, dtype=torch.float32))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [NAME, SAME])
 def test_exports_with_any_number_height_and_width(name):
     model = randomize(zoo.create_model(name, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
-    x, sides = image(96, 128, dtype=torch.float32), {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90), (224, 224)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_exported(model, image(96, 128, dtype=torch.float32), ((227, 301), (75, 90), (224, 224)))
 
 
 def test_the_class_serves_other_depths():

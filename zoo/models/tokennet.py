@@ -24,7 +24,33 @@ from ..spec import Pair, Sizes, unknown
 PREFIX = ('cls_token', 'dist_token', 'reg_token')               # in the order in which they stand
 
 
-class TokenNet(ImageModel):
+class TokenStates(ImageModel):
+    """A network whose state is `Tokens`: patches of a grid, after prefix tokens."""
+
+    output_fmt = 'NLC'
+    norm: nn.Module
+
+    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
+        if state.grid is None:
+            raise ValueError('Some patches were dropped (patch_drop_rate), and what is left makes no map: there are '
+                             'feature maps in evaluation.')
+        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
+
+    def prefix_of(self, state: Tokens) -> Tensor:
+        return state.x[:, :self.num_prefix_tokens]
+
+    def hidden_of(self, state: Tokens) -> Tensor:
+        """All tokens (B, N, C)."""
+        return state.x
+
+    def normalise(self, state: Tokens) -> Tokens:
+        return state._replace(x=self.norm(state.x))
+
+    def pre_head(self, state: Tokens) -> Tensor:
+        return self.norm(state.x)
+
+
+class TokenNet(TokenStates):
     """Base of networks whose state is `Tokens`: patches, with learned positions, after prefix tokens of their own.
 
     A subclass sets `patch_embed`, then calls `build_tokens`; its `blocks` take tokens, and the state's mask.
@@ -43,7 +69,6 @@ class TokenNet(ImageModel):
                   head=('pooling', 'attn_pool', 'fc_norm'), classifier=('head',))
     draw = staticmethod(init_transformer)
     default_out_indices = 3
-    output_fmt = 'NLC'
     undecayed: ClassVar[tuple[str, ...]] = (*PREFIX, 'pos_embed')
     patch_embed: PatchEmbed
     pos_embed: nn.Parameter | None
@@ -51,7 +76,6 @@ class TokenNet(ImageModel):
     attn_pool: nn.Module | None
     norm_pre: nn.Module
     blocks: nn.Sequential
-    norm: nn.Module
     fc_norm: nn.Module
     has_class_token: bool
     pool_include_prefix = False
@@ -150,25 +174,6 @@ class TokenNet(ImageModel):
         if state.rope is not None and (rope := self.rope) is not None:
             given['rope'] = state.rope[number] if rope.by_block else state.rope
         return state._replace(x=block(state.x, attn_mask=state.attn_mask, is_causal=state.is_causal, **given))
-
-    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
-        if state.grid is None:
-            raise ValueError('Some patches were dropped (patch_drop_rate), and what is left makes no map: there are '
-                             'feature maps in evaluation.')
-        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
-
-    def prefix_of(self, state: Tokens) -> Tensor:
-        return state.x[:, :self.num_prefix_tokens]
-
-    def hidden_of(self, state: Tokens) -> Tensor:
-        """All tokens (B, N, C)."""
-        return state.x
-
-    def normalise(self, state: Tokens) -> Tokens:
-        return state._replace(x=self.norm(state.x))
-
-    def pre_head(self, state: Tokens) -> Tensor:
-        return self.norm(state.x)
 
     # --- the head
 
