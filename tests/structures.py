@@ -23,8 +23,8 @@ from zoo.registry import resolve
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
           'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width',
-          'width_factor', 'w0', 'wa', 'wm', 'group_size'}
-DEPTHS = ('depth', 'depths', 'layers', 'stages')
+          'width_factor', 'w0', 'wa', 'wm', 'growth_rate', 'block_config'}
+DEPTHS = ('depth', 'depths', 'layers', 'stages', 'block_config')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
@@ -49,8 +49,10 @@ def structures() -> dict[str, list[str]]:
     found: dict[Hashable, list[str]] = {}
     for family in FAMILIES:
         for name in family.variants:
-            row = {key: _kind(value) for key, value in family.model_args(name).items() if key not in EXTENT}
-            given = frozenset(key for key in family.model_args(name) if key in EXTENT)
+            args = family.model_args(name)
+            extent = EXTENT | ({'group_size'} if 'w0' in args else set())       # of a network whose blocks all have groups
+            row = {key: _kind(value) for key, value in args.items() if key not in extent}
+            given = frozenset(key for key in args if key in extent)
             switches = {key for key in given if 'scale' in key or key == 'init_values'}
             found.setdefault((family.model, frozenset(row.items()), frozenset(switches)), []).append(name)
     by_size = [sorted(names, key=lambda name: sizes[name]) for names in found.values()]
