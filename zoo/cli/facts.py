@@ -34,7 +34,8 @@ def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
 
     with torch.device('meta'):
         model: Any = zoo.create_model(name)
-    cfg = zoo.PretrainedCfg(**model.pretrained_cfg)
+    registered = zoo.get_pretrained_cfg(name) if ':' not in name else None
+    cfg = registered or zoo.PretrainedCfg(**model.pretrained_cfg)
     cost = zoo.profile(model, cfg.input_size)
     return cfg, {
         'module': type(model).__module__,
