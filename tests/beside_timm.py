@@ -53,7 +53,7 @@ def of_timm(name: str, **options) -> nn.Module:
         known = inspect.signature(network).parameters
         fields = {key: value for key, value in options.items() if key not in known}
         if model_cfg is not None:
-            given['cfg'] = dataclasses.replace(model_cfg, **fields)
+            given['cfg'] = dataclasses.replace(model_cfg, **fields) if dataclasses.is_dataclass(model_cfg) else model_cfg
         elif fields:
             raise TypeError(f'{network.__name__} has no {", ".join(fields)}.')
         found.update(model=network(**{key: value for key, value in {**given, **options}.items() if key in known}))
