@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import randomize, relative_error
+from dense_runs import check_segmenter, untrained
 from test_dense import strangers
 from test_train_dense import CHOSEN, make_squares, recipe_for
-from torch import nn
 from train_runs import rows
 
 import zoo
@@ -22,10 +22,6 @@ PLAIN = ('vit_tiny_patch16_224', 'deit_tiny_distilled_patch16_224')
 IMAGE = torch.rand(3, 90, 120, generator=torch.Generator().manual_seed(0))
 TARGET = {'boxes': torch.tensor([[10.0, 12, 60, 70]]), 'labels': torch.tensor([1])}
 SHORT = dict(depth=4)
-
-
-def untrained(model: nn.Module) -> list[str]:
-    return [name for name, value in model.named_parameters() if value.grad is None]
 
 
 @pytest.mark.parametrize('head', dense.DETECTION_HEADS)
@@ -51,15 +47,7 @@ def test_detectors_on_the_simple_pyramid_train_and_come_back(head: str, tmp_path
 def test_segmenters_take_any_size_and_come_back(head: str, options: dict[str, Any], name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = dense.create_segmenter(name, head, 4, backbone_options=SHORT, **options)
-    images = torch.rand(2, 3, 67, 101)
-    logits = model(images)
-    assert logits.shape == (2, 4, 67, 101)
-    logits.square().sum().backward()
-    assert not untrained(model)
-    randomize(model).eval()
-    dense.save(model, tmp_path / 's.safetensors')
-    with torch.no_grad():
-        assert torch.equal(dense.load(tmp_path / 's.safetensors')(images), model(images))
+    check_segmenter(model, tmp_path)
 
 
 @pytest.mark.parametrize('reduction', [8, 16, 32])

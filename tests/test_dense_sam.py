@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import randomize, relative_error
+from dense_runs import check_segmenter, untrained
 from torch import nn
 
 from zoo import dense
@@ -25,10 +26,6 @@ TARGET = {'boxes': torch.tensor([[10.0, 12, 60, 70]]), 'labels': torch.tensor([1
 def detector(name: str, head: str = 'fcos', **options: Any) -> nn.Module:
     return dense.create_detector(name, head, 2, neck=NECKS[name], min_size=96, max_size=128, pyramid_channels=64,
                                  backbone_options=SHORT[name], **options)
-
-
-def untrained(model: nn.Module) -> list[str]:
-    return [name for name, value in model.named_parameters() if value.grad is None]
 
 
 @pytest.mark.parametrize('name', BOTH)
@@ -53,15 +50,7 @@ def test_segmenters_take_any_size_and_come_back(name: str, head: str, tmp_path: 
     torch.manual_seed(0)
     model = dense.create_segmenter(name, head, 4, neck=None if head == 'dpt' else NECKS[name],
                                    backbone_options=SHORT[name])
-    images = torch.rand(2, 3, 67, 101)
-    logits = model(images)
-    assert logits.shape == (2, 4, 67, 101)
-    logits.square().sum().backward()
-    assert not untrained(model)
-    randomize(model).eval()
-    dense.save(model, tmp_path / 's.safetensors')
-    with torch.no_grad():
-        assert torch.equal(dense.load(tmp_path / 's.safetensors')(images), model(images))
+    check_segmenter(model, tmp_path)
 
 
 @pytest.mark.parametrize('name', BOTH)

@@ -33,8 +33,8 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
         return model
     given, model = model, copy.deepcopy(model).eval().to(device)
     if fold:
-        cfg: Any = getattr(model, 'pretrained_cfg', None)
-        size = image_size or cfg['input_size']
+        described: Any = model
+        size = image_size or described.pretrained_cfg['input_size']
         try:
             fold_batch_norm(model, torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device))
         except NotFoldable:

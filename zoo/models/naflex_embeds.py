@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..layers.norm import MakeNorm
 from ..layers.positions import project_kernel, resample_patch_embed, resizing_inverse
-from ..layers.sizes import ImageSize, SizedLayer, pair_of
+from ..layers.sizes import ImageSize, SizedLayer, pair_of, patch_grid
 from ..layers.windows import missing
 from ..spec import Pair, Sizes, unknown
 
@@ -306,10 +306,7 @@ class NaFlexEmbeds(SizedLayer):
 
     def dynamic_feat_size(self, img_size: Pair) -> Pair:
         """Rows and columns of patches of an image (height, width)."""
-        (height, width), (rows, columns) = img_size, self.patch_size
-        if self.dynamic_img_pad:
-            return -(-height // rows), -(-width // columns)
-        return height // rows, width // columns
+        return patch_grid(img_size, self.patch_size, self.dynamic_img_pad)
 
     def fit(self, sizes: Sizes) -> None:
         """Patches of another size, with the weights resampled, or images padded to whole patches. Images are of any size
