@@ -54,7 +54,7 @@ class StdConv2dSame(StdConv2d):
 
 class ScaledStdConv2d(StdConv2d):
     """A convolution whose kernels are standardised and scaled so that it keeps the variance of what an activation gives
-    (arXiv:2101.08692, equation 1): each to mean 0 and variance gamma^2 / fan-in, times a learned gain.
+    (arXiv:2101.08692): each to mean 0 and variance gamma^2 / fan-in, times a learned gain.
 
     Args:
         padding, eps: as in `StdConv2d`.

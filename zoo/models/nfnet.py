@@ -226,7 +226,7 @@ class DownsampleAvg(nn.Module):
 
 
 class NormFreeBlock(nn.Module):
-    """A bottleneck that adds alpha^2 to the variance (arXiv:2101.08692, section 3; arXiv:2102.06171, Figure 5):
+    """A bottleneck that adds alpha^2 to the variance (arXiv:2102.06171, Figure 3):
     (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride).
 
     Args:
