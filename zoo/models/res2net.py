@@ -34,7 +34,7 @@ class Bottle2neck(nn.Module):
         ValueError: no share, or another `reduce_first`.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 26, scale: int = 4, dilation: int = 1,

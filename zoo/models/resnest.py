@@ -35,7 +35,7 @@ class ResNestBottleneck(nn.Module):
         ValueError: another of the last three.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None, radix: int = 1,
                  cardinality: int = 1, base_width: int = 64, avd: bool = False, avd_first: bool = False,

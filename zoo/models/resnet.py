@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
         ValueError: groups or another base width.
     """
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, reduce_first: int = 1, dilation: int = 1,
@@ -101,7 +101,7 @@ class Bottleneck(nn.Module):
         widths: channels of the three convolutions in place of those, of a pruned network.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, reduce_first: int = 1, dilation: int = 1,

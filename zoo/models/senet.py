@@ -38,7 +38,7 @@ class Bottleneck(nn.Module):
         downsample: the shortcut, where the map changes its shape; None for the input itself.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, widths: Sequence[int], strides: Sequence[int], groups: int, reduction: int,
                  downsample: nn.Module | None = None) -> None:
@@ -99,7 +99,7 @@ class SEResNetBlock(nn.Module):
         groups: of the second convolution. reduction, downsample: as in `Bottleneck`.
     """
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, inplanes: int, planes: int, groups: int, reduction: int, stride: int = 1,
                  downsample: nn.Module | None = None) -> None:

@@ -33,7 +33,7 @@ class SelectiveKernelBasic(nn.Module):
         ValueError: groups or another base width.
     """
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, sk_kwargs: Mapping[str, Any] | None = None,
@@ -76,7 +76,7 @@ class SelectiveKernelBottleneck(nn.Module):
         downsample, sk_kwargs, reduce_first, attn_layer, aa_layer, drop_block, drop_path: as in `SelectiveKernelBasic`.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, sk_kwargs: Mapping[str, Any] | None = None,
