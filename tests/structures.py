@@ -92,6 +92,8 @@ def short(name: str) -> dict[str, object]:
         cut['mlp_ratio'] = 1 / 32
     if 'w0' in row:                                       # widths follow from the depth: those of a small one
         cut |= dict(depth=15, w0=48, wa=32.54, wm=2.32, group_size=16)
+    if cut and takes(name, 'width_factor') and takes(name, 'group_size'):               # groups that narrow blocks have
+        cut |= dict(width_factor=0.25, group_size=8 if row.get('group_size') else None)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
     if cut and isinstance(row.get('embed_dim'), int) and isinstance(row.get('num_heads', ()), tuple):

@@ -63,15 +63,21 @@ class FeatureInfo:
     def map_sizes(self, img_size: Sequence[int]) -> list[tuple[int, int]]:
         """(height, width) of the maps that come out, in their order, of images (height, width) in pixels."""
         chosen = [self.info[i] for i in self.out_indices]
-        return [(map_side(img_size[0], f['reduction'], f.get('ceil_reduction')),
-                 map_side(img_size[1], f['reduction'], f.get('ceil_reduction'))) for f in chosen]
+        return [(side_of(f, img_size[0]), side_of(f, img_size[1])) for f in chosen]
+
+
+def side_of(feature: Mapping[str, Any], side: int) -> int:
+    """Pixels a side of a map, of an image's side in pixels."""
+    return map_side(side, feature['reduction'], feature.get('ceil_reduction'), feature.get('floor_reduction'))
 
 
 def _rounding(feature: Feature) -> str:
-    up_to = feature.get('ceil_reduction', feature['reduction'])
-    if up_to == feature['reduction']:
+    reduction = feature['reduction']
+    up_to, down_to = feature.get('ceil_reduction', reduction), feature.get('floor_reduction', reduction)
+    if up_to == reduction:
         return 'ceil'
-    return 'floor' if up_to == 1 else f'ceil to {up_to}, then floor'
+    first = 'floor' if up_to == 1 else f'ceil to {up_to}, then floor'
+    return first if down_to == reduction else f'{first} to {down_to}, then ceil'
 
 
 class FeatureNet(nn.Module):

@@ -232,12 +232,15 @@ class Feature(_Feature, total=False):
     hook_type: str          # of a map inside a block: 'forward_pre' where the submodule takes it in, 'forward' where it
                             # comes out of it
     ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
+    floor_reduction: int    # up to which they are rounded down, and up again from there; `reduction` if not given
 
 
-def map_side(side: int, reduction: int, ceil_reduction: int | None = None) -> int:
-    """Pixels a side of a feature map: ceil(side / reduction), or ceil(side / ceil_reduction) halved rounding down."""
+def map_side(side: int, reduction: int, ceil_reduction: int | None = None, floor_reduction: int | None = None) -> int:
+    """Pixels a side of a feature map: ceil(side / reduction); or ceil(side / ceil_reduction), from there rounded down
+    until `floor_reduction`, and from there up again."""
     up_to = ceil_reduction or reduction
-    return -(-side // up_to) // (reduction // up_to)
+    down_to = floor_reduction or reduction
+    return -(-(-(-side // up_to) // (down_to // up_to)) // (reduction // down_to))
 
 
 @dataclass(frozen=True)

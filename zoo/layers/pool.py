@@ -81,6 +81,26 @@ class CeilAvgPool2d(nn.Module):
         return str(self.stride)
 
 
+class CeilMaxPool2d(nn.MaxPool2d):
+    """Max pooling by windows that begin in the map; what they reach beyond its border is not there:
+    (B, C, H, W) -> (B, C, ceil((H - kernel_size) / stride) + 1, …).
+
+    It is MaxPool2d(ceil_mode=True), which cannot be exported with symbolic sizes: an exported graph pads.
+    """
+
+    kernel_size: int
+    stride: int
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__(kernel_size, stride, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        beyond = self.stride - 1
+        return F.max_pool2d(F.pad(x, (0, beyond, 0, beyond), value=-torch.inf), self.kernel_size, self.stride)
+
+
 class BlurPool2d(nn.Module):
     """Binomial 3x3 blur, then every `stride`-th pixel: arXiv:1904.11486. Padded with `pad_mode`."""
 
