@@ -49,7 +49,7 @@ def of_timm(name: str, **options) -> nn.Module:
         known = inspect.signature(network).parameters
         fields = {key: value for key, value in options.items() if key not in known}
         if model_cfg is not None:
-            given['cfg'] = dataclasses.replace(model_cfg, **fields)
+            given['cfg'] = with_fields(model_cfg, fields)
         elif fields:
             raise TypeError(f'{network.__name__} has no {", ".join(fields)}.')
         found.update(model=network(**{key: value for key, value in {**given, **options}.items() if key in known}))
@@ -58,6 +58,19 @@ def of_timm(name: str, **options) -> nn.Module:
     with patch.dict(vars(inspect.getmodule(function)), build_model_with_cfg=build):
         function()
     return found['model']
+
+
+def with_fields(record: object, fields: dict[str, object]) -> object:
+    """A record of timm's with those fields in place of its own, or of the records inside it."""
+    if isinstance(record, dict):
+        return {**record, **fields}
+    known = vars(record)
+    own = {key: value for key, value in fields.items() if key in known}
+    rest = {key: value for key, value in fields.items() if key not in known}
+    for key, inner in known.items():
+        if dataclasses.is_dataclass(inner) and rest.keys() & vars(inner).keys():
+            own[key] = with_fields(inner, {name: rest.pop(name) for name in rest.keys() & vars(inner).keys()})
+    return dataclasses.replace(record, **own, **rest)
 
 
 def pair(name: str, dtype: torch.dtype = torch.float32, timms: dict[str, object] | None = None,

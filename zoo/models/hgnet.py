@@ -17,20 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract import Parts
+from ..contract import ImageModel, Parts
 from ..layers.conv import conv2d
 from ..layers.drop import DropPath
 from ..layers.init import init_conv_net
 from ..layers.pool import POOLS, SINGLE_POOLS, GlobalPool
 from ..layers.stages import drop_path_rates, same_stages
 from ..spec import Feature, unknown
-from .headnet import HeadNet
 
 STEMS = {'v1': 3, 'v2': 2}                                     # the widths of a stem that can be chosen
 AGGREGATIONS = {'v1': 'ese', 'v2': 'se'}
 
 
-class HighPerfGpuNet(HeadNet):
+class HighPerfGpuNet(ImageModel):
     """PP-HGNet. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -66,7 +65,8 @@ class HighPerfGpuNet(HeadNet):
         same_stages(mid_chs=mid_chs, out_chs=out_chs, block_num=block_num, layer_num=layer_num, light_block=light_block,
                     kernel_size=kernel_size)
         self.in_chans = in_chans
-        self.stem = StemV1([in_chans, *stem_chs]) if stem_type == 'v1' else StemV2(in_chans, *stem_chs, use_lab=use_lab)
+        self.stem: nn.Module = StemV1([in_chans, *stem_chs]) if stem_type == 'v1' else \
+            StemV2(in_chans, stem_chs[0], stem_chs[1], use_lab)
         width, rates = stem_chs[-1], iter(drop_path_rates(drop_path_rate, sum(block_num)))
         self.stages, self.feature_info = nn.Sequential(), []
         for number, (inner, out, blocks, layers, light, kernel) in enumerate(
@@ -85,17 +85,20 @@ class HighPerfGpuNet(HeadNet):
     @property
     def pools(self) -> tuple[str, ...]:
         """Every kind; those whose width the last convolution takes in, where there is one."""
-        if not isinstance(self.head.last_conv, nn.Sequential):
+        conv = self.head.hidden_conv
+        if conv is None:
             return POOLS
-        return SINGLE_POOLS if self.head.last_conv[0].in_channels == self.pooled_channels else ('', 'catavgmax')
+        return SINGLE_POOLS if conv.in_channels == self.pooled_channels else ('', 'catavgmax')
 
     @property
     def embedding_size(self) -> int:
         """The width of the embedding: of the last convolution, where there is one."""
-        if not isinstance(self.head.last_conv, nn.Sequential):
-            return super().embedding_size
-        width: int = self.head.last_conv[0].out_channels
-        return width
+        conv = self.head.hidden_conv
+        return super().embedding_size if conv is None else conv.out_channels
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The output of `forward_features` -> logits, or the embedding; see `ImageModel.forward_head`."""
+        return self.head(x, pre_logits)
 
 
 class LearnableAffineBlock(nn.Module):
@@ -282,6 +285,11 @@ class ClassifierHead(nn.Module):
                                            nn.ReLU(inplace=True), *lab)
         self.dropout = nn.Dropout(drop_rate)
         self.fc: nn.Module = nn.Identity()
+
+    @property
+    def hidden_conv(self) -> nn.Conv2d | None:
+        """The convolution, where there is one."""
+        return next((layer for layer in self.last_conv.children() if isinstance(layer, nn.Conv2d)), None)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.global_pool(x)
