@@ -4,7 +4,13 @@ Rows only; the network is zoo/models/cspnext.py.
 """
 from ..spec import Family
 
-HUB = 'munehiro-k/cspnext_'
+
+def from_mmdet(size: str, file: str) -> dict[str, object]:
+    """Fields of a set of weights that was published with MMDetection."""
+    return dict(hf_hub_id=f'munehiro-k/cspnext_{size}.rsb_a1_in1k', notes=(
+        f'Converted from https://download.openmmlab.com/mmdetection/v3.0/rtmdet/cspnext_rsb_pretrain/{file}',
+        "CSPNeXt as in RTMDet / MMDetection; not the EAAI 2024 'token hybrid backbone' of the same name."))
+
 
 FAMILIES = (Family(
     model='cspnext.CspNext',
@@ -20,10 +26,10 @@ FAMILIES = (Family(
         'cspnext_x': dict(deepen_factor=1.33, widen_factor=1.25),
     },
     weights={
-        'cspnext_l.rsb_a1_in1k': dict(hf_hub_id=HUB + 'l.rsb_a1_in1k'),
-        'cspnext_m.rsb_a1_in1k': dict(hf_hub_id=HUB + 'm.rsb_a1_in1k'),
-        'cspnext_s.rsb_a1_in1k': dict(hf_hub_id=HUB + 's.rsb_a1_in1k'),
-        'cspnext_tiny.rsb_a1_in1k': dict(hf_hub_id=HUB + 'tiny.rsb_a1_in1k'),
-        'cspnext_x.rsb_a1_in1k': dict(hf_hub_id=HUB + 'x.rsb_a1_in1k'),
+        'cspnext_l.rsb_a1_in1k': from_mmdet('l', 'cspnext-l_8xb256-rsb-a1-600e_in1k-6a760974.pth'),
+        'cspnext_m.rsb_a1_in1k': from_mmdet('m', 'cspnext-m_8xb256-rsb-a1-600e_in1k-ecb3bbd9.pth'),
+        'cspnext_s.rsb_a1_in1k': from_mmdet('s', 'cspnext-s_imagenet_600e-ea671761.pth'),
+        'cspnext_tiny.rsb_a1_in1k': from_mmdet('tiny', 'cspnext-tiny_imagenet_600e-3a2dd350.pth'),
+        'cspnext_x.rsb_a1_in1k': from_mmdet('x', 'cspnext-x_8xb256-rsb-a1-600e_in1k-b3f78edd.pth'),
     },
 ),)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from .act import ActLayer
 from .conv import conv2d
 from .norm import Norm, NormLayer
+from .pool import AaLayer, create_aa
 
 
 class ConvNorm(nn.Module):
@@ -43,3 +44,14 @@ class SeparableConvNorm(nn.Module):
         x = self.conv_dw(x)
         x = self.conv_pw(x)
         return self.act(self.bn(x))
+
+
+def conv_filtered(in_chs: int, out_chs: int, kernel_size: int, stride: int = 1, dilation: int = 1, groups: int = 1,
+                  act_layer: ActLayer | None = 'relu', norm_layer: NormLayer = 'batchnorm2d',
+                  aa_layer: AaLayer | None = None, pad_type: str = '') -> ConvNorm:
+    """A `ConvNorm`, with a filter `aa` after it in place of its stride where there is one."""
+    filtered = bool(aa_layer) and stride == 2
+    layer = ConvNorm(in_chs, out_chs, kernel_size, 1 if filtered else stride, dilation, groups, act_layer, norm_layer, pad_type)
+    if filtered:
+        layer.act = nn.Sequential(layer.act, create_aa(aa_layer, out_chs, stride))
+    return layer

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..contract import Parts
 from ..layers.act import ActLayer, create_act
 from ..layers.channel_attention import AttnLayer, create_attn
-from ..layers.conv_norm import ConvNorm
+from ..layers.conv_norm import ConvNorm, conv_filtered
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_conv_net, zero_weight
@@ -146,17 +146,6 @@ def create_stem(in_chans: int, widths: Sequence[int], stride: int, kernel: int, 
         if not isinstance(aa, nn.Identity):
             stem.aa = aa
     return stem, steps
-
-
-def conv_filtered(in_chs: int, out_chs: int, kernel_size: int, stride: int = 1, dilation: int = 1, groups: int = 1,
-                  act_layer: ActLayer | None = 'relu', norm_layer: NormLayer = 'batchnorm2d',
-                  aa_layer: AaLayer | None = None, pad_type: str = '') -> ConvNorm:
-    """A `ConvNorm`, with a filter `aa` after it in place of its stride where there is one."""
-    filtered = bool(aa_layer) and stride == 2
-    layer = ConvNorm(in_chs, out_chs, kernel_size, 1 if filtered else stride, dilation, groups, act_layer, norm_layer, pad_type)
-    if filtered:
-        layer.act = nn.Sequential(layer.act, create_aa(aa_layer, out_chs, stride))
-    return layer
 
 
 class BottleneckBlock(nn.Module):
