@@ -63,15 +63,16 @@ class FeatureInfo:
     def map_sizes(self, img_size: Sequence[int]) -> list[tuple[int, int]]:
         """(height, width) of the maps that come out, in their order, of images (height, width) in pixels."""
         chosen = [self.info[i] for i in self.out_indices]
-        return [(map_side(img_size[0], f['reduction'], f.get('ceil_reduction')),
-                 map_side(img_size[1], f['reduction'], f.get('ceil_reduction'))) for f in chosen]
+        rounding = [(f['reduction'], f.get('ceil_reduction'), f.get('margin', 0)) for f in chosen]
+        return [(map_side(img_size[0], *how), map_side(img_size[1], *how)) for how in rounding]
 
 
 def _rounding(feature: Feature) -> str:
     up_to = feature.get('ceil_reduction', feature['reduction'])
+    less = f" of {feature['margin']} pixels less" if feature.get('margin') else ''
     if up_to == feature['reduction']:
-        return 'ceil'
-    return 'floor' if up_to == 1 else f'ceil to {up_to}, then floor'
+        return f'ceil{less}'
+    return f'floor{less}' if up_to == 1 else f'ceil to {up_to}, then floor{less}'
 
 
 class FeatureNet(nn.Module):

@@ -29,4 +29,10 @@ FAMILIES = (Family(
         'tresnet_xl.miil_in1k': dict(),
         'tresnet_xl.miil_in1k_448': LARGE,
     },
+    former={
+        'tresnet_l_448': 'tresnet_l.miil_in1k_448',
+        'tresnet_m_448': 'tresnet_m.miil_in1k_448',
+        'tresnet_m_miil_in21k': 'tresnet_m.miil_in21k',
+        'tresnet_xl_448': 'tresnet_xl.miil_in1k_448',
+    },
 ),)
