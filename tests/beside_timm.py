@@ -104,6 +104,8 @@ def compare_with_timm(name: str, **options) -> None:
     ours, theirs = pair(name, dtype, num_classes=5, **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
+    margin = max(f.get('margin', 0) for f in ours.feature_info)
+    size, odd_size = ((height + margin, width + margin) for height, width in (size, odd_size))
     if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1

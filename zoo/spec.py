@@ -232,14 +232,16 @@ class Feature(_Feature, total=False):
     hook_type: str          # of a map inside a block: 'forward_pre' where the submodule takes it in, 'forward' where it
                             # comes out of it
     ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
-    margin: int             # pixels a side of the image that convolutions without padding leave out; 0 if not given
+    margin: int             # pixels a side of the image that layers without padding leave out, as long as one is left; 0 if not
+                            # given
 
 
 def map_side(side: int, reduction: int, ceil_reduction: int | None = None, margin: int = 0) -> int:
     """Pixels a side of a feature map: ceil(side / reduction), or ceil(side / ceil_reduction) halved rounding down, of a side
-    less its `margin`."""
+    less its `margin`, of which one pixel is left at least."""
     up_to = ceil_reduction or reduction
-    return -(-(side - margin) // up_to) // (reduction // up_to)
+    size = -(-(side - margin) // up_to) // (reduction // up_to)
+    return max(size, 1) if margin else size
 
 
 @dataclass(frozen=True)
