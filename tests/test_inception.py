@@ -8,7 +8,7 @@ from conftest import relative_error
 
 import zoo
 
-NAMES = ['inception_v4', 'inception_resnet_v2']
+NAMES = ['inception_v3', 'inception_v4', 'inception_resnet_v2']
 OPTIONS = [{}, dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(global_pool='catavgmax'), dict(drop_rate=0.1),
            dict(act_layer='silu', norm_eps=1e-5)]
 
@@ -35,3 +35,10 @@ def test_small_images_give_maps_of_a_pixel_at_least(name):
 def test_another_output_stride_is_said(name):
     with pytest.raises(ValueError, match='output_stride is 32, since .* not 16'):
         zoo.create_model(name, output_stride=16)
+
+
+def test_the_auxiliary_classifier_of_published_weights_is_left_out(tmp_path):
+    state = zoo.create_model('inception_v3').state_dict()
+    torch.save(state | {'AuxLogits.fc.weight': torch.rand(1000, 768)}, tmp_path / 'published.pth')
+    model = zoo.create_model('inception_v3', checkpoint_path=tmp_path / 'published.pth')
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values(), strict=True))
