@@ -76,6 +76,23 @@ class CeilAvgPool2d(nn.Module):
         return str(self.stride)
 
 
+class CeilMaxPool2d(nn.MaxPool2d):
+    """Max pooling without padding, whose last window may reach over the border: (B, C, H, W) ->
+    (B, C, ceil((H - kernel_size) / stride) + 1, …). An exported graph pads, since ceil_mode is beyond symbolic sizes."""
+
+    kernel_size: int
+    stride: int
+
+    def __init__(self, kernel_size: int, stride: int) -> None:
+        super().__init__(kernel_size, stride, ceil_mode=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        more = self.stride - 1
+        return F.max_pool2d(F.pad(x, (0, more, 0, more), value=-torch.inf), self.kernel_size, self.stride)
+
+
 class BlurPool2d(nn.Module):
     """Binomial 3x3 blur, then every `stride`-th pixel: arXiv:1904.11486. Padded with `pad_mode`."""
 

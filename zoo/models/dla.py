@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..contract import Parts
 from ..layers.conv import conv2d
 from ..layers.init import init_he
+from ..layers.pool import CeilMaxPool2d
 from ..spec import Feature, Sizes, unknown
 from .headnet import ConvClassifierNet
 
@@ -225,7 +226,7 @@ class DlaTree(nn.Module):
         super().__init__()
         self.levels, self.level_root = levels, level_root
         root_dim = (root_dim or 2 * out_channels) + (in_channels if level_root else 0)
-        self.downsample = nn.MaxPool2d(stride, stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.downsample = CeilMaxPool2d(stride, stride) if stride > 1 else nn.Identity()
         self.project: nn.Module = nn.Identity()
         if levels == 1:
             self.tree1 = block(in_channels, out_channels, stride, dilation, cardinality=cardinality, base_width=base_width)

@@ -22,6 +22,7 @@ from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_conv_net
 from ..layers.norm import NormLayer
+from ..layers.pool import CeilMaxPool2d
 from ..layers.stages import drop_path_rates, same_stages
 from ..spec import Feature
 from .headnet import HeadNet
@@ -133,7 +134,7 @@ class OsaStage(nn.Module):
                  norm_layer: NormLayer = 'batchnorm2d', act_layer: ActLayer = 'relu',
                  drop_path_rates: Sequence[float] | None = None) -> None:
         super().__init__()
-        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True) if downsample else nn.Identity()
+        self.pool = CeilMaxPool2d(3, 2) if downsample else nn.Identity()
         self.blocks = nn.Sequential()
         for number in range(block_per_stage):
             rate = drop_path_rates[number] if drop_path_rates else 0.0
