@@ -233,14 +233,18 @@ class Feature(_Feature, total=False):
                             # comes out of it
     ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
     floor_reduction: int    # up to which they are rounded down, and up again from there; `reduction` if not given
+    margin: int             # pixels a side of the image that layers without padding leave out, as long as one is left; 0 if not
+                            # given
 
 
-def map_side(side: int, reduction: int, ceil_reduction: int | None = None, floor_reduction: int | None = None) -> int:
+def map_side(side: int, reduction: int, ceil_reduction: int | None = None, floor_reduction: int | None = None,
+             margin: int = 0) -> int:
     """Pixels a side of a feature map: ceil(side / reduction); or ceil(side / ceil_reduction), from there rounded down
-    until `floor_reduction`, and from there up again."""
+    until `floor_reduction`, and from there up again; of a side less its `margin`, of which one pixel is left at least."""
     up_to = ceil_reduction or reduction
     down_to = floor_reduction or reduction
-    return -(-(-(-side // up_to) // (down_to // up_to)) // (reduction // down_to))
+    size = -(-(-(-(side - margin) // up_to) // (down_to // up_to)) // (reduction // down_to))
+    return max(size, 1) if margin else size
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ def init_he(module: nn.Module) -> None:
     draw_anew(module, _normal_of_fan_out)
 
 
+def init_he_inputs(module: nn.Module) -> None:
+    """Draws a module anew, see `draw_anew`; convolutions normal with variance 2 / fan-in (arXiv:1502.01852, section 2.2)."""
+    draw_anew(module, _normal_of_fan_in)
+
+
 def init_transformer(module: nn.Module, convs: bool = False) -> None:
     """Draws a module anew, see `draw_anew`, as DeiT (arXiv:2012.12877) and what follows it do: linear layers, and with
     `convs` convolutions, normal with deviation 0.02. Their code truncates at 2, a hundred deviations, which changes
@@ -108,6 +113,10 @@ def _uniform_of_outputs(layer: nn.Linear) -> None:
 
 def _normal_of_fan_out(layer: nn.Conv2d) -> None:
     nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+
+
+def _normal_of_fan_in(layer: nn.Conv2d) -> None:
+    nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
 
 
 def _narrow_normal(layer: nn.Conv2d | nn.Linear) -> None:

@@ -47,3 +47,18 @@ class HeadNet(ImageModel):
         if self.head_init_scale != 1 and isinstance(self.head.fc, nn.Linear):
             with torch.no_grad():
                 self.head.fc.weight.mul_(self.head_init_scale)
+
+
+class ConvClassifierNet(ImageModel):
+    """A network whose classifier is a 1x1 convolution, of pooled maps."""
+
+    def make_classifier(self, num_classes: int) -> nn.Module:
+        """A convolution from the embedding to logits."""
+        return nn.Conv2d(self.embedding_size, num_classes, 1)
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """An embedding (B, embedding_size) -> logits (B, num_classes)."""
+        if not self.num_classes:
+            return embedding
+        logits: Tensor = super().classify(embedding[:, :, None, None])
+        return logits.flatten(1)
