@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..blocks import round_channels
 from ..spec import unknown
 from .act import ActLayer, create_act
+from .non_local import BatNonLocalAttn
 from .norm import Norm, NormLayer
 from .squeeze import GlobalContext
 
@@ -190,7 +191,7 @@ def global_context(channels: int, rd_ratio: float = 1 / 8, rd_channels: int | No
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
     'se': SEModule, 'ese': EffectiveSEModule, 'eca': EcaModule, 'ecam': partial(EcaModule, use_mlp=True),
     'ceca': CecaModule, 'gc': global_context, 'gca': partial(global_context, fuse_add=True, fuse_scale=False),
-    'cbam': CbamModule, 'lcbam': partial(CbamModule, light=True),
+    'cbam': CbamModule, 'lcbam': partial(CbamModule, light=True), 'bat': BatNonLocalAttn,
 }
 
 
