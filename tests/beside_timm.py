@@ -8,11 +8,14 @@ import re
 from unittest.mock import patch
 
 import timm
+import timm.models.byobnet
 import torch
 from conftest import randomize, relative_error
 from torch import nn
 
 import zoo
+from zoo.models.byobnet_blocks import BLOCKS
+from zoo.models.byobnet_cfg import stages_of
 from zoo.registry import resolve
 
 
@@ -38,6 +41,9 @@ def of_timm(name: str, **options) -> nn.Module:
     """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth,
     or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
     place of that."""
+    if 'blocks' in options:                                         # there in records, here in block strings as well
+        plan = stages_of(options['blocks'], BLOCKS, options.get('block_kwargs', {}))
+        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**vars(block)) for block in stage] for stage in plan]
     try:
         return timm.create_model(name, **options)
     except TypeError as error:
@@ -91,6 +97,9 @@ def compare_with_timm(name: str, **options) -> None:
     ours, theirs = pair(name, dtype, num_classes=5, **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
+    least = zoo.get_pretrained_cfg(name).min_input_size
+    if least:                                               # of timm's; zoo's take any
+        size = least[1:]
     if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1

@@ -28,7 +28,7 @@ def test_architecture_equals_the_reference(name):
     for key, column in (('num_chs', 'channels'), ('reduction', 'reductions'), ('module', 'modules')):
         assert ' '.join(str(f[key]) for f in model.feature_info) == named_here(facts[f'feature_{column}'])
     cfg = zoo.get_pretrained_cfg(name)
-    assert (str(cfg.classifier), cfg.first_conv) == (facts['classifier'], facts['first_conv'])
+    assert (str(cfg.classifier), str(cfg.first_conv)) == (facts['classifier'], facts['first_conv'])
 
 
 @pytest.mark.parametrize('name', share(NAMES))          # test_cli looks at the table with those of all

@@ -171,7 +171,7 @@ FAMILIES = (Family(
         'regnetz_c16.ra3_in1k': Z_DATA | dict(first_conv='stem.conv'),
         'regnetz_c16_evos.ch_in1k': Z_EVOS | dict(first_conv='stem.conv'),
         'regnetz_d8.ra3_in1k': Z_DATA,
-        'regnetz_d8_evos.ch_in1k': Z_EVOS,
+        'regnetz_d8_evos.ch_in1k': Z_EVOS | dict(test_crop_pct=1.0),
         'regnetz_d32.ra3_in1k': Z_EVOS,
         'regnetz_e8.ra3_in1k': Z_DATA,
         'repvgg_a0.rvgg_in1k': RVGG,

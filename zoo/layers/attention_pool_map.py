@@ -94,16 +94,15 @@ class RotAttentionPool2d(nn.Module):
         token = pixels.mean(1, keepdim=True) if self.cls_token is None else self.cls_token.expand(x.shape[0], -1, -1)
         tokens = self.add_places(torch.cat([token, pixels], 1), grid)
         if self.qkv is None:
-            q, k, v = self.q(tokens[:, :1]), self.k(tokens), self.v(tokens)
+            q, k, v = self.q(tokens), self.k(tokens), self.v(tokens)
         else:
             q, k, v = self.qkv(tokens).chunk(3, -1)
-            q = q[:, :1]
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
         if self.places is not None:                                     # the token itself is nowhere
             turned = apply_rot_embed_cat(k[:, :, 1:], self.places.get_embed(grid, k.dtype, k.device))
             k = torch.cat([k[:, :, :1], turned], 2)
-        x = self.drop(merge_heads(attend(q, k, v))[:, 0])
-        return x if pre_logits else self.proj(x)
+        x = self.drop(merge_heads(attend(q, k, v)))                     # of all tokens, as its figures of cost have it
+        return x[:, 0] if pre_logits else self.proj(x)[:, 0]
 
 
 class AttentionPool2d(RotAttentionPool2d, SizedLayer):

@@ -9,7 +9,7 @@ three bottlenecks of 512 channels, a quarter as wide inside, with 32 channels a 
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -286,6 +286,14 @@ class ByobNet(HeadNet):
 
     def maps_of(self, state: Any, step: int) -> list[Tensor]:
         return [*state] if isinstance(state, tuple) else [state]
+
+    def keep_maps(self, chosen: Iterable[int]) -> list[int]:
+        """Removes what follows the stem's first map, where that is all that is left; see `ImageModel.keep_maps`."""
+        left = super().keep_maps(chosen)
+        if isinstance(self.stem, Stem) and len(left) == 1:
+            self._drop(f'stem.{name}' for name in self.stem.pooled)
+            self.stem_maps, self.stem.pooled = 1, []
+        return left
 
     # --- the head
 
