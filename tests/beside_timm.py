@@ -14,6 +14,7 @@ from conftest import randomize, relative_error
 from torch import nn
 
 import zoo
+from zoo.models import byobnet
 from zoo.models.byobnet_blocks import BLOCKS
 from zoo.models.byobnet_cfg import stages_of
 from zoo.registry import resolve
@@ -42,8 +43,9 @@ def of_timm(name: str, **options) -> nn.Module:
     or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
     place of that."""
     if 'blocks' in options:                                         # there in records, here in block strings as well
-        plan = stages_of(options['blocks'], BLOCKS, options.get('block_kwargs', {}))
-        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**vars(block)) for block in stage] for stage in plan]
+        shared = options.get('block_kwargs', resolve(name)[0].model_args(name).get('block_kwargs', {}))
+        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**vars(block) | dict(block_kwargs=byobnet.options_of(block, shared)))
+                              for block in stage] for stage in stages_of(options['blocks'], BLOCKS, shared)]
     try:
         return timm.create_model(name, **options)
     except TypeError as error:

@@ -1,6 +1,7 @@
 """Blocks in which far parts of a map see each other."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -8,11 +9,12 @@ from ..blocks import round_channels
 from .act import ActLayer
 from .conv_norm import ConvNorm
 from .norm import NormLayer
+from .windows import missing
 
 
 class BilinearAttnTransform(nn.Module):
-    """Bilinear attentional transform ("Non-Local Neural Networks With Grouped Bilinear Attentional Transforms", CVPR 2020,
-    section 3): rows and columns of the map are mixed by matrices made of the map itself, blocks of them alike; maps
+    """Bilinear attentional transform ("Non-Local Neural Networks With Grouped Bilinear Attentional Transforms",
+    CVPR 2020, section 3): rows and columns of the map are mixed by matrices made of the map itself, blocks of them alike; maps
     (B, C, H, W) -> (B, C, H, W).
 
     A side that `block_size` does not divide is filled up with zeros, which the paper does not say.
@@ -33,18 +35,18 @@ class BilinearAttnTransform(nn.Module):
         self.conv2 = ConvNorm(in_channels, in_channels, act_layer=act_layer, norm_layer=norm_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        size, height, width = self.block_size, x.shape[2], x.shape[3]
-        missing = (0, -width % size, 0, -height % size)
-        seen = F.pad(self.conv1(x), missing)                                    # ReLU's zeros are no maximum
+        size = self.block_size
+        down, right = missing(x.shape[2:], (size, size))
+        seen = F.pad(self.conv1(x), (0, right, 0, down))                        # ReLU's zeros are no maximum
         rows = seen.amax(3, keepdim=True).unflatten(2, (size, -1)).amax(3)      # (B, groups, size, 1)
         columns = seen.amax(2, keepdim=True).unflatten(3, (size, -1)).amax(4)   # (B, groups, 1, size)
         p, q = (conv(line).flatten(1).unflatten(1, (self.groups, size, size)).sigmoid()
                 for conv, line in ((self.conv_p, rows), (self.conv_q, columns)))
         p, q = p / p.sum(3, keepdim=True), q / q.sum(2, keepdim=True)
-        x = F.pad(x, missing).unflatten(1, (self.groups, -1))                   # (B, groups, C / groups, H, W)
-        x = (p[:, :, None] @ x.unflatten(3, (size, -1)).flatten(4)).unflatten(4, (-1, x.shape[4])).flatten(3, 4)
-        x = (x.unflatten(4, (size, -1)).transpose(4, 5) @ q[:, :, None, None]).transpose(4, 5).flatten(4)
-        return self.conv2(x.flatten(1, 2)[:, :, :height, :width])
+        x = F.pad(x, (0, right, 0, down)).unflatten(1, (self.groups, -1))       # (B, groups, C / groups, H, W)
+        x = torch.einsum('bgij,bgcjtw->bgcitw', p, x.unflatten(3, (size, -1))).flatten(3, 4)
+        x = torch.einsum('bgchjt,bgjk->bgchkt', x.unflatten(4, (size, -1)), q).flatten(4)
+        return self.conv2(F.pad(x.flatten(1, 2), (0, -right, 0, -down)))
 
 
 class BatNonLocalAttn(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,8 +96,9 @@ def summed(branches: Iterable[Kernel], conv: nn.Conv2d) -> nn.Conv2d:
     """A convolution with the stride, padding and groups of `conv`, and as kernel the sum of the branches', smaller ones
     filled up with zeros around them."""
     size, device = conv.kernel_size[0], conv.weight.device
-    made = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-                     conv.groups, device=device, dtype=conv.weight.dtype)
+    padding: Any = conv.padding
+    made = nn.Conv2d(conv.in_channels, conv.out_channels, size, conv.stride[0], padding, conv.dilation[0], conv.groups,
+                     device=device, dtype=conv.weight.dtype)
     if device.type == 'meta':
         return made
     kernels, biases = zip(*((F.pad(kernel, [(size - kernel.shape[-1]) // 2] * 4), bias) for kernel, bias in branches))

@@ -9,7 +9,7 @@ three bottlenecks of 512 channels, a quarter as wide inside, with 32 channels a 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -51,7 +51,7 @@ DEEP_STEMS: dict[str, tuple[tuple[float, ...], int]] = {
     'quad2': ((1 / 8, 1 / 4, 1 / 2, 1), 2),
 }
 STEMS = ('', '3x3', '7x7', *DEEP_STEMS, 'rep', 'one')
-STEM_POOLS: dict[str, partial[nn.Module]] = {
+STEM_POOLS: dict[str, Callable[[], nn.Module]] = {
     'max': partial(nn.MaxPool2d, 3, 2, padding=1), 'maxpool': partial(nn.MaxPool2d, 3, 2, padding=1),
     'max2': partial(nn.MaxPool2d, 2, ceil_mode=True), 'avg2': partial(CeilAvgPool2d, 2),
     'avg': partial(nn.AvgPool2d, 3, 2, padding=1, count_include_pad=False),
@@ -171,7 +171,7 @@ class ByobNet(HeadNet):
         features = round(cfg.num_features * cfg.width_factor)
         self.final_conv: nn.Module = layers.conv(width, features) if features else nn.Identity()
         self.num_features = features or width
-        self.feature_info[-1].update(num_chs=self.num_features, module='final_conv')
+        self.feature_info[-1]['num_chs'], self.feature_info[-1]['module'] = self.num_features, 'final_conv'
         self._build_head(cfg, layers, num_classes, global_pool, reduction, img_size, drop_rate)
         self.init_fresh()
 
@@ -254,10 +254,11 @@ class ByobNet(HeadNet):
             self.head = pool                                                    # type: ignore[assignment]
             self.parts = replace(self.parts, head=tuple(f'head.{name}' for name in attended), classifier=('head.proj',))
         else:
-            hidden = (cfg.head_hidden_size or width) if cfg.head_type == 'mlp' else None
-            self.head = Head(width, global_pool or 'avg', norm=layers.norm(width) if hidden else None, hidden_size=hidden,
-                             act_layer=cfg.act_layer, drop_rate=drop_rate)
-            if hidden:
+            mlp = cfg.head_type == 'mlp'
+            self.head = Head(width, global_pool or 'avg', norm=layers.norm(width) if mlp else None,
+                             hidden_size=cfg.head_hidden_size if mlp else None, act_layer=cfg.act_layer,
+                             drop_rate=drop_rate)
+            if mlp:
                 self.parts = replace(self.parts, head=('head.global_pool', 'head.norm', 'head.pre_logits'))
         default = 'token' if isinstance(self.head, RotAttentionPool2d) else 'avg'
         self.build_head(width, num_classes, default if global_pool is None else global_pool, drop_rate)

@@ -293,7 +293,8 @@ class Branches(Reparam):
         for name in self.side:
             module: Any = getattr(self, name)
             if module is not None:
-                found += module if isinstance(module, nn.ModuleList) else [module]
+                side: Iterable[Any] = module if isinstance(module, nn.ModuleList) else [module]
+                found += side
         return found
 
     @property
@@ -416,5 +417,5 @@ def create_block(block: str | type[nn.Module], **kwargs: Any) -> nn.Module:
 
 def options_for(block: str | type[nn.Module], options: Iterable[str]) -> list[str]:
     """Those of the options that blocks of a kind take."""
-    known = inspect.signature(block_class(block).__init__).parameters               # type: ignore[misc]
+    known = inspect.signature(block_class(block)).parameters
     return [name for name in options if name in known]

@@ -65,9 +65,9 @@ class ByoModelCfg:
         fixed_input_size: has no effect: a network takes images of any size that its blocks take.
         norm_kwargs: options of `norm_layer`.
         aa_layer: filter in place of the stride of the stages' convolutions, see `create_aa`.
-        head_type: 'classifier'; 'mlp' with a hidden layer; 'attn_abs' or 'attn_rot', pooling by attention with learned or
-            with rotary positions.
-        head_hidden_size: width of the hidden layer of 'mlp', and of attention; None for that of the map.
+        head_type: 'classifier'; 'mlp' with normalisation and a hidden layer; 'attn_abs' or 'attn_rot', pooling by
+            attention with learned or with rotary positions.
+        head_hidden_size: width of the hidden layer of 'mlp', None for none; of attention, None for that of the map.
         attn_layer, attn_kwargs: the gate of the blocks, see `create_attn`, and its options.
         self_attn_layer, self_attn_kwargs: the layer of blocks of self-attention, and its options.
         block_kwargs: options of the blocks' classes, for those that have them.
@@ -122,7 +122,7 @@ def stages_of(blocks: Sequence[Stage], kinds: Iterable[str], block_kwargs: Kwarg
         raise ValueError(f'blocks have one entry a stage, and at least one, not {blocks!r}.')
     found = []
     for number, stage in enumerate(blocks):
-        entries = [stage] if isinstance(stage, (str, ByoBlockCfg)) else list(stage)
+        entries: list[Any] = list(stage) if isinstance(stage, Sequence) and not isinstance(stage, str) else [stage]
         if all(isinstance(entry, str) for entry in entries):
             try:
                 found.append(_read(parse_stages([entries[0] if len(entries) == 1 else entries])[0], kinds, block_kwargs))
