@@ -178,6 +178,14 @@ def test_optimising_and_exporting_fuse_a_copy(tmp_path):
     assert kinds.count('Conv') == len(blocks) and not any(m.is_fused for m in blocks)
 
 
+def test_timms_function_fuses_a_copy():
+    from zoo.compat.utils import reparameterize_model
+    model = zoo.create_model('repvgg_a0', num_classes=2, **short('repvgg_a0'))
+    assert 'stem.reparam_conv.weight' in reparameterize_model(model).state_dict()
+    assert 'stem.reparam_conv.weight' not in model.state_dict()
+    assert reparameterize_model(model, inplace=True) is model and 'stem.reparam_conv.weight' in model.state_dict()
+
+
 def test_an_optimizer_trains_a_fused_network():
     model = zoo.create_model('repvgg_a0', num_classes=2).fuse().train()
     model(torch.rand(2, 3, 64, 64)).square().sum().backward()
