@@ -43,9 +43,11 @@ def of_timm(name: str, **options) -> nn.Module:
     or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
     place of that."""
     if 'blocks' in options:                                         # there in records, here in block strings as well
-        shared = options.get('block_kwargs', resolve(name)[0].model_args(name).get('block_kwargs', {}))
-        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**vars(block) | dict(block_kwargs=byobnet.options_of(block, shared)))
-                              for block in stage] for stage in stages_of(options['blocks'], BLOCKS, shared)]
+        row = resolve(name)[0].model_args(name) | options
+        shared = row.get('block_kwargs', {})
+        plan = stages_of(options['blocks'], BLOCKS, shared, row.get('self_attn_kwargs', {}))
+        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**{
+            **vars(block), 'block_kwargs': byobnet.options_of(block, shared)}) for block in stage] for stage in plan]
     try:
         return timm.create_model(name, **options)
     except TypeError as error:

@@ -19,7 +19,9 @@ from zoo.layers.drop import DropBlock2d
 from zoo.layers.reparam import Reparam
 from zoo.models import byobnet
 from zoo.models.byobnet import ByobNet, ByoBlockCfg, ByoModelCfg
-from zoo.models.byobnet_blocks import BLOCKS, LayerFn
+from zoo.models.byobnet_blocks import BLOCKS
+from zoo.models.byobnet_cfg import SELF_ATTENTIONS
+from zoo.models.byobnet_layers import LayerFn
 from zoo.pretrained.adapt import load_into
 from zoo.spec import Misfit
 
@@ -246,7 +248,7 @@ def test_what_makes_no_network_is_said(options, error, words):
 def test_kinds_of_one_notation_are_for_one_network():
     with pytest.raises(ValueError, match=r'Stage 0, block 0 \(rep\): such blocks are of other networks'):
         zoo.build_model(['rep_r1_s2_c16'])
-    assert {*BLOCKS} <= {*zoo.blocks.BLOCK_KINDS}
+    assert {*BLOCKS, *SELF_ATTENTIONS} - {'self_attn'} <= {*zoo.blocks.BLOCK_KINDS}
     with pytest.raises(ValueError, match='repvgg_a0 is not made of block strings, whose'):
         zoo.scale_model('repvgg_a0', 1.0)
 

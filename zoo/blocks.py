@@ -22,6 +22,9 @@ dark   1x1, then 3x3 convolution                           DarkNet, arXiv:1804.0
 edge   3x3, then 1x1 convolution                           EfficientNet-EdgeTPU
 rep    3x3, 1x1 and no convolution side by side            RepVGG, arXiv:2101.03697
 one    several convolutions side by side                   MobileOne, arXiv:2206.04040
+bot    bottle with attention of all pixels to all          BotNet, arXiv:2101.11605
+halo   bottle with attention in blocks with a margin       HaloNet, arXiv:2103.12731
+lambda bottle with a lambda layer                          LambdaNetworks, arXiv:2102.08602
 
 field  meaning (units: channels, pixels, counts)
 r      repeats; the first takes the stride                 k   kernel, several with dots mix sizes: k3.5.7
@@ -35,7 +38,8 @@ a      kernel of the expansion; of the first depthwise     p   kernel of the pro
 d      ds: space-to-depth first; mha, mqa: key width       h   heads
 v      stride of keys and values                           fc  input width that e counts from
 br  bottle ratio: inner width over output width            nb  convolutions side by side in one
-at  gate over the channels, by its name: atse, ateca
+at  gate over the channels, by its name: atse, ateca       w   side of halo's blocks; of lambda's neighbourhood
+o   margin around halo's blocks
 noskip, skip   without, with the shortcut
 """
 from __future__ import annotations
@@ -60,6 +64,7 @@ FIELDS: dict[str, tuple[str, str, int]] = {
     'p': ('last_kernel', 'kernels', 127), 'd': ('dim', 'count', 9999), 'h': ('heads', 'count', 999),
     'v': ('kv_stride', 'count', 99), 'fc': ('expand_from', 'count', 99_999),
     'br': ('bottle_ratio', 'ratio', 100), 'nb': ('branches', 'count', 99), 'at': ('attn', 'word', 0),
+    'w': ('window', 'count', 999), 'o': ('margin', 'count', 999),
 }
 MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9     # of a network, a scaled block, a mixed convolution
 
@@ -79,6 +84,9 @@ BLOCK_KINDS: dict[str, tuple[str, str]] = {
     'edge': ('r s c', 'k gs br at'),
     'rep': ('r s c', 'k gs at'),
     'one': ('r s c', 'k gs nb at'),
+    'bot': ('r s c', 'br h'),
+    'halo': ('r s c', 'br h w o'),
+    'lambda': ('r s c', 'br h w'),
 }
 
 
@@ -107,6 +115,8 @@ class Block:
     bottle_ratio: float = 1.0
     branches: int = 1
     attn: str = ''
+    window: int = 0
+    margin: int = 0
     skip: bool | None = None                     # None: a shortcut wherever the shapes allow one
     # the fields as they were written, so that text() gives them back in their order and spelling
     written: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)

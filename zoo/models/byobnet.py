@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..blocks import round_channels
 from ..contract import Parts
+from ..layers.attention_map import BottleneckAttn, LambdaLayer
 from ..layers.attention_pool_map import POOLS, AttentionPool2d, RotAttentionPool2d
 from ..layers.conv import conv2d
 from ..layers.drop import DropBlock2d
@@ -27,20 +28,21 @@ from ..layers.norm import Norm
 from ..layers.pool import CeilAvgPool2d
 from ..layers.sizes import ImageSize, map_size, pair_of
 from ..layers.stages import drop_path_rates
-from ..spec import Feature, unknown
+from ..spec import Feature, Pair, unknown
 from .byobnet_blocks import (
-    BLOCKS, BasicBlock, BottleneckBlock, DarkBlock, DownsampleAvg, EdgeBlock, LayerFn, MobileOneBlock, RepVggBlock,
-    Residual, block_class, create_block, create_shortcut, num_groups, options_for,
+    BLOCKS, BasicBlock, BottleneckBlock, DarkBlock, EdgeBlock, MobileOneBlock, RepVggBlock, Residual, SelfAttnBlock,
+    block_class, create_block, options_for,
 )
 from .byobnet_cfg import (
     ByoBlockCfg, ByoModelCfg, Kwargs, expand_blocks_cfg, interleave_blocks, stages_of, with_options,
 )
+from .byobnet_layers import DownsampleAvg, LayerFn, create_shortcut, num_groups
 from .headnet import HeadNet
 from .records import signature_of
 
 __all__ = [
     'BasicBlock', 'BottleneckBlock', 'ByoBlockCfg', 'ByoModelCfg', 'ByobNet', 'DarkBlock', 'DownsampleAvg', 'EdgeBlock',
-    'LayerFn', 'MobileOneBlock', 'RepVggBlock', 'Stem', 'create_block', 'create_byob_stem', 'create_shortcut',
+    'LayerFn', 'MobileOneBlock', 'RepVggBlock', 'SelfAttnBlock', 'Stem', 'create_block', 'create_byob_stem', 'create_shortcut',
     'expand_blocks_cfg', 'interleave_blocks', 'num_groups',
 ]
 
@@ -167,7 +169,7 @@ class ByobNet(HeadNet):
                          cfg.attn_kwargs, cfg.self_attn_layer, cfg.self_attn_kwargs)
         width = self._build_stem(cfg, in_chans, replace(layers, aa_layer=None))
         width, reduction = self._build_stages(cfg, layers, width, output_stride, drop_path_rate, drop_block_rate,
-                                              drop_block_size)
+                                              drop_block_size, pair_of(224 if img_size is None else img_size))
         features = round(cfg.num_features * cfg.width_factor)
         self.final_conv: nn.Module = layers.conv(width, features) if features else nn.Identity()
         self.num_features = features or width
@@ -191,10 +193,10 @@ class ByobNet(HeadNet):
         return width
 
     def _build_stages(self, cfg: ByoModelCfg, layers: LayerFn, width: int, output_stride: int, drop_path_rate: float,
-                      drop_block_rate: float, drop_block_size: int) -> tuple[int, int]:
+                      drop_block_rate: float, drop_block_size: int, size: Pair) -> tuple[int, int]:
         """Adds the stages and describes their maps, of each the last before a stride; returns the channels and the
         reduction that come out."""
-        plan = stages_of(cfg.blocks, BLOCKS, cfg.block_kwargs)
+        plan = stages_of(cfg.blocks, BLOCKS, cfg.block_kwargs, cfg.self_attn_kwargs)
         unknown_to_all = {*cfg.block_kwargs}.difference(*(
             options_for(block.type, cfg.block_kwargs) for stage in plan for block in stage))
         if unknown_to_all:
@@ -209,20 +211,26 @@ class ByobNet(HeadNet):
                 self.feature_info.append(last)
             if reduction >= output_stride and stride > 1:
                 stride, dilation = 1, dilation * stride
-            reduction *= stride
+            before, reduction = reduction, reduction * stride
             first, built = 1 if dilation in (1, 2) else 2, nn.Sequential()
             drop = partial(DropBlock2d, drop_block_rate, *squares[number]) if number in squares else None
             for index, block in enumerate(stage):
                 out = round_channels(block.c * cfg.width_factor)
                 group_size = block.gs(out, index) if callable(block.gs) else block.gs
+                given = dict(options_of(block, cfg.block_kwargs))
+                if options_for(block.type, ['feat_size']):
+                    given['feat_size'] = map_size(size, reduction if index else before)
                 try:
                     built.append(create_block(block.type, in_chs=width, out_chs=out, stride=1 if index else stride,
                                               dilation=(first, dilation), group_size=group_size, bottle_ratio=block.br,
                                               downsample=cfg.downsample, layers=of_block(block, layers),
-                                              drop_block=drop, drop_path_rate=next(rates),
-                                              **options_of(block, cfg.block_kwargs)))
+                                              drop_block=drop, drop_path_rate=next(rates), **given))
                 except ValueError as error:
                     raise ValueError(f'Stage {number}, block {index} ({block.type}): {error}') from error
+                for layer in built[-1].modules():
+                    if isinstance(layer, (BottleneckAttn, LambdaLayer)) and layer.follows:
+                        strided = stride if given.get('extra_conv') and not index else 1
+                        layer.reduction, self.img_size = (reduction if index else before) * strided, size
                 width, first = out, dilation
             self.stages.append(built)
             last = Feature(num_chs=width, reduction=reduction, module=f'stages.{number}', stage=number + 1)

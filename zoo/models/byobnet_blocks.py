@@ -13,107 +13,21 @@ All map (B, in_chs, H, W) to (B, out_chs, ceil(H / stride), ceil(W / stride)), a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..blocks import round_channels
-from ..layers.act import ActLayer, create_act
-from ..layers.channel_attention import AttnLayer, create_attn
 from ..layers.conv_norm import ConvNorm
 from ..layers.drop import DropPath
 from ..layers.init import zero_weight
-from ..layers.norm import Norm, NormLayer
-from ..layers.pool import AaLayer, pool_shortcut
+from ..layers.norm import Norm
 from ..layers.reparam import Kernel, Reparam, folded, identity_kernel, summed
+from ..layers.sizes import map_size
 from ..spec import Pair, unknown
-
-SHORTCUTS = ('conv1x1', 'avg', '')
-MakeDrop = Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class LayerFn:
-    """What a block's layers are made of.
-
-    Attributes:
-        aa_layer: filter in place of strides, see `create_aa`.
-        attn_layer, attn_kwargs: the gate, see `create_attn`. self_attn_layer, self_attn_kwargs: self-attention.
-    """
-
-    act_layer: ActLayer = 'relu'
-    norm_layer: NormLayer = 'batchnorm'
-    aa_layer: AaLayer | None = None
-    attn_layer: AttnLayer = None
-    attn_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    self_attn_layer: AttnLayer = None
-    self_attn_kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def conv(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1, dilation: int = 1, groups: int = 1,
-             act: bool = True, drop: MakeDrop | None = None) -> ConvNorm:
-        """A convolution, normalisation and, with `act`, activation."""
-        return ConvNorm(in_chs, out_chs, kernel_size, stride, dilation, groups, self.act_layer if act else None,
-                        self.norm_layer, aa_layer=self.aa_layer if stride > 1 else None, drop_layer=drop)
-
-    def act(self, linear: bool = False) -> nn.Module:
-        """The activation, or nothing."""
-        return nn.Identity() if linear else create_act(self.act_layer)
-
-    def norm(self, channels: int) -> nn.Module:
-        """Normalisation without activation."""
-        return Norm(self.norm_layer).with_act(channels, None)[0]
-
-    def attn(self, channels: int, wanted: bool = True) -> nn.Module:
-        """The gate, or nothing."""
-        return create_attn(self.attn_layer, channels, **self.attn_kwargs) if wanted else nn.Identity()
-
-
-def num_groups(group_size: int | None, channels: int) -> int:
-    """Into how many groups of a size channels split; 1 without a size.
-
-    Raises:
-        ValueError: they do not.
-    """
-    if not group_size:
-        return 1
-    if channels % group_size:
-        raise ValueError(f'{channels} channels do not split into groups of {group_size}.')
-    return channels // group_size
-
-
-class DownsampleAvg(nn.Module):
-    """Average pooling and a 1x1 convolution (ResNet-D, arXiv:1812.01187, Figure 2c)."""
-
-    def __init__(self, in_chs: int, out_chs: int, stride: int = 1, dilation: int = 1, apply_act: bool = False,
-                 layers: LayerFn = LayerFn()) -> None:
-        super().__init__()
-        self.pool = pool_shortcut(stride, dilation)
-        self.conv = layers.conv(in_chs, out_chs, act=apply_act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.pool(x))
-
-
-def create_shortcut(downsample_type: str | None, in_chs: int, out_chs: int, stride: int, dilation: Pair,
-                    layers: LayerFn = LayerFn(), **kwargs: Any) -> nn.Module | None:
-    """The shortcut of a block: its input where that has the shape of the output, else a convolution ('conv1x1'), pooling
-    and a convolution ('avg'), or none ('').
-
-    Raises:
-        ValueError: another kind.
-    """
-    if (downsample_type or '') not in SHORTCUTS:
-        raise ValueError(unknown('downsample', str(downsample_type), SHORTCUTS))
-    if in_chs == out_chs and stride == 1 and dilation[0] == dilation[1]:
-        return nn.Identity()
-    if not downsample_type:
-        return None
-    if downsample_type == 'avg':
-        return DownsampleAvg(in_chs, out_chs, stride, dilation[0], layers=layers, **kwargs)
-    return layers.conv(in_chs, out_chs, 1, stride, act=False)
+from .byobnet_layers import LayerFn, MakeDrop, create_shortcut, num_groups
 
 
 class Residual(nn.Module):
@@ -391,9 +305,49 @@ def _no_bottleneck(bottle_ratio: float) -> None:
         raise ValueError(f'Convolutions side by side have no inner width: bottle_ratio is 1, not {bottle_ratio}.')
 
 
+class SelfAttnBlock(Residual):
+    """1x1 convolution, self-attention in place of a kxk one, 1x1 convolution (BotNet, arXiv:2101.11605, Figure 1).
+
+    Args:
+        extra_conv: a grouped kxk convolution before it, which then has the stride. bottle_in: the inner width counts from
+            `in_chs`. post_attn_na: normalisation and activation after it.
+        feat_size: rows and columns of the map that positions are fitted to.
+    """
+
+    last = 'conv3_1x1'
+
+    def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 3, stride: int = 1, dilation: Pair = (1, 1),
+                 bottle_ratio: float = 1.0, group_size: int | None = None, downsample: str | None = 'avg',
+                 extra_conv: bool = False, linear_out: bool = False, bottle_in: bool = False, post_attn_na: bool = True,
+                 feat_size: Pair | None = None, layers: LayerFn = LayerFn(), drop_block: MakeDrop | None = None,
+                 drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.shortcut = create_shortcut(downsample, in_chs, out_chs, stride, dilation, layers)
+        inner = round_channels((in_chs if bottle_in else out_chs) * bottle_ratio)
+        self.conv1_1x1 = layers.conv(in_chs, inner)
+        self.conv2_kxk: nn.Module = nn.Identity()
+        if extra_conv:
+            self.conv2_kxk = layers.conv(inner, inner, kernel_size, stride, dilation[0], num_groups(group_size, inner),
+                                         drop=drop_block)
+            feat_size = map_size(feat_size, stride) if feat_size else None
+            stride = 1
+        self.self_attn = layers.self_attn(inner, stride, feat_size)
+        self.post_attn, self.post_attn_act = (Norm(layers.norm_layer).with_act(inner, layers.act_layer) if post_attn_na
+                                              else (nn.Identity(), nn.Identity()))
+        self.conv3_1x1 = layers.conv(inner, out_chs, act=False)
+        self.finish(layers, linear_out, drop_path_rate)
+
+    def branch(self, x: Tensor) -> Tensor:
+        x = self.conv1_1x1(x)
+        x = self.conv2_kxk(x)
+        x = self.self_attn(x)
+        x = self.post_attn_act(self.post_attn(x))
+        return self.conv3_1x1(x)
+
+
 BLOCKS: dict[str, type[nn.Module]] = {
     'basic': BasicBlock, 'bottle': BottleneckBlock, 'dark': DarkBlock, 'edge': EdgeBlock, 'rep': RepVggBlock,
-    'one': MobileOneBlock,
+    'one': MobileOneBlock, 'self_attn': SelfAttnBlock,
 }
 
 

@@ -15,6 +15,7 @@ from ..layers.pool import AaLayer
 from ..spec import unknown
 
 Kwargs = Mapping[str, Any]
+SELF_ATTENTIONS = {'bot': 'bottleneck', 'halo': 'halo', 'lambda': 'lambda'}         # block strings -> layers
 GroupSize = int | Callable[[int, int], int] | None
 
 
@@ -23,7 +24,7 @@ class ByoBlockCfg:
     """Blocks of one kind, of a stage or a part of one.
 
     Attributes:
-        type: the kind, 'basic', 'bottle', 'dark', 'edge', 'rep', 'one', or a class of blocks.
+        type: the kind, 'basic', 'bottle', 'dark', 'edge', 'rep', 'one', 'self_attn', or a class of blocks.
         d: how many. c: channels that come out. s: stride of the stage, which its first block takes.
         gs: channels per group of the grouped convolution, 0 for one group; or what makes that of the channels and the
             block's number in the stage.
@@ -69,7 +70,8 @@ class ByoModelCfg:
             attention with learned or with rotary positions.
         head_hidden_size: width of the hidden layer of 'mlp', None for none; of attention, None for that of the map.
         attn_layer, attn_kwargs: the gate of the blocks, see `create_attn`, and its options.
-        self_attn_layer, self_attn_kwargs: the layer of blocks of self-attention, and its options.
+        self_attn_layer, self_attn_kwargs: the layer of blocks of self-attention, 'bottleneck', 'halo', 'lambda' or a
+            class, and its options.
         block_kwargs: options of the blocks' classes, for those that have them.
     """
 
@@ -108,11 +110,13 @@ def with_options(cfg: ByoModelCfg, **options: Any) -> ByoModelCfg:
     return replace(cfg, **options)
 
 
-def stages_of(blocks: Sequence[Stage], kinds: Iterable[str], block_kwargs: Kwargs) -> list[list[ByoBlockCfg]]:
+def stages_of(blocks: Sequence[Stage], kinds: Iterable[str], block_kwargs: Kwargs,
+              self_attn_kwargs: Kwargs = {}) -> list[list[ByoBlockCfg]]:
     """The blocks of each stage, one record a block, the stage's stride in the first.
 
     Args:
-        kinds: of block strings that may be in it. block_kwargs: options that those of block strings are added to.
+        kinds: of blocks that strings may name, beside those of self-attention.
+        block_kwargs, self_attn_kwargs: options that those of block strings are added to.
 
     Raises:
         ValueError: no blocks, a block string that cannot be read, or one with a stride that is not the first of its
@@ -125,7 +129,8 @@ def stages_of(blocks: Sequence[Stage], kinds: Iterable[str], block_kwargs: Kwarg
         entries: list[Any] = list(stage) if isinstance(stage, Sequence) and not isinstance(stage, str) else [stage]
         if all(isinstance(entry, str) for entry in entries):
             try:
-                found.append(_read(parse_stages([entries[0] if len(entries) == 1 else entries])[0], kinds, block_kwargs))
+                found.append(_read(parse_stages([entries[0] if len(entries) == 1 else entries])[0],
+                                   [*kinds, *SELF_ATTENTIONS], block_kwargs, self_attn_kwargs))
             except ValueError as error:
                 raise ValueError(f'Stage {number}: {str(error).removeprefix("Stage 0: ")}') from None
         elif all(isinstance(entry, ByoBlockCfg) for entry in entries):
@@ -156,7 +161,8 @@ def interleave_blocks(types: tuple[str, str], d: int, every: int | list[int] = 1
     return tuple(ByoBlockCfg(type=types[number in every], d=1, **kwargs) for number in range(d))
 
 
-def _read(stage: Sequence[Block], kinds: Iterable[str], block_kwargs: Kwargs) -> list[ByoBlockCfg]:
+def _read(stage: Sequence[Block], kinds: Iterable[str], block_kwargs: Kwargs,
+          self_attn_kwargs: Kwargs) -> list[ByoBlockCfg]:
     """Block strings as records."""
     found: list[ByoBlockCfg] = []
     for block in stage:
@@ -168,10 +174,22 @@ def _read(stage: Sequence[Block], kinds: Iterable[str], block_kwargs: Kwargs) ->
         given: dict[str, Any] = {} if block.kernel == (3,) else {'kernel_size': block.kernel[0]}
         if len(block.kernel) > 1:
             raise ValueError(f"a '{block.kind}' block has one kernel, not {len(block.kernel)} sizes side by side")
+        kind, attention = block.kind, _attention(block)
+        changes: dict[str, Any] = {}
+        if kind in SELF_ATTENTIONS:
+            kind, changes = 'self_attn', dict(self_attn_layer=SELF_ATTENTIONS[kind],
+                                              self_attn_kwargs={**self_attn_kwargs, **attention})
         if block.kind == 'one' and block.branches != 1:
             given['num_conv_branches'] = block.branches
         for _ in range(block.repeats):
-            found.append(ByoBlockCfg(block.kind, 1, block.channels, found[0].s if found else block.stride,
+            found.append(ByoBlockCfg(kind, 1, block.channels, found[0].s if found else block.stride,
                                      block.group_size, block.bottle_ratio, attn_layer=block.attn or None,
-                                     block_kwargs={**block_kwargs, **given} if given else None))
+                                     block_kwargs={**block_kwargs, **given} if given else None, **changes))
     return found
+
+
+def _attention(block: Block) -> dict[str, Any]:
+    """Options of a block string's layer of self-attention."""
+    given = {'num_heads': block.heads, 'halo_size': block.margin, 'block_size' if block.kind == 'halo' else 'r': block.window}
+    return {name: value for name, value in given.items() if value} | (
+        {'r': None} if block.kind == 'lambda' and not block.window else {})
