@@ -103,7 +103,7 @@ def compare_with_timm(name: str, **options) -> None:
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
     least = zoo.get_pretrained_cfg(name).min_input_size
     if least:                                               # of timm's; zoo's take any
-        size = least[1:]
+        size = odd_size = least[1:]
     if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1

@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 from ..blocks import round_channels
 from ..spec import Pair, Sizes
-from .attention_tokens import attend
-from .decomposed import resize_offsets, table_lengths
+from .attention_tokens import attend, merge_heads
+from .conv import channels_first, copy_in_exports
+from .decomposed import offset_products, resize_offsets, table_lengths
 from .pool import CeilAvgPool2d
 from .sizes import ImageSize, SizedLayer, map_size, pair_of
-from .windows import missing
+from .windows import cut_to, missing, window_partition, window_reverse
 
 
 class PosEmbedRel(nn.Module):
@@ -41,11 +42,12 @@ class PosEmbedRel(nn.Module):
             nn.init.normal_(table, std=table.shape[1] ** -0.5)
 
     def forward(self, q: Tensor, queries: Sequence[int], keys: Sequence[int]) -> Tensor:
-        """Queries (…, rows * columns, dim) of the first rows and columns -> (…, queries, keys), to add to the scores."""
-        q = q.unflatten(-2, (queries[0], queries[1]))                                       # (…, rows, columns, dim)
-        rows = torch.einsum('...ijd,ikd->...ijk', q, offset_vectors(self.height_rel, queries[0], keys[0]))
-        columns = torch.einsum('...ijd,jkd->...ijk', q, offset_vectors(self.width_rel, queries[1], keys[1]))
-        return (rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(-2).flatten(-3, -2)
+        """Queries (B, heads, rows * columns, dim) of the first rows and columns -> (B, heads, queries, keys), to add to the
+        scores."""
+        q = q.unflatten(2, (queries[0], queries[1]))                                    # (B, heads, rows, columns, dim)
+        rows = offset_products(q.transpose(2, 3), offset_vectors(self.height_rel, queries[0], keys[0])).transpose(2, 3)
+        columns = offset_products(q, offset_vectors(self.width_rel, queries[1], keys[1]))
+        return copy_in_exports(rows.unsqueeze(-1) + columns.unsqueeze(-2)).flatten(-2).flatten(-3, -2)
 
 
 def offset_vectors(table: Tensor, queries: int, keys: int) -> Tensor:
@@ -143,23 +145,23 @@ class HaloAttn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         block, side = self.block_size, self.block_size // self.stride
-        height, width = ((size + self.stride - 1) // self.stride for size in (x.shape[2], x.shape[3]))
+        size = [(length + self.stride - 1) // self.stride for length in (x.shape[2], x.shape[3])]
         down, right = missing(x.shape[2:], (block, block))
         x = F.pad(x, (0, right, 0, down))
-        q = self.q(x).unflatten(3, (-1, side)).unflatten(2, (-1, side))                 # (B, C, rows, side, columns, side)
-        q = q.unflatten(1, (self.num_heads, -1)).permute(0, 1, 3, 5, 4, 6, 2)
-        rows, columns = q.shape[2], q.shape[3]
-        q = q.flatten(4, 5).flatten(2, 3)                                               # (B, heads, blocks, pixels, dim)
-        kv = F.pad(self.kv(x), (self.halo_size,) * 4).unfold(2, self.win_size, block).unfold(3, self.win_size, block)
-        kv = kv.flatten(4).flatten(2, 3).unflatten(1, (self.num_heads, -1)).permute(0, 1, 3, 4, 2)
+        q = self.q(x).permute(0, 2, 3, 1)
+        height, width = q.shape[1], q.shape[2]
+        q = window_partition(q, (side, side)).flatten(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        kv = F.pad(self.kv(x), (self.halo_size,) * 4)
+        for dim, blocks in ((2, height // side), (3, width // side)):                   # each block with its margin
+            starts = torch.arange(blocks, device=x.device)[:, None] * block
+            kv = kv.index_select(dim, (starts + torch.arange(self.win_size, device=x.device)).flatten())
+        kv = window_partition(kv.permute(0, 2, 3, 1), (self.win_size, self.win_size)).flatten(1, 2)
+        kv = kv.unflatten(2, (self.num_heads, -1)).transpose(1, 2)                      # (B * blocks, heads, pixels, dim)
         k, v = kv.split((self.dim_qk, self.dim_v), -1)
         places = self.pos_embed(q, (side, side), (self.win_size, self.win_size))
-        places = places * self.scale if self.scale_pos_embed else places
-        q, k, v, places = (part.flatten(1, 2) for part in (q, k, v, places))
-        x = attend(q, k, v, places, scale=self.scale)
-        x = x.unflatten(1, (self.num_heads, rows, columns)).unflatten(4, (side, side))  # (B, heads, r, c, side, side, dim)
-        x = x.permute(0, 1, 6, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4).flatten(1, 2)
-        return self.pool(F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2])))
+        x = attend(q, k, v, places * self.scale if self.scale_pos_embed else places, scale=self.scale)
+        x = window_reverse(merge_heads(x).unflatten(1, (side, side)), (side, side), height, width)
+        return self.pool(channels_first(cut_to(x, size).permute(0, 3, 1, 2)))
 
 
 class LambdaLayer(SizedLayer):
