@@ -66,7 +66,8 @@ def test_dilated_convolutions_side_by_side_are_dilated():                       
 
 @pytest.mark.parametrize('name', ['BasicBlock', 'BottleneckBlock', 'DarkBlock', 'EdgeBlock', 'RepVggBlock', 'MobileOneBlock'])
 @pytest.mark.parametrize('options', [
-    {}, dict(stride=2), dict(stride=2, downsample='conv1x1'), dict(out_chs=32), dict(group_size=8, out_chs=64), dict(bottle_ratio=0.5),
+    {}, dict(stride=2), dict(stride=2, downsample='conv1x1'), dict(out_chs=32), dict(group_size=8, out_chs=64),
+    dict(bottle_ratio=0.5),
     dict(attn_last=True), dict(attn_last=False), dict(linear_out=True), dict(kernel_size=5), dict(extra_conv=True),
     dict(dilation=(2, 2), out_chs=32), dict(num_conv_branches=3), dict(bottle_in=True),
 ], ids=str)
@@ -283,7 +284,8 @@ def test_odd_sizes_where_timms_fails():
 
 
 @pytest.mark.parametrize('name, size, other', [
-    ('repvgg_a0', 64, (96, 75)), ('test_byobnet', 64, (96, 75)), ('resnext26ts', 64, (96, 75)), ('resnet50_clip', 224, (96, 75)),
+    ('repvgg_a0', 64, (96, 75)), ('test_byobnet', 64, (96, 75)), ('resnext26ts', 64, (96, 75)),
+    ('resnet50_clip', 224, (96, 75)),
     pytest.param('bat_resnext26ts', 264, (288, 300), marks=pytest.mark.slow),                 # from several blocks a side on
 ])
 @torch.no_grad()

@@ -16,7 +16,8 @@ def stage(kinds: Sequence[str], width: int, first: int = 2, ratio: str = '0.25')
 
 def resnet26(attention: str, plain: str = 'bottle') -> tuple[str, ...]:
     """ResNet-26 with self-attention in the second half."""
-    return (stage([plain] * 2, 256, 1), stage([plain] * 2, 512), stage([plain, attention], 1024), stage([attention] * 2, 2048))
+    return (stage([plain] * 2, 256, 1), stage([plain] * 2, 512), stage([plain, attention], 1024),
+            stage([attention] * 2, 2048))
 
 
 def resnet33(attention: str) -> tuple[str, ...]:
