@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from unittest.mock import patch
 
 import timm
+import timm.models.byobnet
 import torch
 import torch.fx.experimental._config
 from conftest import randomize, relative_error
@@ -17,6 +18,9 @@ from torch import nn
 from torch.export import Dim
 
 import zoo
+from zoo.models import byobnet
+from zoo.models.byobnet_blocks import BLOCKS
+from zoo.models.byobnet_cfg import stages_of
 from zoo.registry import resolve
 
 
@@ -42,6 +46,12 @@ def of_timm(name: str, **options) -> nn.Module:
     """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth,
     or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
     place of that."""
+    if 'blocks' in options:                                         # there in records, here in block strings as well
+        row = resolve(name)[0].model_args(name) | options
+        shared = row.get('block_kwargs', {})
+        plan = stages_of(options['blocks'], BLOCKS, shared, row.get('self_attn_kwargs', {}))
+        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**{
+            **vars(block), 'block_kwargs': byobnet.options_of(block, shared)}) for block in stage] for stage in plan]
     try:
         return timm.create_model(name, **options)
     except TypeError as error:
@@ -112,6 +122,9 @@ def compare_with_timm(name: str, **options) -> None:
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
     margin = max(f.get('margin', 0) for f in ours.feature_info)
     size, odd_size = ((height + margin, width + margin) for height, width in (size, odd_size))
+    least = zoo.get_pretrained_cfg(name).min_input_size
+    if least:                                               # of timm's; zoo's take any
+        size = odd_size = least[1:]
     if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1

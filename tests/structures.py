@@ -88,6 +88,9 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if 'blocks' in row and takes(name, 'block_kwargs'):                       # block strings, a text a stage
+        cut['blocks'] = tuple(' '.join(re.sub(r'_r(\d+)', lambda count: f'_r{min(int(count[1]), BLOCKS)}', block)
+                                       for block in stage.split()[:BLOCKS]) for stage in row['blocks'])
     if cut == {} and takes(name, 'cfg') and takes(name, 'mlp_ratio'):         # where most of VGG's parameters are
         cut['mlp_ratio'] = 1 / 32
     if 'w0' in row:                                       # widths follow from the depth: those of a small one

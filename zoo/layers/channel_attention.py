@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..blocks import round_channels
 from ..spec import unknown
 from .act import ActLayer, create_act
+from .non_local import BatNonLocalAttn
 from .norm import Norm, NormLayer
 from .selective_kernel import SelectiveKernel
 from .split_attn import SplitAttn
@@ -194,6 +195,7 @@ ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
     'se': SEModule, 'ese': EffectiveSEModule, 'eca': EcaModule, 'ecam': partial(EcaModule, use_mlp=True),
     'ceca': CecaModule, 'gc': global_context, 'gca': partial(global_context, fuse_add=True, fuse_scale=False),
     'cbam': CbamModule, 'lcbam': partial(CbamModule, light=True), 'sk': SelectiveKernel, 'splat': SplitAttn,
+    'bat': BatNonLocalAttn,
 }
 
 

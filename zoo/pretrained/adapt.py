@@ -103,14 +103,14 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         Misfit: weights are missing, unexpected or of another shape; the message names them. Or all fit, and `settings`
             are not those that their layout implies.
     """
-    own = model.state_dict()
-    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
-    empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, None
     if isinstance(model, Fitting):                   # not a user's own network, whose names are nobody else's
         layout, (_, height, width) = recognise(state), cfg.input_size
         state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=(height, width)))
     state = dict(state)
+    own = model.state_dict()                         # only now: for fused weights, the network has been fused
+    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
+    empty = any(tensor.is_meta for tensor in own.values())
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg, new_head))
