@@ -149,8 +149,12 @@ def in_turn(names: list[str]) -> list[object]:
     """The names as parameters of a test: a third of them, and the first of each class, as they are, the others as slow
     ones; which third changes from day to day."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
-    return [name if name in firsts or (zlib.crc32(name.encode()) + today()) % 3 == 0 else
-            pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if name in firsts or its_turn(name) else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def its_turn(case: str) -> bool:
+    """Whether a case is among the third of today."""
+    return (zlib.crc32(case.encode()) + today()) % 3 == 0
 
 
 def network_class(name: str) -> type:

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 import torchvision.models as tv
 from conftest import randomize
+from structures import its_turn
 from torch import Tensor, nn
 
 import timm
@@ -162,13 +163,17 @@ def test_torchvisions_networks_convert_both_ways(name: str) -> None:
 
 # --- what all layouts have in common
 
-def known() -> list[tuple[str, str]]:
-    """(layout, name) of every network that a layout of these families knows."""
-    found = []
+def known() -> list[object]:
+    """(layout, name) of every network that a layout of these families knows: of each layout the first, and a third of the
+    others, the rest as slow ones."""
+    found: list[object] = []
     for layout in layouts():
-        for entry in getattr(layout, 'networks', {}).values():
-            found.append((layout.name, entry if isinstance(entry, str) else entry[0]))
-    return [pair for pair in found if not pair[0].startswith('google')]
+        entries = [] if layout.library == 'google' else getattr(layout, 'networks', {}).values()
+        for number, entry in enumerate(entries):
+            name = entry if isinstance(entry, str) else entry[0]
+            soon = not number or its_turn(f'{layout.name} {name}')
+            found.append((layout.name, name) if soon else pytest.param(layout.name, name, marks=pytest.mark.slow))
+    return found
 
 
 @pytest.mark.parametrize('layout, name', known())

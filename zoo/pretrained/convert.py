@@ -57,13 +57,15 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
       are left out.
     - PVT v2 of transformers normalises patches and coarser maps with eps 1e-6, that of the authors and ours with 1e-5.
     - SAM's image encoder normalises with eps 1e-6, and that of timm, and ours by name, with 1e-5: norm_eps says so.
+    - RegNets of pycls are trained with BGR images: the channels of their first convolution are turned round, so that
+      networks here take RGB ones, normalised as ever.
     - EfficientFormerV2 of snap-research has index tables in its checkpoints that follow from the image size. Ours have
       not: there, load what is converted with strict=False.
 
     Args:
         source: a state dict, or a file of one; in any known layout.
         to: 'zoo', a library ('transformers', 'torchvision', 'open_clip', 'facebook', 'microsoft', 'BAAI',
-            'snap-research', 'EfficientNet-PyTorch'), or a layout's full name.
+            'snap-research', 'pycls', 'VISSL', 'EfficientNet-PyTorch'), or a layout's full name.
 
     Raises:
         ValueError: an unknown layout, or one that has no place for some of the tensors.

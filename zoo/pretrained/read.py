@@ -21,8 +21,9 @@ from .foreign.pickles import way_to_tensors
 from .hub import INDEX, shards
 
 TENSORS_AT_ONCE = 80
-AVERAGED = ('state_dict_ema', 'model_ema')              # where training programs keep averaged weights
-WRAPPERS = ('state_dict', 'model', 'model_state', 'module', 'weights')
+AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state')   # where training programs keep averaged weights
+WRAPPERS = ('classy_state_dict', 'base_model', 'state_dict', 'model', 'model_state', 'module', 'weights')
+PARTS = ('trunk', 'heads')                              # of a network, a state dict each, as ClassyVision and VISSL save it
 PREFIXES = ('module.', '_orig_mod.', 'model.')          # of DataParallel, torch.compile, Lightning
 
 
@@ -70,6 +71,8 @@ def unwrap(content: Any, use_ema: bool = True, origin: str | Path = 'the state d
         if not names:
             break
         found = found[names[0]]
+    if isinstance(found, Mapping) and isinstance(found.get(PARTS[0]), Mapping):
+        found = {f'{part}.{key}': value for part in PARTS for key, value in (found.get(part) or {}).items()}
     if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
         keys = f'; it has {", ".join(map(str, list(content)[:8]))}' if isinstance(content, Mapping) else ''
         raise ValueError(f'There is no state dict in {origin}{keys}.')

@@ -29,6 +29,7 @@ NETWORKS: dict[tuple[bool, tuple[int, ...]], str] = {
 }
 STAGES = 4
 BLOCK = re.compile(r'(s\d\.b)(\d+)')
+PART = re.compile(r'block\d-part\d+\.')                     # what VISSL puts around blocks that it spreads over processes
 
 
 class RegNetLayout(TemplateLayout):
@@ -58,7 +59,7 @@ def _counted(key: str, more: int) -> str:
 class Torchvision(RegNetLayout):
     """torchvision's."""
 
-    name, marks = 'torchvision RegNet', ('stem.0.weight', 'trunk_output.block1.block1-0.f.a.0.weight')
+    name, marks = 'torchvision RegNet', ('stem.1.running_mean', 'trunk_output.block1.block1-0.f.a.0.weight')
 
     def __init__(self) -> None:
         rules = [Rule('stem.0', 'stem.conv'), Rule('stem.1', 'stem.bn'), Rule('fc', 'head.fc')]
@@ -80,7 +81,7 @@ class Transformers(RegNetLayout):
         self.name = f'transformers RegNet, {"y" if gated else "x"}'
         self.networks = {shape: name for shape, name in NETWORKS.items() if shape[0] == gated}
         gate, last = f'{first}2.attention.0.weight', f'{first}{2 + gated}.convolution.weight'
-        self.marks = ('embedder.embedder.convolution.weight', gate if gated else last)
+        self.marks = ('embedder.embedder.normalization.running_mean', gate if gated else last)
         self.absent = () if gated else (gate, f'{first}3.convolution.weight')
         rules = [Rule('embedder.embedder.convolution', 'stem.conv'), Rule('embedder.embedder.normalization', 'stem.bn'),
                  Rule('classifier.1', 'head.fc')]
@@ -96,7 +97,63 @@ class Transformers(RegNetLayout):
         self.rules = tuple(rules)
 
 
-LAYOUTS = (Torchvision(), Transformers(True), Transformers(False))
+class Pycls(RegNetLayout):
+    """The authors' own, of pycls, whose images are BGR: the channels of the first convolution are turned round, and
+    networks here take RGB ones."""
+
+    name = 'pycls RegNet'
+    marks = ('stem.bn.running_mean', 's1.b1.proj.weight', 's1.b1.f.a_bn.weight')
+    rules = (Rule('stem.conv', 'stem.conv'), Rule('stem.bn', 'stem.bn'), Rule('head.fc', 'head.fc'), *(
+        Rule(f's{stage}.b{{i}}.{theirs}', f's{stage}.b{{i}}.{ours}') for stage in range(1, STAGES + 1)
+        for theirs, ours in (
+            ('f.a', 'conv1.conv'), ('f.a_bn', 'conv1.bn'), ('f.b', 'conv2.conv'), ('f.b_bn', 'conv2.bn'),
+            ('f.se.f_ex.0', 'se.fc1'), ('f.se.f_ex.2', 'se.fc2'), ('f.c', 'conv3.conv'), ('f.c_bn', 'conv3.bn'),
+            ('proj', 'downsample.conv'), ('bn', 'downsample.bn'))))
+
+    def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Makes the first convolution take RGB images."""
+        return _turned_round(ours)
+
+    def reduce(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Makes the first convolution take BGR images."""
+        return _turned_round(ours)
+
+
+def _turned_round(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    kernel = state.get('stem.conv.weight')
+    return state if kernel is None or kernel.shape[1] != 3 else {**state, 'stem.conv.weight': kernel.flip(1)}
+
+
+class Classy(RegNetLayout):
+    """ClassyVision's, as two libraries have it: VISSL, which SEER (arXiv:2103.01988) was trained with, of a trunk and
+    heads, or of the trunk alone; and SWAG (arXiv:2201.08371). Heads of self-supervised training are left out.
+
+    Args:
+        stem, stage: names of the first convolution and of a stage, whose number among ours is {n}, and {m} one more.
+        classifier: that of the classifier. prefix: of all else where there is one.
+    """
+
+    dropped = r'^heads\.\d+\.(projection_head|prototypes)'
+
+    def __init__(self, library: str, stem: str, stage: str, classifier: str, prefix: str = '') -> None:
+        self.name, self.prefix, self.classifiers = f'{library} RegNet', prefix, (classifier,)
+        rules = [Rule(f'{stem}.0', 'stem.conv'), Rule(f'{stem}.1', 'stem.bn'), Rule(classifier, 'head.fc')]
+        for number in range(1, STAGES + 1):
+            theirs = f'{stage.format(n=number, m=number + 1)}.block{number}-{{i}}.'
+            rules += [Rule(theirs + name, f's{number}.b{{i}}.{ours}') for name, ours in (
+                ('f.a.0', 'conv1.conv'), ('f.a.1', 'conv1.bn'), ('f.b.0', 'conv2.conv'), ('f.b.1', 'conv2.bn'),
+                ('f.se.excitation.0', 'se.fc1'), ('f.se.excitation.2', 'se.fc2'), ('f.c', 'conv3.conv'),
+                ('f.final_bn', 'conv3.bn'), ('proj', 'downsample.conv'), ('bn', 'downsample.bn'))]
+        self.rules = tuple(rules)
+        self.marks = (f'{stem}.1.running_mean', f'{stage.format(n=1, m=2)}.block1-0.proj.weight')
+
+    def _plain(self, key: str) -> str:
+        return PART.sub('', super()._plain(key))
+
+
+LAYOUTS = (Torchvision(), Transformers(True), Transformers(False), Pycls(),
+           Classy('VISSL', '_feature_blocks.conv1.stem', '_feature_blocks.res{m}', 'heads.0.clf.0', 'trunk.'),
+           Classy('SWAG', 'stem.stem', 'trunk_output.block{n}', 'head.fc'))
 
 # --- config.json
 
