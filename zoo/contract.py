@@ -561,8 +561,9 @@ class ImageModel(nn.Module):
     # --- training and inference
 
     def fuse(self) -> Self:
-        """Folds branches that are trained side by side (RepVGG, MobileOne) into one convolution each, in place, as it is
-        for inference: the same outputs in evaluation, sooner. Nothing is done where there are none. Returns the network.
+        """Folds branches that are trained side by side (RepVGG, MobileOne) into one convolution each, and standardises
+        kernels (BiT, NFNet) for good, in place, as it is for inference: the same outputs in evaluation, sooner. Nothing
+        is done where there are neither. Returns the network.
 
         Its state dict loads into a network that is fused as well, and by `create_model` into any. Such a network cannot
         be unfused; `zoo.optimize` and export fuse a copy.

@@ -26,8 +26,9 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
     Args:
         dtype: of its parameters.
         channels_last: whether convolutions run in that memory format.
-        fold: make convolutions side by side one, see `ImageModel.fuse`, and put batch normalisations into the
-            convolutions before them, see `fold_batch_norm`; they stay where that would change the outputs.
+        fold: make convolutions side by side one and standardise kernels for good, see `ImageModel.fuse`, and put batch
+            normalisations into the convolutions before them, see `fold_batch_norm`; they stay where that would change the
+            outputs.
         compile: `torch.compile` it, on a CPU with frozen weights; the first batch then takes a minute or so.
         image_size: (channels, height, width) of the image to fold by; by default that of its `pretrained_cfg`.
     """
@@ -80,7 +81,8 @@ def fold_batch_norm(model: nn.Module, image: Tensor) -> int:
         if id(inputs[0]) in made_by:
             pairs.append((made_by[id(inputs[0])][0], norm))
 
-    hooks = [m.register_forward_hook(after_conv) for m in model.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(after_conv) for m in model.modules()
+             if isinstance(m, nn.Conv2d) and m.weight is not None]          # a fused one has no weight itself
     hooks += [m.register_forward_pre_hook(before_norm) for m in model.modules()
               if type(m) is nn.BatchNorm2d and m.track_running_stats]
     before = _flat(model(image))

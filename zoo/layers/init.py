@@ -33,7 +33,7 @@ def draw_anew(module: nn.Module, conv: Callable[[nn.Conv2d], None] | None = None
             else draws itself, as its own `reset_parameters` and `reset_constants` say.
     """
     for layer in module.modules():
-        if conv and isinstance(layer, nn.Conv2d):
+        if conv and isinstance(layer, nn.Conv2d) and layer.weight is not None:         # a fused one has no weight itself
             conv(layer)
             _no_bias(layer)
         elif linear and isinstance(layer, nn.Linear):

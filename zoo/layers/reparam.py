@@ -1,5 +1,5 @@
-"""Structural reparametrisation (RepVGG, arXiv:2101.03697, section 3.3): branches that are trained side by side are one
-convolution afterwards."""
+"""Structural reparametrisation (RepVGG, arXiv:2101.03697, section 3.3): what is more than a convolution in training and
+one afterwards, such as branches side by side."""
 from __future__ import annotations
 
 import abc
@@ -14,8 +14,8 @@ Kernel = tuple[Tensor, Tensor]                              # (out, in / groups,
 
 
 class Reparam(nn.Module, abc.ABC):
-    """Base of layers whose branches can become one; `ImageModel.fuse`, export and optimizing go through all of a
-    network's.
+    """Base of layers that can become one plain convolution, such as branches side by side; `ImageModel.fuse`, export and
+    optimizing go through all of a network's.
 
     Attributes:
         fused_names: parameters that the layer has when it is fused, and only then.
@@ -26,19 +26,20 @@ class Reparam(nn.Module, abc.ABC):
     @property
     @abc.abstractmethod
     def is_fused(self) -> bool:
-        """Whether the branches are one already."""
+        """Whether it is one convolution already."""
 
     @abc.abstractmethod
     def reparameterize(self) -> None:
-        """Puts one layer in the place of the branches: the same outputs in evaluation. Nothing is done a second time.
+        """Puts one convolution in the place of what there was: the same outputs in evaluation. Nothing is done a second
+        time.
 
         Raises:
-            ValueError: a branch that cannot be folded.
+            ValueError: something cannot be folded.
         """
 
 
 def fuse_branches(model: nn.Module, strict: bool = True) -> nn.Module:
-    """Folds the branches of all of a network's layers that have some, in place; returns the network.
+    """Makes each `Reparam` of a network one convolution, in place; returns the network.
 
     Args:
         strict: False leaves those that cannot be folded as they are.

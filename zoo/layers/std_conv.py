@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,15 @@ from torch.nn import functional as F
 
 from ..spec import unknown
 from .conv import conv2d, pad_same, padding_for
+from .reparam import Reparam
 
 ConvLayer = str | Callable[..., nn.Module]
 
 
-class StdConv2d(nn.Conv2d):
+class StdConv2d(Reparam, nn.Conv2d):
     """A convolution whose kernels are standardised, each to mean 0 and variance 1, before they are used (arXiv:1903.10520,
-    equation 8): (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)).
+    equation 8): (B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride)). Fused, it is the plain convolution
+    `reparam_conv` with these kernels, and has no weight of its own.
 
     Args:
         padding: zeros on every side; None for those that `zoo.layers.conv.padding_for` gives.
@@ -29,6 +32,32 @@ class StdConv2d(nn.Conv2d):
         zeros = padding_for(kernel_size, stride, dilation, '') if padding is None else padding
         super().__init__(in_channel, out_channels, kernel_size, stride, zeros or 0, dilation, groups, bias)
         self.eps = eps
+        self.reparam_conv: nn.Conv2d | None = None
+
+    def reset_parameters(self) -> None:
+        """Draws the weight and the bias anew, where they are its own."""
+        if self.weight is not None:
+            super().reset_parameters()
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the kernels are standardised for good."""
+        return self.reparam_conv is not None
+
+    @torch.no_grad()
+    def reparameterize(self) -> None:
+        """See `Reparam.reparameterize`: standardises the kernels for good."""
+        if self.is_fused:
+            return
+        given: Any = (self.kernel_size, self.stride, self.padding, self.dilation)
+        made = nn.Conv2d(self.in_channels, self.out_channels, *given, self.groups, False, device=self.weight.device,
+                         dtype=self.weight.dtype)
+        if not made.weight.is_meta:
+            made.weight.copy_(self.standardised())
+        made.bias, trained = self.bias, self.weight.requires_grad
+        for name in [*self._parameters]:
+            self.register_parameter(name, None)
+        self.reparam_conv = made.train(self.training).requires_grad_(trained)
 
     def standardised(self) -> Tensor:
         """The weight that it convolves with."""
@@ -36,6 +65,8 @@ class StdConv2d(nn.Conv2d):
         return F.layer_norm(self.weight.flatten(1), (inputs,), eps=self.eps).view_as(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.reparam_conv is not None:
+            return self.reparam_conv(x)
         return F.conv2d(x, self.standardised(), self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -71,8 +102,9 @@ class ScaledStdConv2d(StdConv2d):
         self.reset_gain()
 
     def reset_gain(self) -> None:
-        """Every gain at its initial value."""
-        nn.init.constant_(self.gain, self.gain_init)
+        """Every gain at its initial value, where there are gains: a fused layer has none."""
+        if self.gain is not None:
+            nn.init.constant_(self.gain, self.gain_init)
 
     def standardised(self) -> Tensor:
         """The weight that it convolves with."""
