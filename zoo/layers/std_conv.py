@@ -49,9 +49,10 @@ class StdConv2d(Reparam, nn.Conv2d):
         """See `Reparam.reparameterize`: standardises the kernels for good."""
         if self.is_fused:
             return
-        given: Any = (self.kernel_size, self.stride, self.padding, self.dilation)
-        made = nn.Conv2d(self.in_channels, self.out_channels, *given, self.groups, False, device=self.weight.device,
-                         dtype=self.weight.dtype)
+        given: dict[str, Any] = dict(
+            kernel_size=self.kernel_size, stride=self.stride, padding=self.padding, dilation=self.dilation,
+            groups=self.groups, bias=False, device=self.weight.device, dtype=self.weight.dtype)
+        made = nn.Conv2d(self.in_channels, self.out_channels, **given)
         if not made.weight.is_meta:
             made.weight.copy_(self.standardised())
         made.bias, trained = self.bias, self.weight.requires_grad
