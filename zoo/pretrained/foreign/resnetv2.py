@@ -1,13 +1,17 @@
-"""The names that Google's own code gives the parameters of BiT (arXiv:1912.11370), in `.npz` files. Kernels there have
-their inputs first, and blocks are counted from 1."""
+"""The names that other libraries give the parameters of BiT (arXiv:1912.11370), and the config.json of transformers.
+
+Google's own are those of `.npz` files: kernels there have their inputs first, and blocks are counted from 1.
+"""
 from __future__ import annotations
 
 import re
 
 from torch import Tensor
 
+from ...spec import CLIP_MEAN, CLIP_STD
+from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of, only
 from .layout import Described, State, headless
-from .templates import Reshape, Rule, TemplateLayout
+from .templates import POINTWISE, Reshape, Rule, TemplateLayout
 
 _CONV = Reshape(lambda value: value.permute(3, 2, 0, 1).contiguous(), lambda value: value.permute(2, 3, 1, 0).contiguous())
 _UNIT = r'block(\d+)\.unit(\d+)\.'
@@ -46,18 +50,41 @@ class BitLayout(TemplateLayout):
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
-        stem, counts = state.get('stem.conv.weight'), [0, 0, 0, 0]
-        for key in state:
-            if match := re.match(r'stages\.([0-3])\.blocks\.(\d+)\.', key):
-                counts[int(match[1])] = max(counts[int(match[1])], int(match[2]) + 1)
-        width = 0 if stem is None else stem.shape[0] // STEM_WIDTH
-        name = f'resnetv2_{DEPTHS.get((counts[0], counts[1], counts[2], counts[3]))}x{width}_bit'
-        if name not in NETWORKS:
-            return None, {}
-        return name, headless(state)
+        return identify(state)
 
     def _plain(self, key: str) -> str:
         return re.sub(_UNIT, _counted_from_0, re.sub('^resnet/', '', key).replace('/', '.'))
+
+
+class TransformersLayout(TemplateLayout):
+    """That of transformers: of networks that normalise before they convolve, or, in hybrid vision transformers, after."""
+
+    name, prefix, classifiers = 'transformers BiT', 'bit.', ('classifier',)
+    marks = ('embedder.convolution.weight', 'encoder.stages.0.layers.0.conv1.weight', 'encoder.stages.0.layers.0.norm1.weight')
+    absent = ('encoder.stages.0.layers.0.norm1.running_mean',)
+    networks = {name: name for name in NETWORKS}
+    rules = (
+        Rule('embedder.convolution', 'stem.conv'), Rule('embedder.norm', 'stem.norm'), Rule('norm', 'norm'),
+        Rule('classifier.1', 'head.fc', POINTWISE), *(
+            Rule(f'encoder.stages.{{i}}.layers.{{j}}.{name}', _BLOCK + name) for name in (
+                'conv1', 'conv2', 'conv3', 'norm1', 'norm2', 'norm3', 'downsample.conv', 'downsample.norm')))
+
+    def identify(self, state: State) -> Described:
+        """See `Layout.identify`."""
+        if 'stem.norm.weight' in state:
+            return None, {}
+        return identify(state)
+
+
+def identify(state: State) -> Described:
+    """The BiT of these widths and depths."""
+    stem, counts = state.get('stem.conv.weight'), [0, 0, 0, 0]
+    for key in state:
+        if match := re.match(r'stages\.([0-3])\.blocks\.(\d+)\.', key):
+            counts[int(match[1])] = max(counts[int(match[1])], int(match[2]) + 1)
+    width = 0 if stem is None else stem.shape[0] // STEM_WIDTH
+    name = f'resnetv2_{DEPTHS.get((counts[0], counts[1], counts[2], counts[3]))}x{width}_bit'
+    return (name, headless(state)) if name in NETWORKS else (None, {})
 
 
 def _counted_from_0(match: re.Match[str]) -> str:
@@ -68,4 +95,36 @@ def _counted_from_1(match: re.Match[str]) -> str:
     return f'block{int(match[1]) + 1}.unit{int(match[2]) + 1:02d}.'
 
 
-LAYOUTS = (BitLayout(),)
+LAYOUTS = (BitLayout(), TransformersLayout())
+
+# --- config.json
+
+_BIT = dict(embedding_size=64, hidden_sizes=[256, 512, 1024, 2048], depths=[3, 4, 6, 3], layer_type='preactivation',
+            hidden_act='relu', global_padding=None, num_groups=32, embedding_dynamic_padding=False, output_stride=32,
+            width_factor=1, image_size=224)
+_KINDS = {                                                    # layer_type, with the padding that it is published with
+    ('preactivation', None, False): {},
+    ('bottleneck', 'SAME', True): dict(preact=False, stem_type='same', conv_layer='std_conv2d_same'),
+}
+
+
+def _bit(config: Config) -> Read:
+    given = given_fields(config, _BIT)
+    padding = given['global_padding'] and given['global_padding'].upper()
+    kind = given['layer_type'], padding, given['embedding_dynamic_padding']
+    if kind not in _KINDS:
+        raise ValueError('layer_type, global_padding and embedding_dynamic_padding are '
+                         f'{", ".join(map(repr, kind))}; networks here have one of '
+                         f'{"; ".join(", ".join(map(repr, known)) for known in _KINDS)}.')
+    only(given, num_groups=32, output_stride=32)
+    depths = tuple(given['depths'])
+    arguments = dict(
+        layers=depths, channels=tuple(width * given['width_factor'] for width in given['hidden_sizes']), width_factor=1,
+        stem_chs=given['embedding_size'], act_layer=one_of(given, 'hidden_act', ACTIVATIONS), size=given['image_size'],
+        **_KINDS[kind])
+    name = f'resnetv2_{DEPTHS.get((depths), 50)}x1_bit'
+    return name, arguments, dict(first_conv='stem.conv', classifier='head.fc', paper_ids='arXiv:1912.11370')
+
+
+CONFIGS = {'bit': ConfigReader(_bit, dict(size=dict(shortest_edge=224), do_center_crop=True, default_to_square=False,
+                                          image_mean=CLIP_MEAN, image_std=CLIP_STD))}
