@@ -1,4 +1,4 @@
-"""BiT and PP-HGNetV2 of transformers, both ways, beside its real classes."""
+"""BiT, PP-HGNetV2 and the ResNet-D of RT-DETR in transformers, both ways, beside its real classes."""
 from __future__ import annotations
 
 import json
@@ -38,6 +38,23 @@ def test_transformers_both_ways(kind: str, options: dict[str, Any], tmp_path: Pa
     assert relative_error(found(IMAGE)[-1], backbone(IMAGE).feature_maps[-1]) < 1e-5
 
 
+@torch.no_grad()
+def test_backbones_of_rt_detr_both_ways(tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    small = dict(depths=[1, 2, 1, 1], hidden_sizes=[32, 48, 64, 80], embedding_size=16)
+    peer = randomize(transformers.RTDetrResNetBackbone(transformers.RTDetrResNetConfig(**small))).eval()
+    peer.save_pretrained(tmp_path)
+    theirs = peer.state_dict()
+    detector = {f'model.backbone.model.{key}': value for key, value in theirs.items()}
+    for source in (True, detector | {'class_embed.0.bias': IMAGE}):
+        ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=source, features_only=True).eval()
+        assert relative_error(ours(IMAGE)[-1], peer(IMAGE).feature_maps[-1]) < 1e-5
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    assert ours.num_classes == 0
+    back = zoo.convert(ours.state_dict(), 'transformers').state
+    assert back.keys() == theirs.keys() and all(torch.equal(back[key], value) for key, value in theirs.items())
+
+
 def test_a_convolution_before_the_classifier_has_no_place() -> None:
     """PP-HGNetV2 by name has one, transformers' has not: arguments say so."""
     layout, options = 'transformers HGNetV2', dict(head_hidden_size=0)
@@ -55,8 +72,10 @@ def test_batch_normalisation_is_not_bit() -> None:
 
 
 @pytest.mark.parametrize('config, word', [
-    (dict(model_type='bit', global_padding='VALID'), "'preactivation', 'VALID', False"), (dict(model_type='bit', num_groups=8), 'num_groups'),
-    (dict(model_type='bit', hidden_act='rely'), 'hidden_act'), (dict(model_type='hgnet_v2', stem_strides=[1] * 5), 'stem_strides'),
+    (dict(model_type='bit', global_padding='VALID'), "'preactivation', 'VALID', False"),
+    (dict(model_type='bit', num_groups=8), 'num_groups'), (dict(model_type='bit', hidden_act='rely'), 'hidden_act'),
+    (dict(model_type='hgnet_v2', stem_strides=[1] * 5), 'stem_strides'),
+    (dict(model_type='rt_detr_resnet', layer_type='basic'), 'layer_type'),
     (dict(model_type='hgnet_v2', stage_in_channels=[1, 2, 3, 4]), 'stage_in_channels'),
     (dict(model_type='hgnet_v2', stage_downsample_strides=[2, 1, 2, 2]), 'from the second on')])
 def test_bad_configs_are_refused_with_the_reason(config: dict[str, Any], word: str, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def saved(plain: Plain, folder: Path) -> Path:
     state, file = plain.named(), folder / 'weights.pyth'
     content: dict[str, Any] = {'model': state}
     if plain.library == 'pycls':
-        content = {'epoch': 99, 'model_state': state, 'optimizer_state': {'state': {}}, 'cfg': 'MODEL:\n  TYPE: regnet\n'}
+        content = {'epoch': 99, 'model_state': state, 'optimizer_state': {'state': {}}, 'cfg': 'MODEL: {TYPE: regnet}'}
     elif plain.library == 'VISSL':
         model: dict[str, dict[str, Tensor]] = {'trunk': {}, 'heads': {}}
         for key, value in state.items():

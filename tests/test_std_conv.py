@@ -46,7 +46,8 @@ def test_fused_networks_give_the_same_and_their_weights_load(case: str) -> None:
         logits = model(IMAGE)
         assert model.fuse() is model and relative_error(model(IMAGE), logits) < 1e-6
         fused = model.state_dict()
-        assert sum(key.endswith('reparam_conv.weight') for key in fused) == sum(isinstance(m, Reparam) for m in model.modules())
+        layers = sum(isinstance(m, Reparam) for m in model.modules())
+        assert sum(key.endswith('reparam_conv.weight') for key in fused) == layers
         again = zoo.create_model(name, num_classes=5, pretrained=fused, **options).eval()
         assert torch.equal(again(IMAGE), model(IMAGE))
     with pytest.raises(Misfit, match='unexpected'):                             # there is no way back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .configs import Config, ConfigReader, Read, given_fields, only
 from .layout import Described, State, headless
+from .resnet import DETECTORS
 from .templates import Rule, TemplateLayout
 
 STEM = ('stem1', 'stem2a', 'stem2b', 'stem3', 'stem4')
@@ -12,9 +13,9 @@ _BLOCK = ('encoder.stages.{i}.blocks.{j}.', 'stages.{i}.blocks.{j}.')
 
 
 class HgnetLayout(TemplateLayout):
-    """That of transformers."""
+    """That of transformers, of a network by itself or in a detector (D-FINE), of which nothing else is taken."""
 
-    name, classifiers = 'transformers HGNetV2', ('fc',)
+    name, classifiers, starts = 'transformers HGNetV2', ('fc',), DETECTORS
     marks = ('embedder.stem2a.convolution.weight', 'encoder.stages.0.blocks.0.layers.0.convolution.weight')
     networks: dict[tuple[int, ...], str] = {       # channels inside the first block, and of what comes out of it
         (16, 64): 'hgnetv2_b0', (32, 64): 'hgnetv2_b1', (32, 96): 'hgnetv2_b2', (32, 128): 'hgnetv2_b3',
@@ -52,8 +53,8 @@ def _hgnet(config: Config) -> Read:
     only(given, stem_strides=[2, 1, 1, 2, 1], stage_in_channels=[stem[2], *out[:-1]], hidden_act='relu',
          stage_downsample=[number > 0 for number in range(len(out))])
     if given['stage_downsample_strides'][1:] != [2] * (len(out) - 1):
-        raise ValueError(f'stage_downsample_strides is {given["stage_downsample_strides"]}; networks here have 2 from the '
-                         'second on.')
+        raise ValueError(f'stage_downsample_strides is {given["stage_downsample_strides"]}; networks here have 2 from '
+                         'the second on.')
     arguments = dict(
         stem_chs=tuple(stem[1:]), mid_chs=tuple(given['stage_mid_channels']), out_chs=tuple(out),
         block_num=tuple(given['stage_num_blocks']), layer_num=tuple(given['stage_numb_of_layers']),

@@ -29,7 +29,7 @@ NETWORKS: dict[tuple[bool, tuple[int, ...]], str] = {
 }
 STAGES = 4
 BLOCK = re.compile(r'(s\d\.b)(\d+)')
-PART = re.compile(r'block\d-part\d+\.')                     # what VISSL puts around blocks that it spreads over processes
+PART = re.compile(r'block\d-part\d+\.')                   # what VISSL puts around blocks that it spreads over processes
 
 
 class RegNetLayout(TemplateLayout):

@@ -57,10 +57,10 @@ class BitLayout(TemplateLayout):
 
 
 class TransformersLayout(TemplateLayout):
-    """That of transformers: of networks that normalise before they convolve, or, in hybrid vision transformers, after."""
+    """That of transformers: of networks that normalise before they convolve, or after, as hybrid vision transformers do."""
 
     name, prefix, classifiers = 'transformers BiT', 'bit.', ('classifier',)
-    marks = ('embedder.convolution.weight', 'encoder.stages.0.layers.0.conv1.weight', 'encoder.stages.0.layers.0.norm1.weight')
+    marks = ('embedder.convolution.weight', *(f'encoder.stages.0.layers.0.{name}1.weight' for name in ('conv', 'norm')))
     absent = ('encoder.stages.0.layers.0.norm1.running_mean',)
     networks = {name: name for name in NETWORKS}
     rules = (
