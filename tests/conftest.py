@@ -81,8 +81,22 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_report_header() -> str:
     """Which share of the long work this run takes."""
-    from structures import FORTNIGHT, today
-    return f'long work over many networks: share {today() + 1} of {FORTNIGHT}, one a day'
+    from structures import FORTNIGHT, TODAY
+    return f'long work over many networks: share {TODAY % FORTNIGHT + 1} of {FORTNIGHT}, one a day'
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test whose cases take turns the fast suite takes the first and a third of the others each day; the slow one
+    all."""
+    from structures import turn_of
+    begun = set()
+    for item in items:
+        if item.get_closest_marker('in_turn'):
+            name, _, case = item.nodeid.partition('[')
+            if name in begun and not turn_of(case, 3):
+                item.add_marker(pytest.mark.slow)
+            begun.add(name)
 
 
 # A worker that dies without a report of its own: pytest-xdist says only which test it ran. Here it is said how it died, and

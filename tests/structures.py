@@ -146,15 +146,10 @@ MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_0
 
 
 def in_turn(names: list[str]) -> list[object]:
-    """The names as parameters of a test: a third of them, and the first of each class, as they are, the others as slow
-    ones; which third changes from day to day."""
+    """The names as parameters of a test: those whose turn it is in this week, and the first of each class, as they are,
+    the others as slow ones."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
-    return [name if name in firsts or its_turn(name) else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-def its_turn(case: str) -> bool:
-    """Whether a case is among the third of today."""
-    return (zlib.crc32(case.encode()) + today()) % 3 == 0
+    return [name if name in firsts or turn_of(name, 7) else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def network_class(name: str) -> type:
@@ -174,13 +169,14 @@ def takes(name: str, option: str) -> bool:
 
 
 FORTNIGHT = 14
+TODAY = datetime.date.today().toordinal()
 
 
-def today() -> int:
-    """The number of the share of long work that this run takes."""
-    return datetime.date.today().toordinal() % FORTNIGHT
+def turn_of(text: str, days: int) -> bool:
+    """Whether it is the turn today of what has that name; each comes once in so many days."""
+    return zlib.crc32(text.encode()) % days == TODAY % days
 
 
 def share(names: list[str]) -> list[str]:
     """Today's share of long work: each name comes once a fortnight."""
-    return [name for name in names if zlib.crc32(name.encode()) % FORTNIGHT == today()]
+    return [name for name in names if turn_of(name, FORTNIGHT)]

@@ -35,6 +35,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     options = TINY | options
@@ -75,6 +76,7 @@ def test_rates_and_fresh_weights_are_timms():
         assert float(mean) == pytest.approx(float(middle), rel=1e-4, abs=0.02), key
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('size', [(48, 32), (64, 64), (32, 80), (96, 64), (48, 96)], ids=str)
 @pytest.mark.parametrize('options', [dict(), dict(use_shared_rel_pos_bias=True, use_abs_pos_emb=True)], ids=str)
 def test_other_sizes_are_timms(size, options):

@@ -42,6 +42,7 @@ OPTIONS = [
 EVEN = {'stem_pool', 'aa_layer'}                              # timm's lose the last row where these see an odd size
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = compare_options('test_byobnet', (96, 64) if EVEN & {*options} else (72, 65), **options)
@@ -64,6 +65,7 @@ def test_dilated_convolutions_side_by_side_are_dilated():                       
     assert kernels[-1].dilation == (4, 4) or kernels[-1].dilation == (2, 2)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['BasicBlock', 'BottleneckBlock', 'DarkBlock', 'EdgeBlock', 'RepVggBlock', 'MobileOneBlock'])
 @pytest.mark.parametrize('options', [
     {}, dict(stride=2), dict(stride=2, downsample='conv1x1'), dict(out_chs=32), dict(group_size=8, out_chs=64),

@@ -57,7 +57,7 @@ def test_shapes_and_widths(name):
             model.reset_classifier(0, kind)
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_groups_cover_every_parameter_from_input_to_output(name):
     model = on_meta(name, **classes(name, 3), **short(name))
     names = [key for key, _ in model.named_parameters()]

@@ -21,6 +21,7 @@ OPTIONS = [
 STAGE = dict(in_chs=16, out_chs=24, stride=2, dilation=1, depth=2)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @pytest.mark.parametrize('name', NETWORKS)
 def test_options_equal_timms(name, options):
@@ -60,6 +61,7 @@ def test_blocks_are_built_as_timms(name, options):
     compare_parts(name, dict(in_chs=16, out_chs=16, bottle_ratio=0.5) | options)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['DarkStage', 'CrossStage', 'CrossStage3'])
 @pytest.mark.parametrize('options', [{}, dict(stride=1), dict(dilation=2, stride=1, first_dilation=1), dict(avg_down=True, down_growth=True),
                                      dict(down_growth=True, cross_linear=True, expand_ratio=2.0, block_ratio=1.0)], ids=str)

@@ -17,6 +17,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(global_pool='max'),
     dict(global_pool='avgmax'), dict(window_size=4), dict(window_size=5), dict(mlp_ratio=2.0), dict(qkv_bias=False),
@@ -43,6 +44,7 @@ def test_florences_encoder_equals_timms():
     assert [name for name, _ in ours.stages[0].blocks[0].named_children()] == ['spatial_block', 'channel_block']
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('make', 'shape'), [
     (lambda m: m.ConvPosEnc(16, 5, True), (2, 16, 9, 11)), (lambda m: m.Stem(3, 16), (2, 3, 33, 46)),
     (lambda m: m.Downsample(16, 24, 2), (2, 16, 7, 9)), (lambda m: m.Downsample(16, 24), (2, 16, 7, 9)),

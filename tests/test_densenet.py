@@ -21,6 +21,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     given = SMALL | options | (dict(aa_layer=timm.layers.BlurPool2d) if 'aa_layer' in options else {})

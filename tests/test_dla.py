@@ -19,6 +19,7 @@ OPTIONS = [
 BLOCKS = {'basic': theirs_module.DlaBasic, 'bottle2neck': theirs_module.DlaBottle2neck}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     given = SMALL | options | ({'block': BLOCKS[options['block']]} if 'block' in options else {})

@@ -50,6 +50,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), OPTIONS, ids=str)
 def test_options_equal_timms(name, options):
     options = {**SMALL[name], **options}

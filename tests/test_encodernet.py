@@ -56,6 +56,7 @@ OWN = {QWEN: [dict(out_features=16), dict(rope_temperature=100.0), dict(merge_si
                   dict(act_layer=nn.ReLU), dict(standardize=True, use_clipped_linears=True)]}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), [
     (name, options) for name in SMALL for options in [*OPTIONS, *of(name, OWN)]], ids=str)
 def test_options_equal_timms(name, options):
@@ -90,6 +91,7 @@ def test_options_of_the_classifier_equal_timms(name, options):
     assert relative_error(*(m.forward_head(m.forward_features(x), pre_logits=True) for m in (ours, theirs))) < 1e-5
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', SMALL)
 def test_gradients_equal_timms(name):
     ours, theirs = pair(name, torch.float64, **SMALL[name])
@@ -290,6 +292,7 @@ def test_positions_of_another_grid_are_fitted():
         zoo.create_model(name, **SMALL[name], pretrained=state)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('full', zoo.list_models(['qwen3_vit*', 'deepseek_vit*', 'gemma4_vit*'], pretrained=True))
 def test_tags_are_timms(full):
     name, _, tag = full.partition('.')

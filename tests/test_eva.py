@@ -49,6 +49,7 @@ def both(name: str, **options) -> tuple[nn.Module, nn.Module]:
     return ours, theirs
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), KINDS, ids=str)
 @torch.no_grad()
 def test_embeddings_equal_timms(name, options):
@@ -146,6 +147,7 @@ def layers(name: str, **options) -> tuple[nn.Module, nn.Module]:
     return ours.eval(), theirs.eval()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), ATTENTIONS, ids=str)
 @pytest.mark.parametrize('fused', [True, False])
 def test_attention_equals_timms(name, options, fused):
@@ -233,6 +235,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = pair(NAME, **BASE | options)
@@ -314,6 +317,7 @@ def test_rates_equal_timms():
 # --- the head
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [dict(), dict(use_fc_norm=True, use_post_transformer_norm=True), dict(use_post_transformer_norm=True)], ids=str)
 @pytest.mark.parametrize('then', ['token', 'avg', 'map', 'max', ''])
 @pytest.mark.parametrize('first', ['token', 'avg', 'map'])
@@ -339,6 +343,7 @@ def test_fresh_weights_are_as_large_as_timms():
 # --- sizes
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('size', [(48, 32), (64, 96), (50, 43)])
 @pytest.mark.parametrize('options', [dict(), dict(rope_type='mixed'), dict(rope_type='dinov3'),
                                      dict(use_abs_pos_emb=False)], ids=str)
@@ -349,6 +354,7 @@ def test_any_size_equals_timms(size, options):
     assert same(ours.forward_intermediates(x, intermediates_only=True), theirs.forward_intermediates(x, intermediates_only=True))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [dict(), dict(rope_type='mixed'), dict(rope_type='dinov3')], ids=str)
 @pytest.mark.parametrize('size, patch', [((64, 64), 16), ((48, 48), 8), ((96, 48), (16, 8))])
 def test_another_size_equals_timms(size, patch, options):

@@ -170,7 +170,7 @@ def test_maps_are_the_classifiers_own(name):
         assert len(list(backbone.named_parameters())) == len(list(backbone.named_parameters(remove_duplicate=False)))
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_any_selection_runs_no_further_than_it_needs(name):
     model = on_meta(name, **short(name))
     count, stages, ran = len(model.feature_info), len(model.stage_names()), []
@@ -279,7 +279,7 @@ def test_output_stride_of_every_network(name, output_stride):
     check_output_stride(name, output_stride)
 
 
-@pytest.mark.parametrize('name', sorted(set(STRUCTURES) - set(STRIDED)))
+@pytest.mark.parametrize('name', in_turn(sorted(set(STRUCTURES) - set(STRIDED))))
 def test_a_network_without_output_stride_says_so(name):
     with pytest.raises((TypeError, ValueError), match="option 'output_stride' is not known|output_stride is 32, .* 16"):
         on_meta(name, features_only=True, output_stride=16)
@@ -288,6 +288,7 @@ def test_a_network_without_output_stride_says_so(name):
 # --- feature_location
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [name for name in STRUCTURES if hasattr(network_class(name), 'feature_location')])
 @torch.inference_mode()
 def test_inner_maps_are_what_the_modules_named_take_in(name):

@@ -18,6 +18,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(global_pool='max'),
     dict(global_pool='avgmax'), dict(mlp_ratio=2.0), dict(focal_levels=(1, 2, 3, 4)), dict(focal_windows=(5, 3, 9, 7)),

@@ -16,7 +16,6 @@ import safetensors.torch
 import torch
 import torchvision.models as tv
 from conftest import randomize
-from structures import its_turn
 from torch import Tensor, nn
 
 import timm
@@ -163,19 +162,16 @@ def test_torchvisions_networks_convert_both_ways(name: str) -> None:
 
 # --- what all layouts have in common
 
-def known() -> list[object]:
-    """(layout, name) of every network that a layout of these families knows: of each layout the first, and a third of the
-    others, the rest as slow ones."""
-    found: list[object] = []
+def known() -> list[tuple[str, str]]:
+    """(layout, name) of every network that a layout of these families knows."""
+    found = []
     for layout in layouts():
-        entries = [] if layout.library == 'google' else getattr(layout, 'networks', {}).values()
-        for number, entry in enumerate(entries):
-            name = entry if isinstance(entry, str) else entry[0]
-            soon = not number or its_turn(f'{layout.name} {name}')
-            found.append((layout.name, name) if soon else pytest.param(layout.name, name, marks=pytest.mark.slow))
-    return found
+        for entry in getattr(layout, 'networks', {}).values():
+            found.append((layout.name, entry if isinstance(entry, str) else entry[0]))
+    return [pair for pair in found if not pair[0].startswith('google')]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('layout, name', known())
 def test_every_known_network_is_found_again(layout: str, name: str) -> None:
     """There and back on the meta device, and no other layout takes it for its own."""

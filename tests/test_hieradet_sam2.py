@@ -19,6 +19,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=7), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(global_pool='max'),
     dict(global_pool='avgmax'), dict(num_heads=2), dict(dim_mul=3.0, head_mul=1.0, num_heads=2), dict(patch_size=(4, 4)),

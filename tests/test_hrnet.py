@@ -35,6 +35,7 @@ def narrow() -> nn.Module:
     return randomize(zoo.create_model(SMALL, num_classes=3, **NARROW)).eval()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = compare_options(SMALL, (64, 96), {**narrow_stages(), **options}, **NARROW, **options)

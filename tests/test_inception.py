@@ -13,6 +13,7 @@ OPTIONS = [{}, dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(globa
            dict(act_layer='silu', norm_eps=1e-5)]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(name, options):

@@ -57,6 +57,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), [
     *((COAT, options) for options in COMMON), *((MAX, options) for options in COMMON + WINDOWS + KINDS)], ids=str)
 def test_options_equal_timms(name, options):

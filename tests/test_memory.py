@@ -88,6 +88,7 @@ class Alive(TorchDispatchMode):
         return out
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [
     'efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv3_small_100', 'efficientnetv2_rw_t', 'mobilenetv4_hybrid_medium',
     'resnet18', 'resnet50', 'seresnet50', 'convnext_tiny', 'convnextv2_tiny', 'vit_tiny_patch16_224',

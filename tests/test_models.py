@@ -66,6 +66,7 @@ CASES = [(name, options) for name in ('efficientnet_b0', 'tf_efficientnetv2_b0',
          for options in OPTIONS if not ('norm_layer' in options and name.startswith('tf_'))]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, options', CASES, ids=str)
 def test_options_equal_timms(name, options):
     compare_options(name, **options)

@@ -66,6 +66,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = pair(NAME, torch.float64, **SMALL | options)
@@ -192,6 +193,7 @@ def test_masks_and_pooling_as_functions_equal_timms():
         assert torch.equal(ours, theirs) and tuple(grid) == tuple(other) == (3, 3)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [dict(norm=True), dict(indices=[0], stop_early=True), dict(intermediates_only=True),
                                      dict(output_dict=True), dict(output_dict=True, intermediates_only=True)], ids=str)
 @pytest.mark.parametrize('prefix', [False, True])

@@ -18,6 +18,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(global_pool='max'),
     dict(num_levels=2, embed_dims=(12, 24), num_heads=(2, 4), depths=(1, 2)), dict(embed_dims=24, num_heads=3, depths=1),

@@ -18,6 +18,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(depths=(1, 2, 1, 1)),
     dict(num_heads=(2, 4, 8, 4)), dict(sr_ratios=(4, 2, 1, 1)), dict(sr_ratios=(1, 1, 1, 1)), dict(mlp_ratios=(2, 2, 3, 4)),

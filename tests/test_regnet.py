@@ -25,6 +25,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = compare_options('regnetx_002', **SMALL | options)
@@ -42,6 +43,7 @@ def test_normalisation_of_groups_equals_timms():
                     norm_kwargs=dict(group_size=8), **SMALL)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['Bottleneck', 'PreBottleneck', 'RegStage'])
 @pytest.mark.parametrize('options', [{}, dict(stride=2), dict(stride=2, downsample='avg'), dict(linear_out=True)], ids=str)
 def test_blocks_are_built_as_timms(name, options):

@@ -51,6 +51,7 @@ def compare_maps(ours: nn.Module, theirs: nn.Module, image: torch.Tensor) -> Non
     assert all(relative_error(a, b) < 1e-5 for a, b in zip(*maps, strict=True))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, options', CASES, ids=str)
 def test_options_equal_timms(name, options):
     ours, theirs = compare_options(name, **NARROW, **options)
@@ -63,6 +64,7 @@ def test_options_equal_timms(name, options):
     compare_maps(ours, theirs, torch.rand(1, options.get('in_chans', 3), 93, 70, dtype=torch.float64))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [BASIC, BOTTLENECK, MIXED])
 @pytest.mark.parametrize('options', FILTERS, ids=str)
 def test_filters_by_name_equal_timms_classes(name, options, monkeypatch):
@@ -85,6 +87,7 @@ def test_maps_with_filters_have_the_sizes_that_feature_info_says(name, aa_layer)
         assert [m.shape[2] for m in maps] == [-(-size[0] // r) for r in backbone.feature_info.reduction()]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('kind', 'options'), [(kind, {}) for kind in ATTENTIONS] + [
     ('se', dict(rd_ratio=0.25, rd_divisor=1)), ('se', dict(add_maxpool=True, bias=False, norm_layer=nn.BatchNorm2d)),
     ('se', dict(rd_channels=5, gate_layer='hard_sigmoid')), ('ese', dict(add_maxpool=True)),
@@ -130,6 +133,7 @@ def test_arguments_are_timms_in_timms_order(mine, other):
     assert mine is ResNet or mine.expansion == other.expansion
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [dict(), dict(dilation=2), dict(dilation=2, first_dilation=1), dict(reduce_first=2),
                                      dict(norm_layer=nn.InstanceNorm2d, act_layer=nn.SiLU), dict(attn_layer=SEModule),
                                      dict(aa_layer=BlurPool2d, dilation=2, first_dilation=1)], ids=str)

@@ -38,6 +38,7 @@ CASES = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, options', CASES, ids=str)
 def test_options_equal_timms(name, options):
     timms = {key: TIMMS.get(value, value) if isinstance(value, str) else value for key, value in options.items()}
@@ -60,6 +61,7 @@ def compare_maps(ours: nn.Module, theirs: nn.Module, in_chans: int = 3) -> None:
         assert all(relative_error(a, b) < 1e-5 for a, b in zip(*maps, strict=True))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('kind, options', [
     *(('SEResNetBlock', options) for options in (
         {}, dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(in_chans=5),
@@ -101,6 +103,7 @@ def test_pooling_by_windows_that_begin_in_the_map_can_be_exported(kernel, stride
         assert torch.equal(ours(x), torchs(x)) and torch.equal(exported(x), torchs(x))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('kind, options', [
     *(('SplitAttn', options) for options in (
         {}, dict(radix=1), dict(radix=4), dict(radix=2, groups=4), dict(norm_layer=nn.BatchNorm2d, bias=True),
@@ -133,6 +136,7 @@ BLOCKS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('module, kind, given, options', BLOCKS, ids=str)
 def test_blocks_are_built_as_timms(module, kind, given, options):
     theirs_module = importlib.import_module(f'timm.models.{module}')

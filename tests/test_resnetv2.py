@@ -35,6 +35,7 @@ TIMMS = {'norm_layer': {'batchnorm2d': timm.layers.BatchNormAct2d, 'evonorms0': 
          'act_layer': {'silu': torch.nn.SiLU}}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     given = {key: TIMMS.get(key, {}).get(value, value) if isinstance(value, str) else value

@@ -40,6 +40,7 @@ OWN = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), [(name, given) for name in (V2, CR) for given in SHARED + OWN[name]], ids=str)
 def test_options_equal_timms(name, options):
     options = {key: value for key, value in {**SMALL, **options}.items() if value is not None}
@@ -56,6 +57,7 @@ CHANGES = [dict(img_size=(96, 64)), dict(window_size=2), dict(img_size=(32, 48),
            dict(img_size=128, window_ratio=(8, 4, 4, 2)), dict(always_partition=True, img_size=32)]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'change'), [*((name, change) for name in (V2, CR) for change in CHANGES),
                                               (V2, dict(patch_size=8))], ids=str)           # which timm's CR does not take
 def test_set_input_size_equals_timms(name, change):

@@ -17,6 +17,7 @@ def image(*size: int, batch: int = 2, dtype: torch.dtype = torch.float64) -> tor
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(5), dtype=dtype) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in_chans=1), dict(img_size=64),
     dict(mlp_ratios=(2, 2, 3, 4)), dict(sr_ratios=(4, 2, 1, 1)), dict(wss=(4, 5, 3, 2)), dict(wss=None),

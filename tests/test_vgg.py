@@ -22,6 +22,7 @@ OPTIONS = [
 TIMMS = {'batchnorm2d': torch.nn.BatchNorm2d, StdConv2d: timm.layers.StdConv2d, 'silu': torch.nn.SiLU}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     given = SMALL | {key: TIMMS.get(value, value) for key, value in options.items()}

@@ -83,6 +83,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = pair(**options)
@@ -180,6 +181,7 @@ def test_a_class_of_ones_own_takes_each_place():
 # --- masks, layers
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('block', BLOCKS)
 @pytest.mark.parametrize('fused', [True, False])
 def test_masks_equal_timms(block, fused):
@@ -205,6 +207,7 @@ ATTENTIONS = [('Attention', {}), ('Attention', dict(gated=True, qkv_bias=True)),
               ('SwiGLUPacked', dict(bias=False))]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), ATTENTIONS, ids=str)
 def test_layers_equal_timms(name, options):
     module = next(m for m in (attention_tokens, attention_pool, glu) if hasattr(m, name))
@@ -215,6 +218,7 @@ def test_layers_equal_timms(name, options):
     assert same(ours(x), theirs(x))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [name for name in STRUCTURES if of_tokens(resolve(name)[0].model)])
 def test_attention_maps_are_those_that_are_computed(name):
     model = randomize(zoo.create_model(name, **short(name))).eval()
@@ -238,6 +242,7 @@ def test_attention_maps_are_those_that_are_computed(name):
 # --- the head
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('first, then', list(itertools.permutations(['token', 'avg', 'map', 'catavgmax', ''], 2)), ids=str)
 def test_the_same_words_later_give_the_same_network(first, then):
     classes = [4 if kind else 0 for kind in (first, then)]
@@ -353,6 +358,7 @@ def test_patches_of_another_size(published, patch):
 # --- images of other sizes
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('size', [(48, 32), (64, 96), (50, 43)])
 @pytest.mark.parametrize('options', [dict(), dict(reg_tokens=2, no_embed_class=True), dict(class_token=False, global_pool='avg')])
 def test_any_size_equals_timms(size, options):

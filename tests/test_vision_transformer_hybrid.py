@@ -24,6 +24,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     compare_options(TINY, size=(64, 64), **CUT[TINY] | options)

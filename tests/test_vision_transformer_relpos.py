@@ -43,6 +43,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     options = TINY | options
@@ -86,6 +87,7 @@ def test_rates_and_fresh_weights_are_timms(mode):
             assert float(value.std()) == pytest.approx(float(theirs_state[key].std()), rel=0.4, abs=1e-8), key
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('size', [(48, 32), (64, 64), (32, 80), (48, 96)], ids=str)
 @pytest.mark.parametrize('options', KINDS, ids=str)
 def test_other_sizes_are_timms(size, options):

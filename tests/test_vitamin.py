@@ -38,6 +38,7 @@ def model() -> nn.Module:
     return randomize(zoo.create_model(SMALL, **NARROW | dict(num_classes=3, dynamic_img_size=True))).eval()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     compare_options(SMALL, size=(48, 64), timms=CUT | options, **NARROW | options)
@@ -50,6 +51,7 @@ def test_dropout_in_the_gated_mlp_is_timms():
     assert relative_error(*(drawn_alike(model.train(), x) for model in (ours, theirs))) < 1e-5
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize(('name', 'options'), [
     ('Stem', dict()), ('Stem', dict(bias=False, norm_eps=1e-2)), ('Stem', dict(norm_layer='batchnorm2d', act_layer='relu')),
     ('MbConvLNBlock', dict()), ('MbConvLNBlock', dict(stride=2)), ('MbConvLNBlock', dict(kernel_size=5, expand_ratio=1.1)),

@@ -26,6 +26,7 @@ OPTIONS = [
 TIMMS = {'evonorms0': timm.layers.EvoNorm2dS0, 'silu': torch.nn.SiLU}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     given = SMALL | {key: TIMMS.get(value, value) if isinstance(value, str) else value for key, value in options.items()}

@@ -20,6 +20,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @pytest.mark.parametrize('name', ['xception41', 'xception65p'])
 def test_options_equal_timms(name, options):

@@ -64,7 +64,7 @@ class ImageModel(nn.Module):
     `prefix_of` or `pre_head`.
 
     Attributes:
-        parts: what its submodules are for.
+        parts: what its submodules are for; the class says those that are the same in all of its networks.
         num_classes: width of the logits; 0 for none.
         in_chans: channels of the images.
         num_features: channels of what `forward_features` returns.

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ..blocks import round_channels
 from .act import ActLayer
+from .conv import copy_in_exports
 from .conv_norm import ConvNorm
 from .norm import NormLayer
 from .windows import missing
@@ -44,9 +45,18 @@ class BilinearAttnTransform(nn.Module):
                 for conv, line in ((self.conv_p, rows), (self.conv_q, columns)))
         p, q = p / p.sum(3, keepdim=True), q / q.sum(2, keepdim=True)
         x = F.pad(x, (0, right, 0, down)).unflatten(1, (self.groups, -1))       # (B, groups, C / groups, H, W)
-        x = torch.einsum('bgij,bgcjtw->bgcitw', p, x.unflatten(3, (size, -1))).flatten(3, 4)
-        x = torch.einsum('bgchjt,bgjk->bgchkt', x.unflatten(4, (size, -1)), q).flatten(4)
+        x = mixed_along(mixed_along(x, 3, p), 4, q.transpose(2, 3))
         return self.conv2(F.pad(x.flatten(1, 2), (0, -right, 0, -down)))
+
+
+def mixed_along(x: Tensor, dim: int, matrices: Tensor) -> Tensor:
+    """Maps (B, groups, C, H, W) whose rows (`dim` 3) or columns (4) are mixed by matrices (B, groups, size, size): row i of
+    the result is the sum over j of matrix[i, j] times row j, for each of as many blocks of rows as `size` goes into them,
+    row i of a block being every row i * blocks + its number."""
+    x = copy_in_exports(x.movedim(dim, 2))
+    lines = x.flatten(0, 1).unflatten(1, (matrices.shape[-1], -1))                  # (B groups, size, blocks, …)
+    mixed = torch.bmm(matrices.flatten(0, 1), lines.flatten(2)).view_as(lines)
+    return mixed.flatten(1, 2).unflatten(0, (-1, x.shape[1])).movedim(2, dim)
 
 
 class BatNonLocalAttn(nn.Module):

@@ -95,8 +95,10 @@ def resized(image: Tensor, size: Sequence[Any], mode: str, antialias: bool) -> T
     rows, columns = size
     if not antialias or isinstance(rows, int) and isinstance(columns, int):
         return F.interpolate(image, (rows, columns), mode=mode, antialias=antialias)
-    weights = [resize_weights(old, new, mode).to(image) for old, new in zip(image.shape[2:], (rows, columns))]
-    return weights[0] @ image @ weights[1].T
+    down, across = (resize_weights(old, new, mode).to(image) for old, new in zip(image.shape[2:], (rows, columns)))
+    maps = image.flatten(0, 1)      # batches of matrices: any other product's reshaping asks how the open sizes divide
+    maps = torch.bmm(torch.bmm(down.expand(len(maps), -1, -1), maps), across.T.expand(len(maps), -1, -1))
+    return maps.unflatten(0, image.shape[:2])
 
 
 def resize_weights(old: int, new: Any, mode: str = 'bicubic') -> Tensor:

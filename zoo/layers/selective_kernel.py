@@ -10,24 +10,8 @@ from ..blocks import round_channels
 from .act import ActLayer
 from .conv_norm import ConvNorm
 from .norm import Norm, NormLayer
-from .pool import AaLayer, create_aa
+from .pool import AaLayer
 from .split_attn import means_of, shares_of, weighed
-
-
-class Path(ConvNorm):
-    """`ConvNorm` with what drops squares of the map before its activation, and a filter in place of its stride."""
-
-    def __init__(self, in_chs: int, out_chs: int, kernel_size: int, stride: int, dilation: int, groups: int,
-                 act_layer: ActLayer, norm_layer: NormLayer, aa_layer: AaLayer | None,
-                 drop_layer: Callable[[], nn.Module] | None) -> None:
-        super().__init__(in_chs, out_chs, kernel_size, 1 if aa_layer else stride, dilation, groups, act_layer,
-                         norm_layer)
-        self.drop = drop_layer() if drop_layer else nn.Identity()
-        self.aa = create_aa(aa_layer, out_chs, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        return self.aa(self.act(self.drop(self.bn(x))))
 
 
 class SelectiveKernelAttn(nn.Module):
@@ -82,8 +66,9 @@ class SelectiveKernel(nn.Module):
         self.paths = nn.ModuleList()
         for size in kernels:
             spread = dilation * (size - 1) // 2 if keep_3x3 else dilation
-            self.paths.append(Path(in_channels // count if split_input else in_channels, out, 3 if keep_3x3 else size,
-                                   stride, spread, min(out, groups), act_layer, norm_layer, aa_layer, drop_layer))
+            self.paths.append(ConvNorm(
+                in_channels // count if split_input else in_channels, out, 3 if keep_3x3 else size, stride, spread,
+                min(out, groups), act_layer, norm_layer, aa_layer=aa_layer, drop_layer=drop_layer))
         inner = rd_channels or round_channels(out * rd_ratio, rd_divisor)
         self.attn = SelectiveKernelAttn(out, count, inner)
 

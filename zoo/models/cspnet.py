@@ -13,6 +13,7 @@ the other way round ('edge').
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class CspNet(HeadNet):
         ValueError: options of stages that are of other numbers of stages, an option outside what is allowed.
     """
 
+    parts = Parts(stem=(), stages=(), head=('head.global_pool',), classifier=('head.fc',))
     draw = staticmethod(init_conv_net)
 
     def __init__(self, stem_chs: Sequence[int] = (64,), stem_stride: int = 4, stem_kernel: int = 3, stem_pool: bool = False,
@@ -104,8 +106,7 @@ class CspNet(HeadNet):
                 self.feature_info[-1]['ceil_reduction'] = min(stem_stride, reduction)
             width = out
         first, *rest = [f'stages.{number}' for number in range(count)]
-        self.parts = Parts(stem=tuple(names[:tap + 1]), stages=((*names[tap + 1:], first), *rest),
-                           head=('head.global_pool',), classifier=('head.fc',))
+        self.parts = replace(self.parts, stem=tuple(names[:tap + 1]), stages=((*names[tap + 1:], first), *rest))
         self.num_features = width
         self.head = Head(width, global_pool, drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)

@@ -10,6 +10,7 @@ Maps have the channels of both paths, those that are added first. `features` hol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -45,6 +46,7 @@ class DPN(ConvClassifierNet):
         ValueError: other than four stages, another `output_stride`.
     """
 
+    parts = Parts(stem=('features.conv1_1',), stages=(), pre_head=('features.conv5_bn_ac',))
     draw = staticmethod(init_he)
 
     def __init__(self, k_sec: Sequence[int] = (3, 4, 20, 3), inc_sec: Sequence[int] = (16, 32, 24, 128), k_r: int = 96,
@@ -74,7 +76,7 @@ class DPN(ConvClassifierNet):
             self.feature_info.append(Feature(num_chs=width, reduction=4 * 2 ** number, module=stages[number][-1],
                                              stage=number + 1))
         self.features.conv5_bn_ac = BnAct(width, norm, act_layer)
-        self.parts = Parts(stem=('features.conv1_1',), stages=tuple(map(tuple, stages)), pre_head=('features.conv5_bn_ac',))
+        self.parts = replace(self.parts, stages=tuple(map(tuple, stages)))
         self.num_features = width
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()

@@ -7,6 +7,7 @@ Strided layers do not pad. `features` numbers all layers, as checkpoints do.
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -33,6 +34,7 @@ class InceptionV4(ImageModel):
         ValueError: another `output_stride`.
     """
 
+    parts = Parts(stem=(), stages=(), classifier=('last_linear',))
     draw = staticmethod(init_he)
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, output_stride: Literal[32] = 32, drop_rate: float = 0.0,
@@ -52,7 +54,7 @@ class InceptionV4(ImageModel):
             *(inception_a(make) for _ in range(4)), reduction_a(make),
             *(inception_b(make) for _ in range(7)), reduction_b(make), *(InceptionC(make) for _ in range(3)))
         names = [f'features.{number}' for number in range(len(self.features))]
-        self.parts = Parts(stem=tuple(names[:3]), classifier=('last_linear',), stages=(
+        self.parts = replace(self.parts, stem=tuple(names[:3]), stages=(
             names[3], tuple(names[4:10]), tuple(names[10:18]), tuple(names[18:])))
         self.feature_info = [
             Feature(num_chs=width, reduction=2 ** (step + 1), module=module, stage=step, ceil_reduction=1, margin=margin)

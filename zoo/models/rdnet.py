@@ -9,6 +9,7 @@ Maps are those of the last group of each stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class RDNet(HeadNet):
         ValueError: options of groups that are of other numbers of groups, another stem or block.
     """
 
+    parts = Parts(stem=('stem',), stages=(), head=('head.global_pool', 'head.norm'), classifier=('head.fc',))
     draw = staticmethod(init_he_inputs)
 
     def __init__(self, in_chans: int = 3, num_classes: int = 1000, global_pool: str = 'avg',
@@ -90,8 +92,7 @@ class RDNet(HeadNet):
                                                  stage=len(stages), ceil_reduction=ceil))
         after = norm(width) if head_norm_first else None
         self.norm_pre = nn.Identity() if after is None else after
-        self.parts = Parts(stem=('stem',), stages=tuple(map(tuple, stages)), norm='norm_pre' if after is not None else '',
-                           head=('head.global_pool', 'head.norm'), classifier=('head.fc',))
+        self.parts = replace(self.parts, stages=tuple(map(tuple, stages)), norm='norm_pre' if after is not None else '')
         self.num_features = width
         self.head = Head(width, global_pool, norm=None if head_norm_first else norm(width), drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)

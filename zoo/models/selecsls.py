@@ -9,6 +9,7 @@ The state between blocks is a map and that of the stage's first block. Maps of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class SelecSls(ImageModel):
         ValueError: options of stages that are of other numbers of stages, other than four convolutions.
     """
 
+    parts = Parts(stem=('stem',), stages=(), classifier=('fc',))
     draw = staticmethod(init_he)
 
     def __init__(self, block_num: Sequence[int] = (2, 2, 2), mid_chs: Sequence[int] = (64, 144, 304),
@@ -65,7 +67,7 @@ class SelecSls(ImageModel):
             width = out
             if number % 2:
                 self._add_feature(width, f'head.{number}')
-        self.parts = Parts(stem=('stem',), stages=(*stages, ('head.0', 'head.1'), ('head.2', 'head.3')), classifier=('fc',))
+        self.parts = replace(self.parts, stages=(*stages, ('head.0', 'head.1'), ('head.2', 'head.3')))
         self.num_features = width
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()

@@ -9,6 +9,7 @@ V2 adds the sum and the gate, 'ese': effective squeeze-and-excitation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -45,6 +46,7 @@ class VovNet(HeadNet):
         ValueError: options of stages that are of other numbers of stages, another `output_stride`.
     """
 
+    parts = Parts(stem=('stem.0', 'stem.1'), stages=(), head=('head.global_pool',), classifier=('head.fc',))
     draw = staticmethod(init_conv_net)
 
     def __init__(self, stem_chs: Sequence[int] = (64, 64, 128), stage_conv_chs: Sequence[int] = (128, 160, 192, 224),
@@ -73,8 +75,7 @@ class VovNet(HeadNet):
                                              stage=number + 1, ceil_reduction=4))
             width = out
         names = [f'stages.{number}' for number in range(len(self.stages))]
-        self.parts = Parts(stem=('stem.0', 'stem.1'), stages=(('stem.2', names[0]), *names[1:]),
-                           head=('head.global_pool',), classifier=('head.fc',))
+        self.parts = replace(self.parts, stages=(('stem.2', names[0]), *names[1:]))
         self.num_features = width
         self.head = Head(width, global_pool, drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)

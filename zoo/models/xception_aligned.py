@@ -10,6 +10,7 @@ map and what its block took in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ class XceptionAligned(HeadNet):
         ValueError: another `output_stride`, a field that blocks do not have, widths that do not fit each other.
     """
 
+    parts = Parts(stem=('stem',), stages=(), pre_head=('act',), head=('head.global_pool',), classifier=('head.fc',))
     draw = staticmethod(init_conv_net)
 
     def __init__(self, block_cfg: Sequence[Mapping[str, Any]], num_classes: int = 1000, in_chans: int = 3,
@@ -79,8 +81,7 @@ class XceptionAligned(HeadNet):
             width = three(cfg['out_chs'])[-1]
         self.feature_info.append(Feature(num_chs=width, reduction=reduction, module=stages[-1][-1], stage=len(stages)))
         self.act = get_act_layer(act_layer)() if preact else nn.Identity()
-        self.parts = Parts(stem=('stem',), stages=tuple(map(tuple, stages)), pre_head=('act',), head=('head.global_pool',),
-                           classifier=('head.fc',))
+        self.parts = replace(self.parts, stages=tuple(map(tuple, stages)))
         self.num_features = width
         self.head = Head(width, global_pool, drop_rate=drop_rate)
         self.build_head(width, num_classes, global_pool, drop_rate)
