@@ -65,9 +65,10 @@ class HybridEmbed(PatchEmbed):
 
     def map_of(self, img_size: Pair) -> Pair:
         """Rows and columns of the map of an image (height, width)."""
-        (height, width), (rows, columns) = img_size, self.feature_ratio
-        return (map_side(height, rows, *(min(bound, rows) for bound in self.rounds), self.margin, self.patches),
-                map_side(width, columns, *(min(bound, columns) for bound in self.rounds), self.margin, self.patches))
+        up_to, down_to = self.rounds
+        rows, columns = (map_side(side, ratio, min(up_to, ratio), min(down_to, ratio), self.margin, self.patches)
+                         for side, ratio in zip(img_size, self.feature_ratio))
+        return rows, columns
 
     def grid_of(self, img_size: Pair, patch_size: Pair) -> Pair:
         """Rows and columns of whole patches, in pixels of the map, of images (height, width)."""

@@ -238,8 +238,9 @@ class ByobNet(HeadNet):
                     patches += ((reduction, built[-1].patch_size),)
                 width, first = out, dilation
             self.stages.append(built)
-            last = Feature(num_chs=width, reduction=reduction, module=f'stages.{number}', stage=number + 1,
-                           **({'patches': patches} if patches else {}))
+            last = Feature(num_chs=width, reduction=reduction, module=f'stages.{number}', stage=number + 1)
+            if patches:
+                last['patches'] = patches
         self.feature_info.append(last)
         *names, final = (f'stages.{number}' for number in range(len(plan)))
         self.parts = replace(self.parts, stages=(*names, (final, 'final_conv')))
