@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import zoo
 from zoo.cli.facts import TABLE as NETWORKS
-from zoo.cli.facts import as_row, measured
+from zoo.cli.facts import as_row, key_of, measured
 
 RESULTS = Path(__file__).parent.parent / 'results'
 TABLE = RESULTS / 'architectures.csv'
@@ -44,11 +44,11 @@ def write_networks(names: list[str]) -> None:
     if path.is_file():
         with path.open(newline='') as file:
             lines = {(row['model'], row['input_size'], row['num_classes']): row for row in csv.DictReader(file)
-                     if row['model'] not in names}
+                     if row['model'].partition('.')[0] not in names}
     different = {}                                           # weights that share image and classes share a line
     for name in zoo.list_models([one for name in names for one in (name, f'{name}.*')], include_tags=True):
         cfg = zoo.get_pretrained_cfg(name)
-        different.setdefault((cfg.architecture, cfg.input_size, cfg.num_classes), name)
+        different.setdefault(key_of(cfg), name)
     for name in tqdm(different.values(), disable=None):
         row = as_row(*measured(name))
         lines[row['model'], row['input_size'], str(row['num_classes'])] = row
@@ -56,7 +56,7 @@ def write_networks(names: list[str]) -> None:
     with path.open('w', newline='') as file:
         writer = csv.DictWriter(file, next(iter(lines.values())), lineterminator='\n')
         writer.writeheader()
-        writer.writerows(lines[key] for key in sorted(lines, key=lambda key: (known.index(key[0]), key[1:])))
+        writer.writerows(lines[key] for key in sorted(lines, key=lambda key: (known.index(key[0].partition('.')[0]), key)))
 
 
 def main() -> None:

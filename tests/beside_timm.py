@@ -5,14 +5,22 @@ import dataclasses
 import importlib
 import inspect
 import re
+from collections.abc import Iterable, Sequence
 from unittest.mock import patch
 
 import timm
+import timm.models.byobnet
 import torch
+import torch.fx.experimental._config
 from conftest import randomize, relative_error
+from structures import classes
 from torch import nn
+from torch.export import Dim
 
 import zoo
+from zoo.models import byobnet
+from zoo.models.byobnet_blocks import BLOCKS
+from zoo.models.byobnet_cfg import stages_of
 from zoo.registry import resolve
 
 
@@ -38,6 +46,12 @@ def of_timm(name: str, **options) -> nn.Module:
     """timm's network of that name. Some of its functions refuse options that they set themselves, such as BiT's depth,
     or fields of a record, such as MViT's: the class is made with what they would have made it with, and the options in
     place of that."""
+    if 'blocks' in options:                                         # there in records, here in block strings as well
+        row = resolve(name)[0].model_args(name) | options
+        shared = row.get('block_kwargs', {})
+        plan = stages_of(options['blocks'], BLOCKS, shared, row.get('self_attn_kwargs', {}))
+        options['blocks'] = [[timm.models.byobnet.ByoBlockCfg(**{
+            **vars(block), 'block_kwargs': byobnet.options_of(block, shared)}) for block in stage] for stage in plan]
     try:
         return timm.create_model(name, **options)
     except TypeError as error:
@@ -64,6 +78,8 @@ def with_fields(record: object, fields: dict[str, object]) -> object:
     """A record of timm's with those fields in place of its own, or of the records inside it."""
     if isinstance(record, dict):
         return {**record, **fields}
+    if not dataclasses.is_dataclass(record):
+        return record
     known = vars(record)
     own = {key: value for key, value in fields.items() if key in known}
     rest = {key: value for key, value in fields.items() if key not in known}
@@ -101,11 +117,14 @@ def compare_with_timm(name: str, **options) -> None:
     dtype = torch.float64 if size < 1e8 else torch.float32                                      # memory
     if 'drop_path_rate' in options_of(name):
         options['drop_path_rate'] = 0.0
-    ours, theirs = pair(name, dtype, num_classes=5, **options)
+    ours, theirs = pair(name, dtype, **classes(name, 5), **options)
     generator = torch.Generator().manual_seed(2)
     size, odd_size = (64, 64), (50, 43)                                               # odd sizes: padding shows
     margin = max(f.get('margin', 0) for f in ours.feature_info)
     size, odd_size = ((height + margin, width + margin) for height, width in (size, odd_size))
+    least = zoo.get_pretrained_cfg(name).min_input_size
+    if least:                                               # of timm's; zoo's take any
+        size = odd_size = least[1:]
     if ours.img_size:                                       # its weights depend on it
         size = odd_size = ours.img_size
     image = torch.rand(2, 3, *odd_size, generator=generator, dtype=dtype) * 2 - 1
@@ -163,3 +182,25 @@ def compare_options(name: str, size: tuple[int, int] = (72, 65), timms: dict[str
     if not any('drop' in key and value for key, value in options.items()):
         assert relative_error(drawn_alike(ours.train(), image), drawn_alike(theirs.train(), image)) < 1e-5
     return ours, theirs
+
+
+def check_compiled(model: nn.Module, image: torch.Tensor) -> None:
+    """Compiled as one graph, a network gives what it gives."""
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend='eager')
+    assert relative_error(compiled(image), model(image)) < 1e-5
+
+
+def check_exported(model: nn.Module, image: torch.Tensor, sizes: Iterable[Sequence[int]], batch: int = 1,
+                   one_window: bool = False) -> None:
+    """Exported with any number, height and width of images, a network gives at other sizes what it gives.
+
+    Args:
+        one_window: a map of the image may be of one window, which is not to be held there.
+    """
+    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=one_window):
+        program = torch.export.export(model, (image,), dynamic_shapes=(sides,)).module()
+    for size in sizes:
+        other = torch.rand(batch, *image.shape[1:2], *size, generator=torch.Generator().manual_seed(5)) * 2 - 1
+        assert relative_error(program(other), model(other)) < 1e-5

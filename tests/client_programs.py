@@ -72,7 +72,7 @@ def smp() -> Results:
     cases = [(arch, f'tu-{name}') for name in CNNS for arch in ('Unet', 'FPN', 'DeepLabV3Plus')]
     cases += [('Unet', f'tu-{name}') for name in (*FORMERS, *PYRAMIDS)] + [('DPT', f'tu-{VIT}')]
     cases += [('Unet', 'timm-efficientnet-b0'), ('Unet', 'timm-efficientnet-b3'), ('FPN', 'timm-tf_efficientnet_lite0'),
-              ('DeepLabV3Plus', 'timm-efficientnet-b0')]
+              ('DeepLabV3Plus', 'timm-efficientnet-b0'), ('Unet', 'timm-skresnet18')]
     for arch, name in cases:
         model = fill(getattr(smp, arch)(name, encoder_weights=None, classes=2, in_channels=3))
         results[f'keys of {arch} {name}'] = keys(model)

@@ -52,6 +52,8 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
                 value.normal_(0, value[0].numel() ** -0.5, generator=generator)
             elif name.endswith(('bias', 'running_mean')):
                 value.normal_(0, 0.1, generator=generator)
+            elif name.endswith(('_min', '_max')):  # bounds that some of a normal layer's outputs are beyond
+                value.uniform_(1.0, 1.5, generator=generator).mul_(-1 if name.endswith('_min') else 1)
             elif name.endswith('gamma'):           # layer scales: small, or attention saturates
                 value.uniform_(0.1, 0.3, generator=generator)
             else:

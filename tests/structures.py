@@ -23,11 +23,12 @@ from zoo.registry import resolve
 EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_heads', 'patch_size', 'img_size', 'width',
           'divisor', 'head_size', 'stem_size', 'window_size', 'mlp_ratio', 'base_width', 'stem_width', 'init_values',
           'layer_scale_init_value', 'ls_init_value', 'layer_scale', 'num_modules', 'num_blocks', 'first_width',
-          'width_factor', 'w0', 'wa', 'wm', 'group_size'}
-DEPTHS = ('depth', 'depths', 'layers', 'stages')
+          'width_factor', 'w0', 'wa', 'wm', 'growth_rate', 'block_config'}
+DEPTHS = ('depth', 'depths', 'layers', 'stages', 'block_config')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
+FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')   # windows, or positions, follow the image
 
 
 def _kind(value: object) -> Hashable:
@@ -48,8 +49,10 @@ def structures() -> dict[str, list[str]]:
     found: dict[Hashable, list[str]] = {}
     for family in FAMILIES:
         for name in family.variants:
-            row = {key: _kind(value) for key, value in family.model_args(name).items() if key not in EXTENT}
-            given = frozenset(key for key in family.model_args(name) if key in EXTENT)
+            args = family.model_args(name)
+            extent = EXTENT | ({'group_size'} if 'w0' in args else set())       # of a network whose blocks all have groups
+            row = {key: _kind(value) for key, value in args.items() if key not in extent}
+            given = frozenset(key for key in args if key in extent)
             switches = {key for key in given if 'scale' in key or key == 'init_values'}
             found.setdefault((family.model, frozenset(row.items()), frozenset(switches)), []).append(name)
     by_size = [sorted(names, key=lambda name: sizes[name]) for names in found.values()]
@@ -62,6 +65,11 @@ def short(name: str) -> dict[str, object]:
     whose windows follow it."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
+    if encodes(name):
+        merged = patches_merged(name)
+        patch = merged * int(architectures()[architecture]['feature_reductions'].split()[0])
+        wide = dict(out_features=24) if 'out_features' in row else {}
+        return dict(img_size=(3 * patch, 2 * patch), depth=BLOCKS, embed_dim=16 * row['num_heads'], **wide)
     if of_tokens(family.model):
         patch = int(architectures()[architecture]['feature_reductions'].split()[0])
         narrow = dict(embed_dim=16 * row.get('num_heads', 12)) if row.get('embed_layer', {}).get('proj', True) else {}
@@ -69,7 +77,7 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
-    if takes(name, 'transformer_partition_ratio') or takes(name, 'rel_pos_type'):    # windows or positions follow it
+    if any(takes(name, option) for option in FOLLOWING):
         cut['img_size'] = 64
     if int(architectures()[architecture]['params']) < SMALL:
         return cut
@@ -80,10 +88,15 @@ def short(name: str) -> dict[str, object]:
                 cut[key] = min(value, 1.0)
             else:
                 cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+    if 'blocks' in row and takes(name, 'block_kwargs'):                       # block strings, a text a stage
+        cut['blocks'] = tuple(' '.join(re.sub(r'_r(\d+)', lambda count: f'_r{min(int(count[1]), BLOCKS)}', block)
+                                       for block in stage.split()[:BLOCKS]) for stage in row['blocks'])
     if cut == {} and takes(name, 'cfg') and takes(name, 'mlp_ratio'):         # where most of VGG's parameters are
         cut['mlp_ratio'] = 1 / 32
     if 'w0' in row:                                       # widths follow from the depth: those of a small one
         cut |= dict(depth=15, w0=48, wa=32.54, wm=2.32, group_size=16)
+    if cut and takes(name, 'width_factor') and takes(name, 'group_size'):               # groups that narrow blocks have
+        cut |= dict(width_factor=0.25, group_size=8 if row.get('group_size') else None)
     if cut and 'global_att_blocks' in row:                                    # numbers of blocks, none that pools
         cut['global_att_blocks'] = (sum(cut['stages'][:3]) - 1,)
     if cut and isinstance(row.get('embed_dim'), int) and isinstance(row.get('num_heads', ()), tuple):
@@ -100,6 +113,24 @@ def short(name: str) -> dict[str, object]:
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut
+
+
+def encodes(name: str) -> bool:
+    """Whether the network is an image encoder of a language model, or a classifier on one."""
+    from zoo.models.encodernet import EncoderClassifier, EncoderNet
+    return issubclass(network_class(name), (EncoderClassifier, EncoderNet))
+
+
+def patches_merged(name: str) -> int:
+    """How many patches a side an encoder merges."""
+    defaults = inspect.signature(network_class(name)).parameters
+    words = ('merge_size', 'downsample_ratio', 'pooling_kernel_size')
+    return next(defaults[key].default for key in words if key in defaults)
+
+
+def classes(name: str, count: int) -> dict[str, int]:
+    """The option of so many classes, for a network that takes any."""
+    return dict(num_classes=count) if network_class(name).parts.classifier else {}
 
 
 def of_tokens(model: str) -> bool:

@@ -34,9 +34,9 @@ MAY_IMPORT = {
     'dense': {'contract', 'data', 'evaluation', 'factory', 'features', 'pretrained', 'spec'},
     'tables': {'spec'},
     'runtime': {'lazy', 'spec'},
-    'export': {'lazy', 'data', 'dense', 'profiling', 'runtime', 'spec'},
+    'export': {'lazy', 'data', 'dense', 'layers', 'profiling', 'runtime', 'spec'},
     'benchmarking': {'factory', 'registry', 'runtime', 'spec'},
-    'evaluation': {'data', 'lazy', 'spec'},
+    'evaluation': {'data', 'layers', 'lazy', 'spec'},
     'optimizing': {'benchmarking', 'data', 'evaluation', 'export', 'memory', 'runtime', 'spec'},
     'publishing': {'data', 'pretrained', 'spec'},
     'train': {'lazy', 'data', 'dense', 'evaluation', 'factory', 'pretrained', 'profiling', 'spec'},
@@ -104,7 +104,7 @@ def test_model_files_stay_short(path):
 
 def test_the_core_can_be_read_in_one_sitting():
     core = [*ZOO.glob('*.py'), *(ZOO / 'pretrained').glob('*.py')]
-    assert sum(len(path.read_text().splitlines()) for path in core) <= 3400
+    assert sum(len(path.read_text().splitlines()) for path in core) <= 3500
 
 
 def test_no_code_branches_on_a_models_name():

@@ -17,7 +17,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 import zoo
 from zoo.compat import manipulate, table, utils
-from zoo.compat.attention_pool import AttentionPool2d, RotAttentionPool2d
+from zoo.layers.attention_pool_map import AttentionPool2d, RotAttentionPool2d
 from zoo.compat.efficientnet import EfficientNet, decode_arch_def, round_channels
 from zoo.compat.layers import create_act_layer, create_conv2d, create_pool2d, make_divisible, to_2tuple, to_ntuple
 from zoo.compat.modules import is_module, known, module

@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from conftest import randomize
 from beside_timm import on_meta
-from structures import STRUCTURES, in_turn, short
+from structures import STRUCTURES, classes, in_turn, short
 from zoo.layers.pool import POOLS
 
 
@@ -20,28 +20,33 @@ WIDTH = {'NCHW': 1, 'NHWC': 3, 'NLC': 2}                             # where cha
 
 @pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_shapes_and_widths(name):
-    model = on_meta(name, num_classes=7, **short(name))
+    model = on_meta(name, **classes(name, 7), **short(name))
     model.set_input_size((96, 64), dynamic_img_size=True)
     image = torch.empty(2, 3, 96, 64, device='meta')
     features, as_map = model.forward_map(image)
     assert model.forward_features(image).shape == features.shape and features.shape[0] == 2
     assert features.ndim == len(model.output_fmt) and features.shape[WIDTH[model.output_fmt]] == model.num_features
     assert as_map.shape[:2] == (2, model.num_features) and as_map.ndim == 4
-    assert model(image).shape == model.forward_head(features).shape == (2, 7)
-    assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     classifiers = model.get_classifier()
     several = classifiers if isinstance(classifiers, tuple) else (classifiers,)
     assert all(isinstance(c, (nn.Linear, nn.Conv2d)) for c in several)
     assert all(model.get_submodule(name) is c for name, c in zip(model.parts.classifier, several, strict=True))
-    for kind in model.pools:
+    if several:
+        assert model(image).shape == model.forward_head(features).shape == (2, 7)
+        assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
+    else:
+        assert model(image).shape == model.forward_head(features).shape
+        assert model(image).shape[::model(image).ndim - 1] == (2, model.embedding_size)
+    for kind in model.pools if several else POOLS:
         if kind:
-            model.reset_classifier(3, kind)
-            assert model.forward_head(features).shape == (2, 3) and model.num_classes == 3
+            model.reset_classifier(3 if several else 0, kind)
+            assert model.num_classes == (3 if several else 0)
+            assert model.forward_head(features).shape == (2, model.num_classes or model.embedding_size)
             assert model.forward_head(features, pre_logits=True).shape == (2, model.embedding_size)
     model.reset_classifier(0)
     assert model.forward_head(features).shape == (2, model.embedding_size)
     if '' in model.pools:
-        with pytest.raises(ValueError, match="global_pool=''"):
+        with pytest.raises(ValueError, match="global_pool=''" if several else 'has no classifier'):
             model.reset_classifier(4, '')
         model.reset_classifier(0, '')
         assert model.forward_head(features).ndim == features.ndim
@@ -54,7 +59,7 @@ def test_shapes_and_widths(name):
 
 @pytest.mark.parametrize('name', STRUCTURES)
 def test_groups_cover_every_parameter_from_input_to_output(name):
-    model = on_meta(name, num_classes=3, **short(name))
+    model = on_meta(name, **classes(name, 3), **short(name))
     names = [key for key, _ in model.named_parameters()]
     for coarse in (False, True):
         matcher = model.group_matcher(coarse)
@@ -69,9 +74,11 @@ def test_groups_cover_every_parameter_from_input_to_output(name):
 
 @pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_fresh_networks_are_ready_to_train(name):
-    model = zoo.create_model(name, num_classes=3, **short(name))
-    for key, value in model.state_dict().items():
-        assert value.isfinite().all() and (value.abs().max() < 100 or not value.is_floating_point()), key
+    model = zoo.create_model(name, **classes(name, 3), **short(name))
+    for key, value in model.named_parameters():
+        assert value.isfinite().all() and value.abs().max() < 100, key
+    for key, value in model.named_buffers():                                    # a bound may be without end
+        assert not value.isnan().any() and value[value.isfinite()].abs().lt(1e6).all(), key
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_var.eq(1).all() and module.running_mean.eq(0).all()

@@ -158,12 +158,12 @@ def test_a_models_transform():
     (dict(std=0), 'std is divided by'),
     (dict(separate=True), 'separate=True'),
     (dict(tf_preprocessing=True), 'tf_preprocessing is not available'),
-    (dict(naflex=True), 'naflex is not available'),
-    (dict(patchify=True), 'patchify is not available'),
-    (dict(patch_size=(14, 14)), 'patch_size is not available'),
-    (dict(max_seq_len=100), 'max_seq_len is not available'),
-    (dict(patchify_flatten=False), 'patchify_flatten is not available'),
-    (dict(patchify_channels_last=False), 'patchify_channels_last is not available'),
+    (dict(patch_size=(14, 14)), r'patch_size=\(14, 14\) is read only with naflex or patchify'),
+    (dict(max_seq_len=100, patchify=True), 'max_seq_len=100 is read only with naflex'),
+    (dict(patchify_flatten=False), 'patchify_flatten=False is read only with patchify'),
+    (dict(patchify_channels_last=False, naflex=True), 'patchify_channels_last=False is read only with patchify'),
+    (dict(naflex=True, patch_size=0), 'patch_size is'),
+    (dict(naflex=True, is_training=True, train_crop_mode='rkrc'), "train_crop_mode is 'rrc' with naflex"),
 ])
 def test_arguments_that_cannot_be_used(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -312,6 +312,33 @@ def test_detectors_export_to_onnx(head: str, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_detectors_in_a_file_resize_images_as_they_do_outside(tmp_path: Path) -> None:
+    """Computed in float32, the longer side of this image would become 127 pixels."""
+    onnxruntime = pytest.importorskip('onnxruntime')
+    torch.manual_seed(1)
+    model, image = loud(detector('tf_efficientnet_lite0', 'fcos')).eval(), torch.rand(3, 90, 121)
+    dense.export_onnx(model, tmp_path / 'detector.onnx', (90, 121))
+    session = onnxruntime.InferenceSession(tmp_path / 'detector.onnx')
+    results = session.run(None, {'image': image.numpy()})
+    theirs = {output.name: torch.from_numpy(value) for output, value in zip(session.get_outputs(), results)}
+    with torch.no_grad():
+        ours = model([image])[0]
+    assert len(ours['boxes']) == len(theirs['boxes']) > 10 and not strangers(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['davit_tiny', 'focalnet_tiny_srf'])
+def test_detectors_whose_maps_are_normalised_export_to_onnx(name: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip('onnxruntime')
+    torch.manual_seed(1)
+    model = loud(detector(name, 'fcos', backbone_options=short(name))).eval()
+    dense.export_onnx(model, tmp_path / 'detector.onnx', (90, 120))
+    boxes = onnxruntime.InferenceSession(tmp_path / 'detector.onnx').run(['boxes'], {'image': IMAGES[0].numpy()})[0]
+    with torch.no_grad():
+        assert relative_error(torch.from_numpy(boxes), model([IMAGES[0]])[0]['boxes']) < 1e-4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientformer_l1'])
 @pytest.mark.parametrize('head', HEADS)
 def test_segmenters_export_to_onnx_at_any_size(head: str, name: str, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import randomize, relative_error
+from dense_runs import check_segmenter, untrained
+from test_dense import strangers
 from test_train_dense import CHOSEN, make_squares, recipe_for
-from torch import nn
 from train_runs import rows
 
 import zoo
@@ -21,10 +22,6 @@ PLAIN = ('vit_tiny_patch16_224', 'deit_tiny_distilled_patch16_224')
 IMAGE = torch.rand(3, 90, 120, generator=torch.Generator().manual_seed(0))
 TARGET = {'boxes': torch.tensor([[10.0, 12, 60, 70]]), 'labels': torch.tensor([1])}
 SHORT = dict(depth=4)
-
-
-def untrained(model: nn.Module) -> list[str]:
-    return [name for name, value in model.named_parameters() if value.grad is None]
 
 
 @pytest.mark.parametrize('head', dense.DETECTION_HEADS)
@@ -50,15 +47,7 @@ def test_detectors_on_the_simple_pyramid_train_and_come_back(head: str, tmp_path
 def test_segmenters_take_any_size_and_come_back(head: str, options: dict[str, Any], name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = dense.create_segmenter(name, head, 4, backbone_options=SHORT, **options)
-    images = torch.rand(2, 3, 67, 101)
-    logits = model(images)
-    assert logits.shape == (2, 4, 67, 101)
-    logits.square().sum().backward()
-    assert not untrained(model)
-    randomize(model).eval()
-    dense.save(model, tmp_path / 's.safetensors')
-    with torch.no_grad():
-        assert torch.equal(dense.load(tmp_path / 's.safetensors')(images), model(images))
+    check_segmenter(model, tmp_path)
 
 
 @pytest.mark.parametrize('reduction', [8, 16, 32])
@@ -139,6 +128,26 @@ def test_segmenters_export_to_onnx_at_any_size(head: str, options: dict[str, Any
         with torch.no_grad():
             expected = model(images)
         assert relative_error(torch.from_numpy(session.run(None, {'images': images.numpy()})[0]), expected) <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, size', [(PLAIN[0], (96, 128)), (PLAIN[0], (90, 70)),
+                                        ('eva02_tiny_patch14_224', (90, 110))])
+def test_detectors_export_to_onnx(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    """By PyTorch's older exporter, which has no antialiasing, at sizes that positions are resampled for."""
+    onnxruntime = pytest.importorskip('onnxruntime')
+    model = randomize(dense.create_detector(name, 'fcos', 3, neck='simple', min_size=96, max_size=128,
+                                            pyramid_channels=64, score_thresh=0.0,
+                                            backbone_options=dict(patch_size=16, **SHORT))).eval()
+    dense.export_onnx(model, tmp_path / 'd.onnx', size)
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(1))
+    session = onnxruntime.InferenceSession(tmp_path / 'd.onnx')
+    found = dict(zip([one.name for one in session.get_outputs()], map(
+        torch.from_numpy, session.run(None, {'image': image.numpy()}))))
+    with torch.no_grad():
+        expected = model([image])[0]
+    assert len(expected['boxes']) == len(found['boxes']) > 10
+    assert not strangers(found, expected) and not strangers(expected, found)
 
 
 @pytest.mark.parametrize('task, chosen', [

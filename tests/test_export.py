@@ -10,7 +10,7 @@ from torch.export import Dim
 import zoo
 from conftest import randomize, relative_error
 from beside_timm import on_meta
-from structures import NAMES, STRUCTURES, share, short
+from structures import NAMES, STRUCTURES, classes, share, short
 from zoo.catalog import FAMILIES
 
 FIRSTS = [name for family in FAMILIES for name in [*family.variants][:1]]
@@ -19,7 +19,7 @@ SOME = sorted({*share([*STRUCTURES]), *share(NAMES)})                   # every 
 
 def network(name: str, **options) -> nn.Module:
     """The network with storage and quickly drawn weights."""
-    model = on_meta(name, num_classes=5, **options)
+    model = on_meta(name, **classes(name, 5), **options)
     model.to_empty(device='cpu')
     for module in model.modules():
         if hasattr(module, 'reset_constants'):
@@ -60,7 +60,8 @@ def test_exports_with_any_height_and_width(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['pvt_v2_b0', 'samvit_base_patch16', 'coatnet_0_rw_224', 'davit_tiny', 'convnext_atto',
-                                  'maxxvitv2_rmlp_large_rw_224', 'twins_pcpvt_small', 'twins_svt_small', 'mvitv2_tiny'])
+                                  'maxxvitv2_rmlp_large_rw_224', 'twins_pcpvt_small', 'twins_svt_small', 'mvitv2_tiny',
+                                  'nest_tiny', 'gcvit_xxtiny'])
 def test_an_export_of_any_number_of_images_takes_one(name):
     model = network(name, **short(name))
     with torch.fx.experimental._config.patch(backed_size_oblivious=True):

@@ -16,7 +16,7 @@ from torch.export import Dim
 import zoo
 from conftest import architectures, randomize, relative_error
 from beside_timm import on_meta, options_of
-from structures import MODEST, NAMES, STRUCTURES, in_turn, network_class, share, short
+from structures import MODEST, NAMES, STRUCTURES, classes, in_turn, network_class, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
@@ -154,7 +154,7 @@ def reached(maps: list[torch.Tensor]) -> set[int]:
 
 @pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_maps_are_the_classifiers_own(name):
-    model, x = give_weights(on_meta(name, num_classes=5, **short(name))), images((65, 97))
+    model, x = give_weights(on_meta(name, **classes(name, 5), **short(name))), images((65, 97))
     with torch.inference_mode():
         logits, expected = activations(model, x)
         features, maps = model.forward_intermediates(x)

@@ -7,7 +7,7 @@ from torch.fx import symbolic_trace
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from beside_timm import on_meta
-from structures import STRUCTURES, in_turn, short, takes
+from structures import STRUCTURES, classes, in_turn, short, takes
 from test_export import network
 from test_features import give_weights
 
@@ -31,7 +31,7 @@ def test_traces_and_torchvisions_extractor_give_the_networks_own_logits_and_maps
         for number, one in enumerate(expected):
             found = maps.get(str(number), one)
             assert torch.equal(found if found.shape == one.shape else found.permute(0, 3, 1, 2), one)   # channels last
-    backbone = on_meta(name, features_only=True, out_indices=(1, 0), **short(name))
+    backbone = on_meta(name, features_only=True, out_indices=(1, 0), **short(name)).eval()
     assert len(symbolic_trace(backbone)(x.to('meta'))) == 2
 
 
@@ -60,12 +60,12 @@ def test_script_says_what_to_use_and_a_trace_is_the_network(name):
 
 @pytest.mark.parametrize('name', STRUCTURES)
 def test_no_image_and_no_pixels(name):
-    model = on_meta(name, num_classes=5, **short(name)).to_empty(device='cpu').eval()
+    model = on_meta(name, **classes(name, 5), **short(name)).to_empty(device='cpu').eval()
     model.set_input_size(32)
     for module in model.modules():
         if hasattr(module, 'reset_constants'):
             module.reset_constants()
-    assert model(torch.empty(0, 3, 32, 32)).shape == (0, 5)
+    assert model(torch.empty(0, 3, 32, 32)).shape == (0, *model(torch.zeros(1, 3, 32, 32)).shape[1:])
     for size in ((0, 0), (0, 64), (64, 0)):
         with pytest.raises(ValueError, match='An image without pixels'):
             model(torch.empty(1, 3, *size))

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
-from torch.export import Dim
 from torch.nn import functional as F
 
 import zoo
@@ -220,9 +219,8 @@ def test_what_does_not_fit_is_said():
 
 def test_compiles_whole():
     model = randomize(zoo.create_model(NAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
-    torch._dynamo.reset()
     x = image(75, 101, dtype=torch.float32)
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, x)
 
 
 @pytest.mark.slow
@@ -231,11 +229,7 @@ def test_exports_with_any_height_and_width(options):
     options = {**SMALL, 'stages': (1, 1, 1, 1), **options}
     model = randomize(zoo.create_model(NAME, **options, dynamic_img_size=True, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90), (224, 224)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_exported(model, x, ((227, 301), (75, 90), (224, 224)))
 
 
 def test_the_class_serves_other_depths():

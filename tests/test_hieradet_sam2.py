@@ -4,10 +4,9 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
-from torch.export import Dim
 
 import zoo
 from zoo.models.hieradet_sam2 import HieraDet, HieraPatchEmbed, MultiScaleAttention, MultiScaleBlock
@@ -133,9 +132,8 @@ def test_what_does_not_fit_is_said():
 
 def test_compiles_whole():
     model = randomize(zoo.create_model(NAME, **SHORT, num_classes=3)).eval()
-    torch._dynamo.reset()
     x = image(75, 101, dtype=torch.float32)
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, x)
 
 
 @pytest.mark.slow
@@ -143,12 +141,7 @@ def test_exports_with_any_height_and_width():
     options = {**SHORT, 'stages': (1, 1, 2, 1), 'global_att_blocks': (3,)}
     model = randomize(zoo.create_model(NAME, **options, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one window
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90), (224, 224)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_exported(model, x, ((227, 301), (75, 90), (224, 224)), one_window=True)
 
 
 def test_the_class_serves_other_depths():

@@ -4,10 +4,9 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
-from torch.export import Dim
 
 import zoo
 from zoo.layers.relative import RelPosBiasTf
@@ -260,11 +259,5 @@ def test_options_that_do_not_fit_are_said():
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one window
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90)):
-        other = image(*size, batch=3, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90)), batch=3, one_window=True)

@@ -96,7 +96,9 @@ class Alive(TorchDispatchMode):
     'eva02_tiny_patch14_224', 'vit_small_plus_patch16_dinov3', 'vit_small_patch16_rope_mixed_224',
     'hiera_tiny_224', 'hieradet_small', 'pvt_v2_b0', 'pvt_v2_b2_li', 'davit_tiny', 'focalnet_tiny_srf',
     'coatnet_0_rw_224', 'maxvit_tiny_tf_224', 'twins_pcpvt_small', 'twins_svt_small',
-    'mvitv2_tiny', 'mvitv2_small_cls',
+    'mvitv2_tiny', 'mvitv2_small_cls', 'nest_tiny', 'nest_tiny_jx', 'gcvit_xxtiny', 'nfnet_l0', 'nf_regnet_b1',
+    'nf_resnet50', 'res2net50_26w_4s', 'resnest14d', 'skresnet18', 'legacy_seresnet18', 'repvgg_a0', 'mobileone_s0',
+    'resnext26ts', 'regnetz_b16', 'resnet50_clip', 'botnet26t_256', 'halonet26t', 'lambda_resnet26t',
 ])
 def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
     timm = pytest.importorskip('timm')

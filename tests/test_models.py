@@ -30,7 +30,7 @@ def test_architecture_equals_the_reference(name):
         assert str(f['num_chs']) == channels
         assert not module or (str(f['reduction']), f['module']) == (reduction, module)          # timm has no such map
     cfg = zoo.get_pretrained_cfg(name)
-    assert (str(cfg.classifier), cfg.first_conv) == (facts['classifier'], facts['first_conv'])
+    assert (str(cfg.classifier or ''), str(cfg.first_conv)) == (facts['classifier'], facts['first_conv'])
 
 
 @pytest.mark.parametrize('name', share(NAMES))          # test_cli looks at the table with those of all

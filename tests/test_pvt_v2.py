@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
-from torch.export import Dim
 
 import zoo
 from zoo.layers.spatial_reduction import SpatialReductionAttention
@@ -83,12 +82,8 @@ def test_what_does_not_fit_is_said():
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
-    program = torch.export.export(model, (x,), dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)).module()
-    for size in ((227, 301), (75, 90), (224, 224)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90), (224, 224)))
 
 
 def test_the_class_serves_other_depths():

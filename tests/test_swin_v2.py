@@ -6,9 +6,8 @@ import math
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
-from torch.export import Dim
 
 import zoo
 from zoo.models.swin_transformer_v2 import WindowAttention
@@ -205,14 +204,8 @@ def test_compiles_and_exports_with_any_height_and_width(name):
     few = dict(depths=(2, 1), num_heads=(2, 4))
     model = randomize(zoo.create_model(name, **{**SMALL, **few}, dynamic_img_size=True, num_classes=3)).eval()
     x = image(96, 64, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one window
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((127, 201), (75, 50), (64, 64)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_compiled(model, x)
+    check_exported(model, x, ((127, 201), (75, 50), (64, 64)), one_window=True)
 
 
 # --- checkpoints of other libraries

@@ -305,9 +305,13 @@ def test_train_and_go_on(photos, tmp_path, capsys):
 KINDS = {key: (TYPES[section][key], *get_args(TYPES[section][key])) for key, section in SECTION_OF.items()}
 LISTS = {key: next((get_args(kind) for kind in kinds if get_origin(kind) is tuple), ()) for key, kinds in KINDS.items()}
 NEEDS = {'opt_betas': ['--opt', 'adamw'], 'decay_milestones': ['--sched', 'multistep']}
+# lists of runs that these photographs, or this network, are not for -> what else their recipe says
+ELSEWHERE = {key: {'dense.task': 'segment', 'dense.classes': '[a, b]', 'dense.crop': '[64, 64]'} if section == 'dense' else
+             {'data.naflex_loader': 'true', 'data.naflex_patch_sizes': '[8, 16]'}
+             for key, section in SECTION_OF.items() if LISTS[key] and (section == 'dense' or key.startswith('naflex'))}
 
 
-@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and SECTION_OF[key] != 'dense'])
+@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and key not in ELSEWHERE])
 def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
     """Each list of a recipe, with from none to five numbers: it trains, or the error names the key."""
     option, done = f'--{key.replace("_", "-")}', []
@@ -325,17 +329,18 @@ def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
     assert done[0] == 2 and 0 in done
 
 
-@pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and SECTION_OF[key] == 'dense'])
-def test_lists_of_another_length_are_refused_of_boxes_and_masks(key):
-    written = {str: 'abcde', int: range(8, 13), float: (0.5, 0.6, 0.7, 0.8, 0.9)}[LISTS[key][0]]
-    others, done = {'task': 'segment', 'classes': '[a, b]', 'crop': '[64, 64]'}, []
+@pytest.mark.parametrize('key', ELSEWHERE)
+def test_lists_of_another_length_are_refused_of_boxes_masks_and_patches(key):
+    chances = key == 'naflex_patch_size_probs'
+    written = {str: 'abcde', int: range(8, 13), float: (0.5,) * 5 if chances else (0.5, 0.6, 0.7, 0.8, 0.9)}[LISTS[key][0]]
+    name, done = f'{SECTION_OF[key]}.{key}', []
     for count in range(6):
         try:
-            chosen = others | {key: f'[{", ".join(map(str, written[:count]))}]'}
-            read_recipe(None, [f'dense.{name}={value}' for name, value in chosen.items()])
+            chosen = ELSEWHERE[key] | {name: f'[{", ".join(map(str, written[:count]))}]'}
+            read_recipe(None, [f'{other}={value}' for other, value in chosen.items()])
             done.append(True)
         except ValueError as error:
-            assert f'dense.{key} is ' in str(error)
+            assert f'{name} is ' in str(error)
             done.append(False)
     assert not done[0] and True in done
 
@@ -450,7 +455,7 @@ def test_what_is_held_out_depends_on_names_alone(photos):
 
 
 def test_a_sheet_names_what_is_mixed(photos, tmp_path):
-    from zoo.train.task import _described
+    from zoo.train.task import described
     from zoo.train.trainer import Trainer
     base = ['model=mobilenetv2_035', f'data.data={photos}', 'img_size=32', 'batch_size=8', 'workers=0', 'device=cpu']
     trainer = Trainer(read_recipe(None, [*base, 'cutmix_minmax=[0.6, 0.7]']), quiet=True)
@@ -458,10 +463,10 @@ def test_a_sheet_names_what_is_mixed(photos, tmp_path):
     _, targets = trainer.inputs(batch, 0)
     names = [name.partition('/')[0] for name in batch.names]
     for own, other, target in zip(names, reversed(names), targets):
-        text = _described(trainer.sources, target)
+        text = described(trainer.sources, target)
         assert text == own if own == other else own in text and other in text and ' + ' in text
     plain = Trainer(read_recipe(None, base), quiet=True)
-    assert _described(plain.sources, plain.inputs(batch, 0)[1][0]) == names[0]
+    assert described(plain.sources, plain.inputs(batch, 0)[1][0]) == names[0]
 
 
 @pytest.mark.slow

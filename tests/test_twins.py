@@ -3,9 +3,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, on_meta
+from beside_timm import check_compiled, check_exported, compare_options, on_meta
 from conftest import randomize, relative_error
-from torch.export import Dim
 
 import zoo
 from zoo.models import twins
@@ -36,7 +35,7 @@ def test_options_equal_timms(options):
 @pytest.mark.parametrize('make', [
     lambda m: m.GlobalSubSampleAttn(16, 4, sr_ratio=2), lambda m: m.LocallyGroupedAttn(16, 4, ws=5),
     lambda m: m.Block(16, 4, 2.0, ws=1, sr_ratio=3), lambda m: m.Block(16, 4, ws=4), lambda m: m.PosConv(16, 16),
-    lambda m: m.PosConv(16, 16, 2)], ids=str)
+    lambda m: m.PosConv(16, 16, 2)])
 def test_layers_are_built_as_timms(make):
     from timm.models import twins as timms
     ours, theirs = make(twins).eval(), make(timms).eval()
@@ -100,11 +99,5 @@ def test_what_does_not_fit_is_said():
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one window
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((227, 301), (75, 90), (224, 224)):
-        other = image(*size, batch=1, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90), (224, 224)), one_window=True)

@@ -17,6 +17,7 @@ import zoo
 from conftest import randomize, relative_error
 from structures import STRUCTURES, of_tokens, short
 from zoo.layers import attention_pool, attention_tokens, glu
+from zoo.layers.positions import resize_weights
 from zoo.layers.tokens import TOKEN_POOLS, PatchDropout
 from zoo.models import deit, vision_transformer
 from zoo.models.vision_transformer import VisionTransformer
@@ -237,7 +238,7 @@ def test_attention_maps_are_those_that_are_computed(name):
 # --- the head
 
 
-@pytest.mark.parametrize('first, then', itertools.permutations(['token', 'avg', 'map', 'catavgmax', ''], 2), ids=str)
+@pytest.mark.parametrize('first, then', list(itertools.permutations(['token', 'avg', 'map', 'catavgmax', ''], 2)), ids=str)
 def test_the_same_words_later_give_the_same_network(first, then):
     classes = [4 if kind else 0 for kind in (first, then)]
     model = zoo.create_model('vit_tiny_patch16_224', **TINY, global_pool=first, num_classes=classes[0]).double()
@@ -315,6 +316,16 @@ def test_positions_of_another_size_are_resampled_as_timm_does(published, size):
     theirs.load_state_dict(published)
     theirs.set_input_size(size)
     assert relative_error(later(images(*size).float()), theirs(images(*size).float())) < 1e-5
+
+
+@pytest.mark.parametrize('mode', ['bilinear', 'bicubic'])
+@pytest.mark.parametrize('old, new', [(14, 14), (14, 24), (14, 9), (7, 200), (64, 5), (1, 4)])
+def test_resizing_as_a_product_with_a_matrix_is_torchs(old, new, mode):
+    grid = images(old, 4)
+    expected = torch.nn.functional.interpolate(grid, (new, 4), mode=mode, antialias=True)
+    assert relative_error(resize_weights(old, new, mode).double() @ grid, expected) < 1e-6
+    with pytest.raises(ValueError, match="Did you mean 'bilinear'"):
+        resize_weights(old, new, 'nearest')
 
 
 def test_positions_of_an_unknown_size_are_refused(published):

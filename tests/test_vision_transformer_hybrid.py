@@ -6,10 +6,9 @@ import timm.layers
 import timm.models.vision_transformer_hybrid as theirs_module
 import pytest
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
-from torch.export import Dim
 
 import zoo
 from zoo.layers.hybrid_embed import HybridEmbed
@@ -134,13 +133,8 @@ def test_attention_maps_and_prefix_tokens():
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, num_classes=3, dynamic_img_size=True, dynamic_img_pad=True, **CUT[name])).eval()
     x = torch.rand(2, 3, 64, 96)
-    torch._dynamo.reset()
-    assert torch.allclose(torch.compile(model, fullgraph=True, backend='eager')(x), model(x), atol=1e-6)
-    sides = {0: Dim('batch'), 2: Dim('height', min=64, max=1024), 3: Dim('width', min=64, max=1024)}
-    program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((1, 3, 227, 301), (3, 3, 75, 90)):
-        other = torch.rand(size)
-        assert relative_error(program(other), model(other)) < 1e-4
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90)))
 
 
 def test_what_does_not_fit_is_said():

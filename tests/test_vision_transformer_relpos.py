@@ -6,7 +6,7 @@ import inspect
 import pytest
 import timm
 import torch
-from beside_timm import compare_options, drawn_alike, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, drawn_alike, on_meta, pair
 from conftest import randomize, relative_error
 from torch import nn
 from torch.export import Dim
@@ -129,11 +129,6 @@ def test_compiles_and_exports_with_any_height_and_width(options):
     model = randomize(zoo.create_model(NAME, **TINY | dict(depth=1, num_classes=3) | options)).eval()
     model.set_input_size(dynamic_img_size=True)
     x = image(64, 96, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, x)
     sides = {0: Dim('batch'), 2: Dim('height', min=32, max=512), 3: Dim('width', min=32, max=512)}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one patch a side
-        program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((48, 32), (75, 90), (224, 224)):
-        other = image(*size, batch=3, dtype=torch.float32)
-        assert relative_error(program(other), model(other)) < 1e-5
+    check_exported(model, x, ((48, 32), (75, 90), (224, 224)), batch=3, one_window=True)

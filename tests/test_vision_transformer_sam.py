@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from beside_timm import compare_options, on_meta, pair
+from beside_timm import check_compiled, compare_options, on_meta, pair
 from conftest import randomize, relative_error
-from torch.export import Dim
 
 import zoo
+from zoo.export.graphs import capture
 from zoo.layers.decomposed import DecomposedRelPos
 
 NAME = 'samvit_base_patch16'
@@ -118,16 +118,13 @@ def test_what_does_not_fit_is_said():
 def test_compiles():
     model = randomize(zoo.create_model(NAME, **SMALL)).eval()
     x = image(96, 144, dtype=torch.float32)
-    torch._dynamo.reset()
-    assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
+    check_compiled(model, x)
 
 
 @pytest.mark.slow
 def test_exports_with_any_height_and_width():
     model = randomize(zoo.create_model(NAME, **SMALL)).eval()
-    sides = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):       # also where a map is of one window
-        program = torch.export.export(model, (image(96, 144, dtype=torch.float32),), dynamic_shapes=(sides,)).module()
+    program = capture(model, image(96, 144, dtype=torch.float32), ('batch', 'height', 'width')).module()
     for size in ((128, 128), (75, 190)):
         other = image(*size, batch=3, dtype=torch.float32)
         assert relative_error(program(other), model(other)) < 1e-5

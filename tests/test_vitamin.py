@@ -4,11 +4,10 @@ from __future__ import annotations
 import timm.models.vitamin as theirs_module
 import pytest
 import torch
-from beside_timm import compare_options, drawn_alike, of_timm, on_meta, pair
+from beside_timm import check_compiled, check_exported, compare_options, drawn_alike, of_timm, on_meta, pair
 from conftest import randomize, relative_error
 from timm.models.vitamin import VitCfg
 from torch import nn
-from torch.export import Dim
 
 import zoo
 import zoo.models.vitamin as ours_module
@@ -140,13 +139,8 @@ def test_fresh_convolutions_keep_the_variance():
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **NARROW | dict(num_classes=3, dynamic_img_size=True, depth=1))).eval()
     x = torch.rand(2, 3, 64, 96)
-    torch._dynamo.reset()
-    assert torch.allclose(torch.compile(model, fullgraph=True, backend='eager')(x), model(x), atol=1e-6)
-    sides = {0: Dim('batch'), 2: Dim('height', min=64, max=1024), 3: Dim('width', min=64, max=1024)}
-    program = torch.export.export(model, (x,), dynamic_shapes=(sides,)).module()
-    for size in ((1, 3, 227, 301), (3, 3, 75, 90)):
-        other = torch.rand(size)
-        assert relative_error(program(other), model(other)) < 1e-4
+    check_compiled(model, x)
+    check_exported(model, x, ((227, 301), (75, 90)))
 
 
 def test_what_does_not_fit_is_said():

@@ -15,6 +15,17 @@ uir    universal inverted residual                         MobileNetV4, arXiv:24
 mha    multi-head self-attention                           MobileNetV4
 mqa    multi-query self-attention                          MobileNetV4
 
+kind   block of zoo/models/byobnet.py                      source
+basic  two 3x3 convolutions                                ResNet, arXiv:1512.03385
+bottle 1x1, 3x3 and 1x1 convolution                        ResNet
+dark   1x1, then 3x3 convolution                           DarkNet, arXiv:1804.02767
+edge   3x3, then 1x1 convolution                           EfficientNet-EdgeTPU
+rep    3x3, 1x1 and no convolution side by side            RepVGG, arXiv:2101.03697
+one    several convolutions side by side                   MobileOne, arXiv:2206.04040
+bot    bottle with attention of all pixels to all          BotNet, arXiv:2101.11605
+halo   bottle with attention in blocks with a margin       HaloNet, arXiv:2103.12731
+lambda bottle with a lambda layer                          LambdaNetworks, arXiv:2102.08602
+
 field  meaning (units: channels, pixels, counts)
 r      repeats; the first takes the stride                 k   kernel, several with dots mix sizes: k3.5.7
 s      stride                                              e   expansion: inner width over input width
@@ -26,6 +37,9 @@ a      kernel of the expansion; of the first depthwise     p   kernel of the pro
        convolution in uir                                      convolution in uir
 d      ds: space-to-depth first; mha, mqa: key width       h   heads
 v      stride of keys and values                           fc  input width that e counts from
+br  bottle ratio: inner width over output width            nb  convolutions side by side in one
+at  gate over the channels, by its name: atse, ateca       w   side of halo's blocks; of lambda's neighbourhood
+o   margin around halo's blocks
 noskip, skip   without, with the shortcut
 """
 from __future__ import annotations
@@ -49,6 +63,8 @@ FIELDS: dict[str, tuple[str, str, int]] = {
     'cc': ('experts', 'count', 99), 'gs': ('group_size', 'count', 99_999), 'a': ('first_kernel', 'kernels', 127),
     'p': ('last_kernel', 'kernels', 127), 'd': ('dim', 'count', 9999), 'h': ('heads', 'count', 999),
     'v': ('kv_stride', 'count', 99), 'fc': ('expand_from', 'count', 99_999),
+    'br': ('bottle_ratio', 'ratio', 100), 'nb': ('branches', 'count', 99), 'at': ('attn', 'word', 0),
+    'w': ('window', 'count', 999), 'o': ('margin', 'count', 999),
 }
 MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9     # of a network, a scaled block, a mixed convolution
 
@@ -62,6 +78,15 @@ BLOCK_KINDS: dict[str, tuple[str, str]] = {
     'uir': ('r k s e|m c', 'se rd n gs a p noskip skip'),
     'mha': ('r h d c', 'k s n v noskip skip'),
     'mqa': ('r h d c', 'k s n v noskip skip'),
+    'basic': ('r s c', 'k gs br at'),
+    'bottle': ('r s c', 'k gs br at'),
+    'dark': ('r s c', 'k gs br at'),
+    'edge': ('r s c', 'k gs br at'),
+    'rep': ('r s c', 'k gs at'),
+    'one': ('r s c', 'k gs nb at'),
+    'bot': ('r s c', 'br h'),
+    'halo': ('r s c', 'br h w o'),
+    'lambda': ('r s c', 'br h w'),
 }
 
 
@@ -87,6 +112,11 @@ class Block:
     heads: int = 0
     kv_stride: int = 1
     expand_from: int = 0
+    bottle_ratio: float = 1.0
+    branches: int = 1
+    attn: str = ''
+    window: int = 0
+    margin: int = 0
     skip: bool | None = None                     # None: a shortcut wherever the shapes allow one
     # the fields as they were written, so that text() gives them back in their order and spelling
     written: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
@@ -157,7 +187,7 @@ def text(block: Block) -> str:
             tokens.append(spelled[attribute])
         elif attribute == 'skip':
             tokens += [] if value is None else ['skip' if value else 'noskip']
-        elif value != unset[attribute] or attribute in ('repeats', 'kernel', 'stride', 'channels'):
+        elif value != unset[attribute] or letters[attribute][0] in BLOCK_KINDS[block.kind][0].split():
             name, reader = letters[attribute]
             tokens.append(name + _write(value, reader))
     return '_'.join(tokens)
@@ -302,6 +332,10 @@ def _read(number: str, reader: str, most: float = math.inf) -> Any:
         if number not in ACTIVATIONS:
             raise ValueError(unknown('activation', number, ACTIVATIONS))
         return ACTIVATIONS[number]
+    if reader == 'word':
+        if not re.fullmatch('[a-z]+', number):
+            raise ValueError(f'{_short(number)!r} is no word')
+        return number
     if reader == 'kernels':
         if not re.fullmatch(r'\d+(\.\d+)*', number):
             raise ValueError(f'{number!r} is no list of kernel sizes such as 3 or 3.5.7')
@@ -332,6 +366,8 @@ def _short(text: str) -> str:
 def _write(value: Any, reader: str) -> str:
     if reader == 'act':
         return next(short for short, name in ACTIVATIONS.items() if name == value)
+    if reader == 'word':
+        return str(value)
     return '.'.join(map(str, value)) if reader == 'kernels' else _number(value)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from .layers.init import init_tensorflow
 from .layers.pool import FAST, POOLS, GlobalPool
 from .layers.recording import ATTENTION
+from .layers.reparam import fuse_as, fuse_branches
 from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, is_index, unknown, whole
 
@@ -42,7 +43,7 @@ class Parts:
         norm: the final normalisation, of the last stage's state.
         pre_head: submodules from there to what `forward_features` returns, in this order.
         head: submodules from there to the embedding, in this order; the first pools.
-        classifier: linear layers, or 1x1 convolutions, on the embedding.
+        classifier: linear layers, or 1x1 convolutions, on the embedding; none of an encoder that takes no classes.
     """
 
     stem: tuple[str, ...]
@@ -71,6 +72,7 @@ class ImageModel(nn.Module):
         output_fmt: how `forward_features` lays out what it returns: 'NCHW', 'NHWC', or tokens 'NLC'.
         img_size: (height, width) in pixels that the network is fitted to; None where its weights fit every size.
         dynamic_img_size: whether it takes images of any size.
+        row: the submodule of a stage that holds its blocks, where the stage is not itself a row of them.
         default_out_indices: how many maps, the last ones, a backbone gives if nothing is said; None for all.
         feature_info: the feature maps that `forward_intermediates` and `features_only=True` give.
     """
@@ -83,6 +85,7 @@ class ImageModel(nn.Module):
     num_prefix_tokens = 0
     default_out_indices: ClassVar[int | None] = None
     output_fmt = 'NCHW'
+    row: ClassVar[str] = 'blocks'
     img_size: tuple[int, int] | None = None
     dynamic_img_size = True
     grad_checkpointing = False
@@ -183,7 +186,7 @@ class ImageModel(nn.Module):
         layers: list[list[str]] = [[]]
         for name in names:
             module = self.get_submodule(name)
-            inner = 'blocks' if isinstance(module._modules.get('blocks'), nn.Sequential) else ''
+            inner = self.row if isinstance(module._modules.get(self.row), nn.Sequential) else ''
             blocks = module.get_submodule(inner)
             if not isinstance(blocks, nn.Sequential) or not any(child._modules for child in blocks.children()):
                 layers[-1].append(name)
@@ -271,12 +274,14 @@ class ImageModel(nn.Module):
 
     def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
         """The state dict of this network as it was for other sizes, fitted to those it has now; weights are loaded
-        through it. Of the network itself it needs the shapes alone.
+        through it. Of the network itself it needs the shapes alone. Layers that the state dict has fused (`fuse`) are
+        fused in the network.
 
         Raises:
             ValueError: which size a tensor is of cannot be told.
         """
         state = dict(state)
+        fuse_as(self, state)
         for name, layer in self._sized():
             layer.adapt_state(state, f'{name}.' if name else '', source)
         return state
@@ -497,7 +502,7 @@ class ImageModel(nn.Module):
 
     def get_classifier(self) -> Any:
         """The last layer, nn.Linear or a 1x1 convolution, or nn.Identity without classes; a tuple where there are
-        several."""
+        several, or none."""
         found = tuple(self.get_submodule(name) for name in self.parts.classifier)
         return found[0] if len(found) == 1 else found
 
@@ -505,9 +510,11 @@ class ImageModel(nn.Module):
         """Makes new classifiers, and pooling where `global_pool` names one.
 
         Raises:
-            ValueError: classes without pooling, or an unknown kind of pooling.
+            ValueError: classes without pooling or of a network without a classifier, or an unknown kind of pooling.
         """
         whole('num_classes', num_classes, 0)
+        if num_classes and not self.parts.classifier:
+            raise ValueError(f'{type(self).__name__} has no classifier: it takes num_classes=0, not {num_classes}.')
         if global_pool is not None:
             self.reset_pool(global_pool)
         if num_classes and not self.pool_layer.pool_type:
@@ -551,7 +558,20 @@ class ImageModel(nn.Module):
         """The embedding's width under the name that programs built on timm read."""
         return self.embedding_size
 
-    # --- training
+    # --- training and inference
+
+    def fuse(self) -> Self:
+        """Folds branches that are trained side by side (RepVGG, MobileOne) into one convolution each, in place, as it is
+        for inference: the same outputs in evaluation, sooner. Nothing is done where there are none. Returns the network.
+
+        Its state dict loads into a network that is fused as well, and by `create_model` into any. Such a network cannot
+        be unfused; `zoo.optimize` and export fuse a copy.
+
+        Raises:
+            ValueError: the branches have another normalisation than batch normalisation.
+        """
+        fuse_branches(self)
+        return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""

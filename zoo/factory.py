@@ -54,7 +54,9 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
         scriptable, exportable, no_jit: accepted for programs that pass them; they change nothing here, where every
             network exports as it is, and `torch.jit.script` takes none.
         options: arguments of the network's class, e.g. num_classes, in_chans, global_pool, drop_rate, drop_path_rate,
-            act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default.
+            act_layer, norm_layer, pad_type, output_stride. One that is None is left at its default. With use_naflex=True a
+            network of `VisionTransformer` or `Eva` is a `NaFlexVit` of the same weights, which takes images of any aspect
+            ratio and packed patches, and options of that class too.
 
     Raises:
         ValueError: an unknown name or tag, weights that do not exist or do not fit (`zoo.spec.Misfit`), an option
@@ -79,6 +81,7 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
         cfg = registry.get_pretrained_cfg(f'{architecture}.{tag}' if tag else architecture) or PretrainedCfg(architecture)
         args = {}
     cfg = _record(cfg, architecture, pretrained_cfg, pretrained_cfg_overlay)
+    args = {**family.tag_args(architecture, cfg.tag), **args}
     given = {**options, 'out_indices': out_indices, 'feature_cls': feature_cls, 'feature_cfg': feature_cfg}
     if family.network and not isinstance(family.network, type):
         asked = {'features_only': features_only or None, 'pretrained_cfg': pretrained_cfg or tag or None,
@@ -89,16 +92,17 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
         tags = ', '.join(name.partition('.')[2] for name in registry.list_pretrained(architecture))
         raise ValueError(f'There are no published weights for {model_name!r}. Tags with weights: {tags or "none"}.')
 
-    network_class = family.network or network_class_of(family.model)
+    network_class: Callable[..., nn.Module] = family.network or network_class_of(family.model)
     wrap, given = feature_wrapper(features_only, given, inspect.signature(network_class).parameters)
     defaults = {'num_classes': cfg.num_classes} | ({'img_size': cfg.input_size[1:]} if cfg.fixed_input_size else {})
     if wrap:                                         # a backbone takes images as they come, where nothing else is said
         defaults |= {'dynamic_img_size': True, 'dynamic_img_pad': True}
-    arguments = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
+    settings = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
+    network_class, arguments, cfg = _flexible(network_class, architecture, settings, cfg)
     check_options(network_class, architecture, arguments, create_model)
     model = assemble(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
                      wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
-                     check=':' not in model_name,     # beside the weights in a folder stands what they imply
+                     settings=None if ':' in model_name else settings,   # in a folder stands what the weights imply
                      sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
     setattr(model, 'model_args', {**args, **given})   # what publishing says that it is built with
     return model
@@ -152,7 +156,22 @@ def network_class_of(path: str) -> type[ImageModel]:
     return found
 
 
-def check_options(network_class: type[nn.Module], name: str, arguments: Mapping[str, Any],
+def _flexible(network_class: Callable[..., nn.Module], architecture: str, arguments: Mapping[str, Any],
+              cfg: PretrainedCfg) -> tuple[Callable[..., nn.Module], dict[str, Any], PretrainedCfg]:
+    """The class, its arguments and the record, which with `use_naflex` are those of a NaFlexViT of the same weights: of
+    RADIO with the positions that the catalog's NaFlexViT has."""
+    given = dict(arguments)
+    if not given.pop('use_naflex', False):
+        return network_class, given, cfg
+    flexible: Any = network_class_of('naflexvit.NaFlexVit')
+    named = f'naflex{architecture}'
+    row = registry.resolve(named)[0].model_args(named) if named in registry.list_models() else {}
+    positions = {name: value for name, value in row.items() if name.startswith('pos_embed')}
+    given = flexible.options_of(network_class, {**positions, **given})
+    return flexible, given, cfg.replace(first_conv='embeds.proj', fixed_input_size=False)
+
+
+def check_options(network_class: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any],
                   caller: Callable[..., nn.Module]) -> None:
     """Refuses arguments that the network lacks, with what is near among its own, backbones' and the caller's."""
     known = inspect.signature(network_class).parameters
@@ -179,8 +198,8 @@ def accepted(network: Callable[..., nn.Module], options: Mapping[str, Any]) -> d
 def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, Any], cfg: PretrainedCfg,
              source: bool | Weights | None, device: torch.device | str | None = None,
              dtype: torch.dtype | None = None, *, cache_dir: str | Path | None = None,
-             wrap: Callable[[ImageModel], nn.Module] | None = None, check: bool = False, sized: bool = False,
-             new_head: bool = False, strict: bool = True,
+             wrap: Callable[[ImageModel], nn.Module] | None = None, settings: Mapping[str, Any] | None = None,
+             sized: bool = False, new_head: bool = False, strict: bool = True,
              adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
     """Constructs a network, wraps it, loads or initialises it, and attaches its record.
 
@@ -190,9 +209,8 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     Args:
         source: the weights, as `create_model` takes `pretrained`.
         wrap: makes a backbone of it, see `feature_wrapper`.
-        check: refuse weights in another library's layout that imply other arguments.
         sized: put the network's image size into the record.
-        new_head, strict: those of `load_into`.
+        settings, new_head, strict: those of `load_into`.
         adapt: applied to the state dict before it is loaded.
 
     Raises:
@@ -227,7 +245,7 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
         pass                                         # shapes are all that was asked for
     elif source:
         weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=arguments if check else None, new_head=new_head, strict=strict, adapt=adapt)
+                             settings=settings, new_head=new_head, strict=strict, adapt=adapt)
     elif isinstance(model, ImageModel) and not own:
         weights.materialise(model, device)
         model.init_weights()

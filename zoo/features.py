@@ -63,16 +63,23 @@ class FeatureInfo:
     def map_sizes(self, img_size: Sequence[int]) -> list[tuple[int, int]]:
         """(height, width) of the maps that come out, in their order, of images (height, width) in pixels."""
         chosen = [self.info[i] for i in self.out_indices]
-        rounding = [(f['reduction'], f.get('ceil_reduction'), f.get('margin', 0)) for f in chosen]
-        return [(map_side(img_size[0], *how), map_side(img_size[1], *how)) for how in rounding]
+        return [(side_of(f, img_size[0]), side_of(f, img_size[1])) for f in chosen]
+
+
+def side_of(feature: Mapping[str, Any], side: int) -> int:
+    """Pixels a side of a map, of an image's side in pixels."""
+    return map_side(side, feature['reduction'], feature.get('ceil_reduction'), feature.get('floor_reduction'),
+                    feature.get('margin', 0))
 
 
 def _rounding(feature: Feature) -> str:
-    up_to = feature.get('ceil_reduction', feature['reduction'])
+    reduction = feature['reduction']
+    up_to, down_to = feature.get('ceil_reduction', reduction), feature.get('floor_reduction', reduction)
     less = f" of {feature['margin']} pixels less" if feature.get('margin') else ''
-    if up_to == feature['reduction']:
+    if up_to == reduction:
         return f'ceil{less}'
-    return f'floor{less}' if up_to == 1 else f'ceil to {up_to}, then floor{less}'
+    first = f'floor{less}' if up_to == 1 else f'ceil to {up_to}{less}, then floor'
+    return first if down_to == reduction else f'{first} to {down_to}, then ceil'
 
 
 class FeatureNet(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 
 from . import registry
 from .blocks import compound, round_channels
-from .factory import assemble, check_options, create_model, network_class_of
+from .factory import accepted, assemble, check_options, create_model, network_class_of
 from .features import feature_wrapper
 from .spec import PretrainedCfg, between, read_text
 
@@ -25,7 +25,8 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     Args:
         spec: a list of stages of block strings (see `zoo.blocks`); a mapping, or a YAML file of one, with the key
             `blocks` and any other argument of the network's class. `model` in it names the class, by default
-            'efficientnet.EfficientNet', and `data` fields of the record that preprocessing is read from.
+            'efficientnet.EfficientNet'; the other one that takes block strings is 'byobnet.ByobNet'. `data` in it are
+            fields of the record that preprocessing is read from.
         features_only: as in `create_model`, whose out_indices, feature_cls and feature_cfg go with it. device, dtype:
             as there.
         options: arguments of the class; they win over the mapping's.
@@ -44,7 +45,7 @@ def build_model(spec: Mapping[str, Any] | Sequence[str | Sequence[str]] | str | 
     data = arguments.pop('data', {})
     if not isinstance(data, Mapping):
         raise ValueError(f"'data' of a network's description is a mapping, e.g. of input_size, not {data!r}.")
-    cfg = PretrainedCfg(first_conv='conv_stem', classifier='classifier').replace(**data)
+    cfg = PretrainedCfg(first_conv='conv_stem', classifier=network_class.parts.classifier).replace(**data)
     wrap, given = feature_wrapper(features_only, options)
     arguments |= given
     check_options(network_class, network_class.__name__, arguments, build_model)
@@ -69,7 +70,7 @@ def scale_model(model_name: str, phi: float, *, alpha: float = 1.2, beta: float 
     between('phi', phi, -4, 16)
     family, architecture, tag = registry.resolve(model_name)
     row = family.model_args(architecture)
-    if 'blocks' not in row:
+    if 'blocks' not in row or 'depth' not in accepted(network_class_of(family.model), {'depth': 1}):
         raise ValueError(f'{architecture} is not made of block strings, whose widths and depths could be scaled.')
     size = family.pretrained_cfg(f'{architecture}.{tag}').input_size[1]
     width, depth, resolution = compound(phi, alpha, beta, gamma, size)

@@ -232,15 +232,18 @@ class Feature(_Feature, total=False):
     hook_type: str          # of a map inside a block: 'forward_pre' where the submodule takes it in, 'forward' where it
                             # comes out of it
     ceil_reduction: int     # up to which reduction sizes are rounded up, and down from there; `reduction` if not given
+    floor_reduction: int    # up to which they are rounded down, and up again from there; `reduction` if not given
     margin: int             # pixels a side of the image that layers without padding leave out, as long as one is left; 0 if not
                             # given
 
 
-def map_side(side: int, reduction: int, ceil_reduction: int | None = None, margin: int = 0) -> int:
-    """Pixels a side of a feature map: ceil(side / reduction), or ceil(side / ceil_reduction) halved rounding down, of a side
-    less its `margin`, of which one pixel is left at least."""
+def map_side(side: int, reduction: int, ceil_reduction: int | None = None, floor_reduction: int | None = None,
+             margin: int = 0) -> int:
+    """Pixels a side of a feature map: ceil(side / reduction); or ceil(side / ceil_reduction), from there rounded down
+    until `floor_reduction`, and from there up again; of a side less its `margin`, of which one pixel is left at least."""
     up_to = ceil_reduction or reduction
-    size = -(-(side - margin) // up_to) // (reduction // up_to)
+    down_to = floor_reduction or reduction
+    size = -(-(-(-(side - margin) // up_to) // (down_to // up_to)) // (reduction // down_to))
     return max(size, 1) if margin else size
 
 
@@ -251,7 +254,7 @@ class Family:
     `args` and each variant's row are keyword arguments of the class; a row wins over `args`. `data` and each row of
     `weights` (keyed 'name.tag', a variant's first is its default) are fields of `PretrainedCfg`, with three shorthands:
     `size` and `test_size` for square inputs in pixels, and `pool`, the reduction of the map that is pooled, for
-    `pool_size`.
+    `pool_size`; and `args`, keyword arguments of the class that these weights need beside the variant's.
     """
 
     model: str                                            # 'module.Class' under zoo.models
@@ -272,6 +275,10 @@ class Family:
         """Keyword arguments of the network class for the variant `name`."""
         return {**self.args, **self.variants[name]}
 
+    def tag_args(self, name: str, tag: str) -> dict[str, Any]:
+        """Keyword arguments of the network class that the weights 'name.tag' need beside the variant's."""
+        return dict(self.weights.get(f'{name}.{tag}', {}).get('args', {}))
+
     def tags(self, name: str) -> list[str]:
         """The tags of the variant `name`, default first."""
         return [full.partition('.')[2] for full in self.weights if full.partition('.')[0] == name]
@@ -284,6 +291,7 @@ class Family:
         """
         architecture, _, tag = full_name.partition('.')
         row = {**self.data, **self.weights[full_name]}
+        row.pop('args', None)
         if 'size' in row:
             row['input_size'] = (3, row['size'], row.pop('size'))
         if 'test_size' in row:

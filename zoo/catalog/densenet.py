@@ -8,7 +8,7 @@ RA = dict(test_size=288, test_crop_pct=0.95)
 
 FAMILIES = (Family(
     model='densenet.DenseNet',
-    data=dict(pool=32, first_conv='features.conv0', license='apache-2.0'),
+    data=dict(pool=32, first_conv='features.conv0', classifier='classifier', license='apache-2.0'),
     variants={
         'densenet121': dict(block_config=(6, 12, 24, 16)),
         'densenet161': dict(growth_rate=48, block_config=(6, 12, 36, 24)),
@@ -17,6 +17,7 @@ FAMILIES = (Family(
         'densenet264d': dict(growth_rate=48, block_config=(6, 12, 64, 48), stem_type='deep'),
         'densenetblur121d': dict(block_config=(6, 12, 24, 16), stem_type='deep', aa_layer='blur'),
     },
+    former={'tv_densenet121': 'densenet121.tv_in1k'},
     weights={
         'densenet121.ra_in1k': RA,
         'densenet121.tv_in1k': dict(),

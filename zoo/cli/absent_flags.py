@@ -26,6 +26,7 @@ ABSENT = {
     '--input-img-mode': 'use --in-chans: 1 reads grey images.',
     '--input-key': 'name the column with the data.',
     '--target-key': 'name the column with the data.',
+    '--naflex-patchify-channels-first': 'leave it out: a network says itself how it takes patches.',
     '--pin-mem': _NO_NEED,
     '--no-prefetcher': _NO_NEED,
     '--use-multi-epochs-loader': _NO_NEED,

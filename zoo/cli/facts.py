@@ -5,6 +5,7 @@ from typing import Any
 
 import zoo
 from zoo import tables
+from zoo.registry import resolve
 
 TABLE = 'networks.csv'
 KEY = ('model', 'input_size', 'num_classes')                     # what the rest depends on
@@ -22,7 +23,7 @@ def facts(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
     if ':' not in name:
         cfg = zoo.get_pretrained_cfg(name)
         for row in tables.read(tables.results_folder() / TABLE) if cfg else ():
-            if cfg and tuple(row[column] for column in KEY) == _key(cfg):
+            if cfg and tuple(row[column] for column in KEY) == key_of(cfg):
                 return cfg, _from_row(row)
     return measured(name)
 
@@ -33,7 +34,8 @@ def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
 
     with torch.device('meta'):
         model: Any = zoo.create_model(name)
-    cfg = zoo.PretrainedCfg(**model.pretrained_cfg)
+    registered = zoo.get_pretrained_cfg(name) if ':' not in name else None
+    cfg = registered or zoo.PretrainedCfg(**model.pretrained_cfg)
     cost = zoo.profile(model, cfg.input_size)
     return cfg, {
         'module': type(model).__module__,
@@ -50,7 +52,7 @@ def as_row(cfg: zoo.PretrainedCfg, known: Facts) -> dict[str, Any]:
     """A line of the table."""
     stages = {key: ' '.join(str(stage[key]) for stage in known['features']) for key in STAGE}
     counted = {column: known[column] for column in COUNTED}
-    return dict(zip(KEY, _key(cfg))) | counted | {'code': known['module']} | stages
+    return dict(zip(KEY, key_of(cfg))) | counted | {'code': known['module']} | stages
 
 
 def _from_row(row: dict[str, Any]) -> Facts:
@@ -59,5 +61,9 @@ def _from_row(row: dict[str, Any]) -> Facts:
         'features': [dict(zip(STAGE, stage)) for stage in stages]}
 
 
-def _key(cfg: zoo.PretrainedCfg) -> tuple[str, str, int]:
-    return cfg.architecture, 'x'.join(map(str, cfg.input_size)), cfg.num_classes
+def key_of(cfg: zoo.PretrainedCfg) -> tuple[str, str, int]:
+    """What the facts depend on: the architecture, with the tag where its weights need arguments of their own, the image
+    and the classes."""
+    family, name, _ = resolve(cfg.architecture)
+    full = f'{name}.{cfg.tag}' if cfg.tag and family.tag_args(name, cfg.tag) else name
+    return full, 'x'.join(map(str, cfg.input_size)), cfg.num_classes

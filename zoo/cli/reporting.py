@@ -16,6 +16,7 @@ from torch import nn
 
 import zoo
 from zoo.cli import printable, say
+from zoo.data.patches import patch_format, size_of_sequence
 from zoo.evaluation import Evaluation, Preprocess
 from zoo.runtime import Exported, is_exported
 from zoo.spec import read_text
@@ -28,7 +29,7 @@ KEYS = ('model', 'tag', 'checkpoint', 'file', 'format', 'data', 'data_digest', '
 OWN = ('command', 'run', 'default_of', 'data', 'data_dir', 'dataset', 'model', 'pretrained', 'results_file',
        'results_format', 'decoder_effect')
 MEASURING = ('valid_labels', 'real_labels', 'class_map', 'split', 'mean', 'std', 'model_kwargs', 'num_classes',
-             'in_chans', 'exif', 'optimize')
+             'in_chans', 'exif', 'optimize', 'naflex_loader', 'naflex_max_seq_len')
 SCREEN = ('img_size', 'crop_pct', 'interpolation', 'param_count')
 
 
@@ -59,8 +60,10 @@ class Report:
         if self.quiet:
             return
         from zoo.tables import provenance
-        cost = model.cost if isinstance(model, Exported) else dataclasses.asdict(
-            zoo.profile(model, tuple(config['input_size'])))
+        size = tuple(config['input_size'])
+        if args.naflex_loader:
+            size = size_of_sequence(size[0], patch_format(model).size, args.naflex_max_seq_len)
+        cost = model.cost if isinstance(model, Exported) else dataclasses.asdict(zoo.profile(model, size))
         about = {key: settings[key] for key in ('model', 'tag', 'checkpoint', 'file', 'format') if settings.get(key)}
         row = {**about, **found.metrics, 'samples': found.samples, 'unreadable': len(found.unreadable),
                **{k: v for k, v in settings.items() if k not in about and v not in (None, '')},
@@ -92,7 +95,7 @@ class Report:
     def _show(self, row: Mapping[str, Any], found: Evaluation, effect: Mapping[str, float] | None) -> None:
         if self.format != 'json' or self.path:
             name = f'{row["model"]}.{row["tag"]}' if row.get('tag') else row['model']
-            cells = {**found.metrics, **{key: row[key] for key in SCREEN}, 'images/s': row['images_per_second']}
+            cells = {**found.metrics, **{key: row.get(key, '') for key in SCREEN}, 'images/s': row['images_per_second']}
             if not self._width:
                 self._width = max(len(name), 36)
                 print(f'{"model":{self._width}}' + ''.join(f'  {key:>{_wide(key)}}' for key in cells))
@@ -130,6 +133,7 @@ def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: M
     """The columns that tell one measurement from another, see `KEYS`."""
     cfg: Mapping[str, Any] = getattr(model, 'pretrained_cfg')
     size = config['input_size'][1:]
+    pillow = args.naflex_loader or getattr(model, 'takes_photographs', False)
     options = {key: getattr(args, key) for key in MEASURING if getattr(args, key) != args.default_of(key)}
     return {
         'model': cfg.get('architecture') or name,
@@ -137,9 +141,11 @@ def settings_of(args: argparse.Namespace, name: str, model: nn.Module, config: M
         'checkpoint': args.checkpoint,
         'data': source.description,
         'data_digest': source.digest() if hasattr(source, 'encoded') else None,     # of a stream, all would be read
-        'img_size': size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}',
-        'crop_pct': config['crop_pct'], 'crop_mode': config['crop_mode'], 'interpolation': config['interpolation'],
-        'decoder': 'pillow' if getattr(model, 'takes_photographs', False) else Preprocess(config, args.decoder).decoder,
+        **({} if args.naflex_loader else {
+            'img_size': size[0] if size[0] == size[1] else f'{size[0]}x{size[1]}',
+            'crop_pct': config['crop_pct'], 'crop_mode': config['crop_mode']}),
+        'interpolation': config['interpolation'],
+        'decoder': 'pillow' if pillow else Preprocess(config, args.decoder).decoder,
         'precision': f'amp {args.amp_dtype}' if args.amp else args.model_dtype,
         'options': json.dumps(options, sort_keys=True) if options else None,
         **(model.about() if isinstance(model, Exported) else {}),

@@ -79,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--mean', type=float, nargs='+', metavar='X', help='per channel, or one for all; white is 1')
     add('--std', type=float, nargs='+', metavar='X')
 
+    add('--naflex-loader', action='store_true',
+        help='packed patches: each image keeps its aspect, uncut, and fills a sequence with patches (for networks that '
+             'take them: NaFlexVit)')
+    add('--naflex-max-seq-len', type=positive, default=576, metavar='N',
+        help='patches that an image has at most (default: %(default)s)')
+
     validate_dense.add_arguments(parser)
     add = parser.add_argument_group('running').add_argument
     add('-b', '--batch-size', type=positive, default=64, metavar='N',
@@ -110,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         if args.optimize and getattr(args, key) != args.default_of(key):
             raise ValueError('--optimize chooses precision, memory format and compiler itself; leave '
                              f'--{key.replace("_", "-")} out.')
+    _check_naflex(args)
     args.amp_dtype = args.amp_dtype or ('bfloat16' if args.amp else None)
     if validate_dense.is_dense(args):
         return validate_dense.run(args, _data(args), _device(args), _processes)
@@ -162,7 +169,7 @@ def _validate(args: argparse.Namespace, name: str, spec: str, device: torch.devi
         device=device, dtype=DTYPES[args.model_dtype], amp_dtype=DTYPES[args.amp_dtype] if args.amp else None,
         channels_last=args.channels_last, fold=args.fold, compile=args.compile, max_unreadable=args.max_unreadable,
         valid=valid, real_labels=real, progress=not report.quiet,
-        stop=lambda: stop.signal)
+        stop=lambda: stop.signal, seq_len=args.naflex_max_seq_len if args.naflex_loader else None)
     effect = None
     if args.decoder_effect and not report.quiet:
         effect = decoder_effect(model, source, config, args.decoder_effect, workers=args.workers, device=device,
@@ -203,10 +210,22 @@ def _check_exported(args: argparse.Namespace) -> None:
     """Raises ValueError for options that say something of a network of PyTorch's."""
     check_device_of_file(args, args.model)
     for key in ('pretrained', 'checkpoint', 'num_classes', 'in_chans', 'model_kwargs', 'amp', 'model_dtype', 'compile',
-                'optimize', 'calibration', 'fold', 'channels_last', 'decoder_effect'):
+                'optimize', 'calibration', 'fold', 'channels_last', 'decoder_effect', 'naflex_loader'):
         if getattr(args, key) != args.default_of(key):
             raise ValueError(f'{args.model} is a file with its network and precision; leave '
                              f'--{key.replace("_", "-")} out.')
+
+
+def _check_naflex(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that packed patches, or images, have no use for."""
+    if not args.naflex_loader:
+        if args.naflex_max_seq_len != args.default_of('naflex_max_seq_len'):
+            raise ValueError('--naflex-max-seq-len says how many packed patches there are; give --naflex-loader, too.')
+        return
+    for key in ('img_size', 'input_size', 'use_test_size', 'crop_pct', 'crop_mode', 'optimize', 'decoder_effect'):
+        if getattr(args, key) != args.default_of(key):
+            raise ValueError(f'--naflex-loader shows a network whole images of any size; leave --{key.replace("_", "-")} '
+                             'out.')
 
 
 def _recorded(args: argparse.Namespace) -> str:

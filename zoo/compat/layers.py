@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from ..layers.act import ActLayer, create_act
 from ..layers.act import get_act_layer as layer_of
+from ..layers.attention_pool_map import AttentionPool2d, RotAttentionPool2d
 from ..layers.channel_attention import SEModule
 from ..layers.drop import drop_samples
 from ..layers.pool import GlobalPool
 from ..spec import unknown
 from ..train.sync_bn import SyncBatchNormAct, convert_sync_batchnorm
-from .attention_pool import AttentionPool2d, RotAttentionPool2d
 from .convs import create_conv2d, create_pool2d, get_padding, get_same_padding
 from .norms import (
     BatchNormAct2d, ConvBnAct, ConvNormAct, GroupNorm, GroupNorm1, LayerNorm2d, create_norm_layer, get_norm_layer,

@@ -38,6 +38,5 @@ ABSENT = {
     'models.focalnet': 'checkpoint_filter_fn',
     'models.mvitv2': 'checkpoint_filter_fn',
     'models.pvt_v2': 'checkpoint_filter_fn',
-    'models.sknet': 'SelectiveKernelBasic SelectiveKernelBottleneck',
     'models.vision_transformer_hybrid': 'checkpoint_filter_fn',
 }

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import os
 import random
 import re
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from ..layers.reparam import fuse_branches
 from ..train.clip import adaptive_clip_grad, dispatch_clip_grad
 from ..train.ema import ModelEma
 from ..train.sync_bn import SyncBatchNormAct, convert_sync_batchnorm
@@ -22,7 +24,8 @@ from .norms import BatchNormAct2d, joined
 __all__ = ['AverageMeter', 'ModelEmaV2', 'ParseKwargs', 'accuracy', 'adaptive_clip_grad', 'add_bool_arg',
            'convert_sync_batchnorm', 'dispatch_clip_grad', 'distribute_bn', 'freeze', 'freeze_batch_norm_2d',
            'get_outdir', 'get_state_dict', 'is_distributed_env', 'is_primary', 'natural_key', 'random_seed',
-           'reduce_tensor', 'unfreeze', 'unfreeze_batch_norm_2d', 'unwrap_model', 'world_info_from_env']
+           'reduce_tensor', 'reparameterize_model', 'unfreeze', 'unfreeze_batch_norm_2d', 'unwrap_model',
+           'world_info_from_env']
 
 STATE = ('weight', 'bias', 'running_mean', 'running_var')
 
@@ -244,3 +247,8 @@ def distribute_bn(model: nn.Module, world_size: int, reduce: bool = False) -> No
                 buffer /= world_size
             else:
                 distributed.broadcast(buffer, 0)
+
+
+def reparameterize_model(model: nn.Module, inplace: bool = False) -> nn.Module:
+    """The network, or a copy of it, with branches that are trained side by side folded, see `ImageModel.fuse`."""
+    return fuse_branches(model if inplace else copy.deepcopy(model))

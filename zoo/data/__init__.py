@@ -8,8 +8,8 @@ from __future__ import annotations
 from ..lazy import lazy_names
 
 _PUBLIC = {
-    'augment': ('AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'RandAugment', 'RandomErasing',
-                'RepeatAugSampler', 'SplitTransform', 'augment_and_mix_transform', 'auto_augment_policy',
+    'augment': ('AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'NaFlexMixup', 'RandAugment',
+                'RandomErasing', 'RepeatAugSampler', 'SplitTransform', 'augment_and_mix_transform', 'auto_augment_policy',
                 'auto_augment_transform', 'create_augment', 'rand_augment_ops', 'rand_augment_transform'),
     'config': ('resolve_data_config', 'resolve_model_data_config'),
     'constants': ('CROP_MODES', 'DEFAULT_CROP_MODE', 'DEFAULT_CROP_PCT', 'IMAGENET_DEFAULT_MEAN',
@@ -17,6 +17,7 @@ _PUBLIC = {
                   'IMAGENET_INCEPTION_STD', 'INTERPOLATIONS', 'OPENAI_CLIP_MEAN', 'OPENAI_CLIP_STD'),
     'images': ('convert_image', 'load_image'),
     'labels': ('ImageNetInfo', 'imagenet_labels', 'infer_imagenet_subset', 'labels_for'),
+    'patches': ('Patchify', 'RandomResizedCropToSequence', 'ResizeToSequence', 'pack_patches'),
     'sources': ('ImageSource', 'ImageStream', 'create_dataset', 'digest_of'),
     'transforms_factory': ('create_transform',),
 }

@@ -4,6 +4,7 @@ from . import config as config
 from . import constants as constants
 from . import images as images
 from . import labels as labels
+from . import patches as patches
 from . import sources as sources
 from . import transforms as transforms
 from . import transforms_factory as transforms_factory
@@ -11,6 +12,7 @@ from .augment import AugMixAugment as AugMixAugment
 from .augment import AugmentOp as AugmentOp
 from .augment import AutoAugment as AutoAugment
 from .augment import Mixup as Mixup
+from .augment import NaFlexMixup as NaFlexMixup
 from .augment import RandAugment as RandAugment
 from .augment import RandomErasing as RandomErasing
 from .augment import RepeatAugSampler as RepeatAugSampler
@@ -41,6 +43,10 @@ from .labels import ImageNetInfo as ImageNetInfo
 from .labels import imagenet_labels as imagenet_labels
 from .labels import infer_imagenet_subset as infer_imagenet_subset
 from .labels import labels_for as labels_for
+from .patches import Patchify as Patchify
+from .patches import RandomResizedCropToSequence as RandomResizedCropToSequence
+from .patches import ResizeToSequence as ResizeToSequence
+from .patches import pack_patches as pack_patches
 from .sources import ImageSource as ImageSource
 from .sources import ImageStream as ImageStream
 from .sources import create_dataset as create_dataset

@@ -118,28 +118,35 @@ class RandomCropResize:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
     def __call__(self, image: Picture) -> Picture:
-        if isinstance(image, torch.Tensor):
-            top, left, high, wide = self.part(*image.shape[-2:])
-            mode = InterpolationMode(self.interpolation)
-            resized: Picture = F.resized_crop(image, top, left, high, wide, list(self.size), mode)
-            return resized
-        top, left, high, wide = self.part(image.height, image.width)
-        part = image.crop((left, top, left + wide, top + high))
-        return part.resize(self.size[::-1], Image.Resampling[self.interpolation.upper()])
+        _, height, width = F.get_dimensions(image)
+        return crop_resize(image, random_part(height, width, self.scale, self.ratio), self.size, self.interpolation)
 
-    def part(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a part."""
-        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
-        for _ in range(10):
-            area, aspect, down, right = torch.rand(4, dtype=torch.float64).tolist()
-            area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
-            aspect = math.exp(low + (high - low) * aspect)
-            tall, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-            if 0 < tall <= height and 0 < wide <= width:
-                return int((height - tall + 1) * down), int((width - wide + 1) * right), tall, wide
-        aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
-        tall, wide = min(height, round(width / aspect)), min(width, round(height * aspect))
-        return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+def random_part(
+    height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float],
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a part of an image; see `RandomCropResize`."""
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(10):
+        area, aspect, down, right = torch.rand(4, dtype=torch.float64).tolist()
+        area = height * width * (scale[0] + (scale[1] - scale[0]) * area)
+        aspect = math.exp(low + (high - low) * aspect)
+        tall, wide = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < tall <= height and 0 < wide <= width:
+            return int((height - tall + 1) * down), int((width - wide + 1) * right), tall, wide
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    tall, wide = min(height, round(width / aspect)), min(width, round(height * aspect))
+    return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+def crop_resize(image: Picture, part: tuple[int, int, int, int], size: tuple[int, int], interpolation: str) -> Picture:
+    """A part of an image (top, left, height, width) resized to (height, width)."""
+    top, left, high, wide = part
+    if isinstance(image, torch.Tensor):
+        resized: Picture = F.resized_crop(image, top, left, high, wide, list(size), InterpolationMode(interpolation))
+        return resized
+    cut = image.crop((left, top, left + wide, top + high))
+    return cut.resize(size[::-1], Image.Resampling[interpolation.upper()])
 
 
 @dataclass(frozen=True)

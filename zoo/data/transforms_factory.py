@@ -16,14 +16,18 @@ from .config import check_settings, per_channel, sizes, values
 from .constants import (
     DEFAULT_CROP_MODE, DEFAULT_CROP_PCT, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, RANDOM, TRAIN_CROP_MODES,
 )
+from .patches import Patchify, RandomResizedCropToSequence, ResizeToSequence, patch_pair
 from .transforms import (
     CornerPad, CropOrPad, FloorCrop, RandomCropResize, RandomKeepRatio, ResizeKeepRatio, ToChannels, ToTensor,
     TrimBorder,
 )
 
 # what is in the signature because callers pass it along, and has to have this value: there is nothing behind it
-UNSERVED = dict(tf_preprocessing=False, naflex=False, patch_size=16, max_seq_len=576, patchify=False,
-                patchify_channels_last=True, patchify_flatten=True)
+UNSERVED = dict(tf_preprocessing=False)
+# options and their defaults that are read only beside one of some others
+SEQUENCE_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ('naflex',): {'max_seq_len': 576}, ('naflex', 'patchify'): {'patch_size': 16},
+    ('patchify',): {'patchify_channels_last': True, 'patchify_flatten': True}}
 BLUR_KERNEL = 23
 
 
@@ -108,13 +112,24 @@ def create_transform(
         re_prob, re_mode, re_count: of random erasing (`RandomErasing`): its probability; 'const', 'rand' or 'pixel';
             the largest number of rectangles. It follows normalising, so `use_prefetcher` leaves it to the loader.
         re_num_splits: handed to `RandomErasing`, which heeds it in batches.
-        tf_preprocessing, naflex, patch_size, max_seq_len, patchify, patchify_channels_last, patchify_flatten: there is
-            nothing behind these; they have to be left at their defaults.
+        naflex: keep the aspect of images, and resize them, in training parts of them, to the largest grid of patches
+            that a sequence holds: `input_size` and `crop_pct` are without effect then, and the whole of an image is
+            evaluated. `ratio` is that of a part's aspect to the image's.
+        patch_size, max_seq_len: height and width of a patch, and how many of them are a sequence, with `naflex`.
+        patchify: what comes out is the patches of the image, see `zoo.data.Patchify`, of any transform.
+        patchify_channels_last, patchify_flatten: see there.
+        tf_preprocessing: there is nothing behind it; it has to be left at its default.
 
     Raises:
         ValueError: a value that cannot be used, or an argument that is not available.
     """
-    _refuse_unserved(dict(locals()), UNSERVED)
+    given = dict(locals())
+    _refuse_unserved(given, UNSERVED)
+    for needed, names in SEQUENCE_OPTIONS.items():
+        if not any(given[name] for name in needed):
+            for name, default in names.items():
+                if given[name] != default:
+                    raise ValueError(f'{name}={given[name]!r} is read only with {" or ".join(needed)}.')
     crop_pct = DEFAULT_CROP_PCT if crop_pct is None else crop_pct
     crop_mode = crop_mode or DEFAULT_CROP_MODE
     check_settings(interpolation, crop_mode, crop_pct, values(std, 'std'))
@@ -127,19 +142,24 @@ def create_transform(
     else:
         end = [ToTensor(), T.Normalize(*(torch.tensor(per_channel(v, channels, name) if channels else values(v, name))
                                          for name, v in (('mean', mean), ('std', std))))]
+    cut = [Patchify(patch_pair(patch_size), patchify_flatten, patchify_channels_last)] if patchify else []
+    sequence = (patch_pair(patch_size), max_seq_len) if naflex else None
     if not is_training:
         if separate:
             raise ValueError('separate=True splits a transform for training; is_training is False.')
-        middle = _evaluation_steps(size, interpolation, values(mean, 'mean'), crop_pct, crop_mode, crop_border_pixels)
-        return T.Compose([*start, *middle, *end])
+        middle = _evaluation_steps(size, interpolation, values(mean, 'mean'), crop_pct, crop_mode, crop_border_pixels,
+                                   sequence)
+        return T.Compose([*start, *middle, *end, *cut])
 
     erase = _erasing(re_prob, re_mode, re_count, re_num_splits)
     if no_aug:
         if separate:
             raise ValueError('separate=True splits off the distortions; no_aug=True has none.')
-        mode = InterpolationMode('bilinear' if interpolation == RANDOM else interpolation)
-        return T.Compose([*start, T.Resize(size, mode), T.CenterCrop(size), *end])
-    first = [*_random_crop(_pair(size), train_crop_mode or 'rrc', scale, ratio, interpolation),
+        name = 'bilinear' if interpolation == RANDOM else interpolation
+        whole = [ResizeToSequence(*sequence, name)] if sequence else [T.Resize(size, InterpolationMode(name)),
+                                                                      T.CenterCrop(size)]
+        return T.Compose([*start, *whole, *end, *cut])
+    first = [*_random_crop(_pair(size), train_crop_mode or 'rrc', scale, ratio, interpolation, sequence),
              *_sometimes(hflip, 'hflip', T.RandomHorizontalFlip), *_sometimes(vflip, 'vflip', T.RandomVerticalFlip)]
     auto = _auto_augment(auto_augment, _pair(size), interpolation, channels, values(mean, 'mean'))
     jitter = not auto_augment or '3a' in auto_augment
@@ -152,8 +172,8 @@ def create_transform(
             raise ValueError(f're_prob={re_prob} erases from normalised images; normalize is False.')
         end += erase
     if separate:
-        return T.Compose([*start, *first]), T.Compose(second), T.Compose(end)
-    return T.Compose([*start, *first, *second, *end])
+        return T.Compose([*start, *first]), T.Compose(second), T.Compose([*end, *cut])
+    return T.Compose([*start, *first, *second, *end, *cut])
 
 
 def _refuse_unserved(given: dict[str, Any], unserved: dict[str, Any]) -> None:
@@ -190,9 +210,9 @@ def _channels(
 
 def _evaluation_steps(
     size: int | tuple[int, ...], interpolation: str, mean: tuple[float, ...], crop_pct: float, crop_mode: str,
-    crop_border_pixels: int | None,
+    crop_border_pixels: int | None, sequence: tuple[tuple[int, int], int] | None,
 ) -> list[Callable[..., Any]]:
-    """Resize and cut."""
+    """Resize and cut; for a sequence of patches, only resize."""
     if interpolation == RANDOM:
         raise ValueError("interpolation='random' is for training; evaluation needs one, such as 'bicubic'.")
     height, width = (math.floor(side / crop_pct) for side in _pair(size))
@@ -200,6 +220,8 @@ def _evaluation_steps(
     if not is_integral(border) or border < 0:
         raise ValueError(f'crop_border_pixels is a number of pixels; got {crop_border_pixels!r}.')
     trim = [TrimBorder(int(border))] if border else []
+    if sequence:
+        return [*trim, ResizeToSequence(*sequence, interpolation)]
     mode = InterpolationMode(interpolation)
     crop_mode, _, where = crop_mode.partition('_')
     cut = FloorCrop(_pair(size), fill=(0.0,)) if where else T.CenterCrop(_pair(size))
@@ -215,7 +237,7 @@ def _evaluation_steps(
 
 def _random_crop(
     size: tuple[int, int], crop_mode: str, scale: tuple[float, float] | None, ratio: tuple[float, float] | None,
-    interpolation: str,
+    interpolation: str, sequence: tuple[tuple[int, int], int] | None,
 ) -> list[Callable[..., Any]]:
     """The steps of training that take a part of the image."""
     if crop_mode not in TRAIN_CROP_MODES:
@@ -223,6 +245,10 @@ def _random_crop(
     defaults = ((0.08, 1.0), (3 / 4, 4 / 3)) if crop_mode == 'rrc' else ((0.8, 1.0), (0.9, 1 / 0.9))
     scale, ratio = _range(scale, defaults[0], 'scale'), _range(ratio, defaults[1], 'ratio')
     names = ('bilinear', 'bicubic') if interpolation == RANDOM else (interpolation,)
+    if sequence:
+        if crop_mode != 'rrc':
+            raise ValueError(f"train_crop_mode is 'rrc' with naflex; got {crop_mode!r}.")
+        return [_any_of([RandomResizedCropToSequence(*sequence, scale, ratio, name) for name in names])]
     if crop_mode == 'rrc':
         return [_any_of([RandomCropResize(size, name, scale, ratio) for name in names])]
     return [_any_of([RandomKeepRatio(size, name, scale=scale, ratio=ratio) for name in names]),

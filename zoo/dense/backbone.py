@@ -13,6 +13,7 @@ from ..contract import ImageModel
 from ..data.config import per_channel
 from ..factory import Weights, create_model
 from ..features import FeatureInfo, FeatureNet
+from .necks import Sam2Fpn
 from .plain import SimplePyramid, even_depths
 
 
@@ -158,21 +159,24 @@ class Pyramid(nn.Module):
     The maps are named '0', '1', … from the finest, then as the extra blocks name theirs.
 
     Args:
-        simple: reductions of the levels of ViTDet's simple pyramid of the last map, which takes the other's place.
+        neck: one of `NECKS` in place of that pyramid; None for none.
+        levels: reductions of the levels that the neck 'simple' makes.
 
     Attributes:
         strides: input pixels per pixel of each map.
     """
 
     def __init__(self, body: nn.Module, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None,
-                 extra_levels: int = 0, simple: Sequence[int] = ()) -> None:
+                 extra_levels: int = 0, neck: str | None = None, levels: Sequence[int] = ()) -> None:
         super().__init__()
         self.body = body
-        self.strides = [*(simple or info_of(body).reduction())]
+        reductions: list[int] = [*info_of(body).reduction()]
+        self.strides = [*levels] if neck == 'simple' else reductions
         self.fpn: nn.Module
-        if simple:
-            channels, reduction = channels_of(body)[-1], info_of(body).reduction()[-1]
-            self.fpn = SimpleLevels(channels, reduction, simple, out_channels, extra_blocks)
+        if neck == 'simple':
+            self.fpn = NamedLevels(SimplePyramid(channels_of(body)[-1], reductions[-1], levels, out_channels), extra_blocks)
+        elif neck:
+            self.fpn = NamedLevels(Sam2Fpn(info_of(body).channels(), reductions, out_channels), extra_blocks)
         else:
             self.fpn = FeaturePyramidNetwork(info_of(body).channels(), out_channels, extra_blocks)
         self.out_channels = out_channels
@@ -182,14 +186,12 @@ class Pyramid(nn.Module):
         return self.fpn(OrderedDict((str(i), features) for i, features in enumerate(self.body(x))))
 
 
-class SimpleLevels(nn.Module):
-    """The simple pyramid as torchvision's is used: named maps in and out, with the extra blocks after them."""
+class NamedLevels(nn.Module):
+    """A neck as torchvision's pyramid is used: named maps in and out, with the extra blocks after them."""
 
-    def __init__(self, channels: int, reduction: int, reductions: Sequence[int], out_channels: int,
-                 extra_blocks: ExtraFPNBlock | None = None) -> None:
+    def __init__(self, pyramid: nn.Module, extra_blocks: ExtraFPNBlock | None = None) -> None:
         super().__init__()
-        self.pyramid = SimplePyramid(channels, reduction, reductions, out_channels)
-        self.extra_blocks = extra_blocks
+        self.pyramid, self.extra_blocks = pyramid, extra_blocks
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         given = [*maps.values()]

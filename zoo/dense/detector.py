@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,33 +18,33 @@ from ..spec import unknown, whole
 from .backbone import Pyramid, create_backbone, image_statistics
 from .files import checked_classes
 from .levels import unit_interval
-from .plain import NECKS
+from .necks import NECKS
 
 Sizes = Sequence[Sequence[float]]
 RATIOS = (0.5, 1.0, 2.0)                                   # height / width of anchors
 
 
-def _retinanet(body: nn.Module, width: int, anchor_sizes: Sizes | None, simple: Sequence[int],
+def _retinanet(make_pyramid: Callable[..., Pyramid], width: int, anchor_sizes: Sizes | None,
                **options: Any) -> nn.Module:
     """RetinaNet (arXiv:1708.02002): levels from reduction 8 to 128, anchors of 4 strides and two sizes above."""
-    pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2, simple=simple)
+    pyramid = make_pyramid(LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[int(4 * s * 2 ** (i / 3)) for i in range(3)] for s in pyramid.strides]
     return RetinaNet(pyramid, anchor_generator=_anchors(sizes, RATIOS, pyramid), **options)
 
 
-def _fcos(body: nn.Module, width: int, anchor_sizes: Sizes | None, simple: Sequence[int],
+def _fcos(make_pyramid: Callable[..., Pyramid], width: int, anchor_sizes: Sizes | None,
           **options: Any) -> nn.Module:
     """FCOS (arXiv:1904.01355): levels from reduction 8 to 128, a point a pixel, as large as its stride."""
-    pyramid = Pyramid(body, width, LastLevelP6P7(width, width), extra_levels=2, simple=simple)
+    pyramid = make_pyramid(LastLevelP6P7(width, width), extra_levels=2)
     sizes = anchor_sizes or [[s] for s in pyramid.strides]
     return FCOS(pyramid, anchor_generator=_anchors(sizes, (1.0,), pyramid), **options)
 
 
-def _faster_rcnn(body: nn.Module, width: int, anchor_sizes: Sizes | None, simple: Sequence[int],
+def _faster_rcnn(make_pyramid: Callable[..., Pyramid], width: int, anchor_sizes: Sizes | None,
                  **options: Any) -> nn.Module:
     """Faster R-CNN with a pyramid (arXiv:1506.01497, 1612.03144): levels from reduction 4 to 64, anchors of 8
     strides."""
-    pyramid = Pyramid(body, width, LastLevelMaxPool(), extra_levels=1, simple=simple)
+    pyramid = make_pyramid(LastLevelMaxPool(), extra_levels=1)
     sizes = anchor_sizes or [[8 * s] for s in pyramid.strides]
     pool = MultiScaleRoIAlign([str(i) for i in range(len(pyramid.strides) - 1)], output_size=7, sampling_ratio=2)
     detector: nn.Module = FasterRCNN(pyramid, rpn_anchor_generator=_anchors(sizes, RATIOS, pyramid), box_roi_pool=pool,
@@ -86,7 +87,7 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
         pyramid_channels: width of the feature pyramid and of the heads on it, a multiple of 32 from 64.
         anchor_sizes: sides of the anchors in pixels, a list for each level.
         neck: 'simple' for ViTDet's simple feature pyramid in place of the usual one, on networks whose maps are all of
-            one reduction, such as ViT.
+            one reduction, such as ViT. 'sam2_fpn' for that of SAM 2's image encoder, on networks with maps of 16 and 32.
         backbone_options: further arguments of `zoo.create_model`, e.g. dict(drop_path_rate=0.1).
         options: arguments of torchvision's class: min_size and max_size of the sides in pixels, score_thresh, …
 
@@ -113,12 +114,12 @@ def create_detector(backbone: str | nn.Module, head: str = 'retinanet', num_clas
     if frozen_bn is None:
         config['frozen_bn'] = bool(pretrained_backbone)
     body = create_backbone(backbone, reductions, pretrained_backbone, frozen_bn, trainable_layers, backbone_options,
-                           plain=1 if neck else 0)
+                           plain=1 if neck == 'simple' else 0)
     mean, std = image_statistics(body)
     defaults = {'image_mean': mean, 'image_std': std}
     config |= {name: options.get(name, value) for name, value in defaults.items()}
-    detector = make(body, pyramid_channels, anchor_sizes, reductions if neck else (), num_classes=num_classes,
-                    **{**defaults, **options})
+    make_pyramid = partial(Pyramid, body, pyramid_channels, neck=neck, levels=reductions)
+    detector = make(make_pyramid, pyramid_channels, anchor_sizes, num_classes=num_classes, **{**defaults, **options})
     detector.transform = _Inputs(detector.transform, num_classes)
     setattr(detector, 'config', config)
     setattr(detector, 'classes', config['classes'])

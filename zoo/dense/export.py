@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .segmenter import Segmenter
 
@@ -37,7 +39,21 @@ def export_onnx(model: nn.Module, path: str | Path, size: Sequence[int] = (480, 
             else:                                         # PyTorch's newer exporter takes no data-dependent counts
                 image = torch.rand(channels, *size)
                 names = list(model([image])[0])
-                torch.onnx.export(model, ([image],), path, input_names=['image'], output_names=names, dynamo=False,
-                                  opset_version=17)
+                with _resized_as_now(model, image):
+                    torch.onnx.export(model, ([image],), path, input_names=['image'], output_names=names, dynamo=False,
+                                      opset_version=17)
     finally:
         model.train(training)
+
+
+@contextmanager
+def _resized_as_now(detector: Any, image: Tensor) -> Iterator[None]:
+    """In a traced graph torchvision computes the size that images are resized to in float32, which of some is a pixel
+    less: here it is the one that this image is resized to now."""
+    transform = detector.transform
+    height, width = transform.resize(image)[0].shape[-2:]
+    given, transform.fixed_size = transform.fixed_size, (width, height)
+    try:
+        yield
+    finally:
+        transform.fixed_size = given

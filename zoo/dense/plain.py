@@ -12,7 +12,6 @@ from torchvision.models.convnext import LayerNorm2d
 
 from ..spec import unknown
 
-NECKS = ('simple',)
 LEVELS = (4, 8, 16, 32)                                   # reductions that the simple pyramid makes
 DEPTHS = 4                                                # maps that DPT takes, and levels that it makes of them
 READOUTS = ('ignore', 'add', 'project')

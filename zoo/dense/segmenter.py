@@ -16,7 +16,8 @@ from ..spec import unknown, whole
 from .backbone import channels_of, create_backbone, image_statistics, info_of
 from .files import checked_classes
 from .levels import unit_interval
-from .plain import DEPTHS, DPT, LEVELS, NECKS, SimplePyramid
+from .necks import NECKS, Sam2Fpn
+from .plain import DEPTHS, DPT, LEVELS, SimplePyramid
 
 torch.fx.wrap('unit_interval')                            # a look at values is no part of a traced graph
 UNET_WIDTHS = (256, 128, 64, 32, 16)                      # channels after each step up, from the coarsest
@@ -145,7 +146,7 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
         image_mean, image_std: per channel of images in 0..1; by default those of the backbone's weights.
         backbone_options: further arguments of `zoo.create_model`.
         neck: 'simple' for ViTDet's simple feature pyramid between such a network and a decoder that takes maps of
-            several reductions.
+            several reductions; 'sam2_fpn' for that of SAM 2's image encoder, on networks with maps of 16 and 32.
         decoder_options: of the decoder: readout, widths, fusion_width and dropout of 'dpt', see `zoo.dense.plain.DPT`;
             width and dropout of 'fpn'.
 
@@ -172,14 +173,17 @@ def create_segmenter(backbone: str | nn.Module, head: str = 'unet', num_classes:
         frozen_bn=bool(pretrained_backbone) if frozen_bn is None else frozen_bn,
         output_stride=output_stride, backbone_options=dict(backbone_options or {}),
         neck=neck, decoder_options=decoder_options)
-    plain = DEPTHS if kind is DPT else 1 if neck else 0
+    plain = DEPTHS if kind is DPT else 1 if neck == 'simple' else 0
     body = create_backbone(backbone, kind.reductions, pretrained_backbone, frozen_bn, trainable_layers, options, plain,
                            kind is DPT)
     mean, std = image_statistics(body)
     config |= dict(image_mean=list(image_mean or mean), image_std=list(image_std or std))
     channels, reductions = channels_of(body) if plain else info_of(body).channels(), info_of(body).reduction()
-    between = None
-    if neck:
+    between: nn.Module | None = None
+    if neck == 'sam2_fpn':
+        between = Sam2Fpn(channels, reductions)
+        channels = [256] * len(reductions)
+    elif neck:
         levels = [reduction for reduction in kind.reductions if reduction in LEVELS]
         between = SimplePyramid(channels[-1], reductions[-1], levels)
         channels, reductions = [256] * len(levels), levels

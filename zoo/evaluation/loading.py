@@ -4,16 +4,18 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from ..data.patches import PackedLevels
 from ..spec import one_line
-from .preprocess import Photographs, Preprocess
+from .preprocess import PatchPreprocess, Photographs, Preprocess
 
 NAMED = 5                   # images that a message names
+AnyPreprocess: TypeAlias = Preprocess | Photographs | PatchPreprocess
 
 
 class Sample(NamedTuple):
@@ -21,24 +23,24 @@ class Sample(NamedTuple):
 
     name: str
     target: Any
-    levels: Tensor | None
+    levels: Any
     error: str = ''
 
 
 class Batch(NamedTuple):
     """Images that were read, and (name, reason) of those that were not.
 
-    Levels are (B, C, H, W) in channels_last, None for a batch of none; a list where some are JPEG files (n,) that are yet
-    to be decoded.
+    Levels are as the preprocessing's `batch` makes them, None for a batch of none: (B, C, H, W) in channels_last, a list
+    where some are JPEG files (n,) that are yet to be decoded, or packed patches.
     """
 
     names: list[str]
     targets: list[Any]
-    levels: Tensor | list[Tensor] | None
+    levels: Tensor | list[Tensor] | PackedLevels | None
     unreadable: list[tuple[str, str]]
 
 
-def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: int, workers: int, part: int = 0,
+def load_batches(source: Any, preprocess: AnyPreprocess, batch_size: int, workers: int, part: int = 0,
                  parts: int = 1, pin_memory: bool = False) -> DataLoader[Sample]:
     """A loader of `Batch`es of part number `part` of `parts`; together the parts have every image once.
 
@@ -48,7 +50,7 @@ def load_batches(source: Any, preprocess: Preprocess | Photographs, batch_size: 
     """
     images = _Numbered(source, preprocess, part, parts) if hasattr(source, 'encoded') else _Streamed(
         source.shard(part, parts), preprocess)
-    return DataLoader(images, batch_size, num_workers=workers, collate_fn=_collate, pin_memory=pin_memory,
+    return DataLoader(images, batch_size, num_workers=workers, collate_fn=partial(_collate, preprocess), pin_memory=pin_memory,
                       worker_init_fn=leave_signals)
 
 
@@ -83,7 +85,7 @@ def leave_signals(_: int) -> None:
 class _Numbered(Dataset[Sample]):
     """Every image of one part of a source."""
 
-    def __init__(self, source: Any, preprocess: Preprocess | Photographs, part: int, parts: int) -> None:
+    def __init__(self, source: Any, preprocess: AnyPreprocess, part: int, parts: int) -> None:
         self.source, self.preprocess, self.numbers = source, preprocess, range(part, len(source), parts)
 
     def __len__(self) -> int:
@@ -101,7 +103,7 @@ class _Numbered(Dataset[Sample]):
 class _Streamed(IterableDataset[Sample]):
     """The images of a stream, which shares itself out among workers."""
 
-    def __init__(self, stream: Any, preprocess: Preprocess | Photographs) -> None:
+    def __init__(self, stream: Any, preprocess: AnyPreprocess) -> None:
         self.stream, self.preprocess = stream, preprocess
 
     def __iter__(self) -> Iterator[Sample]:
@@ -112,12 +114,8 @@ class _Streamed(IterableDataset[Sample]):
                 yield Sample(name, target, None, one_line(error))
 
 
-def _collate(samples: list[Sample]) -> Batch:
+def _collate(preprocess: AnyPreprocess, samples: list[Sample]) -> Batch:
     read = [sample for sample in samples if sample.levels is not None]
-    # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
-    each = [sample.levels for sample in read if sample.levels is not None]
-    levels: Tensor | list[Tensor] | None = each or None
-    if each and all(one.ndim == 3 for one in each):
-        levels = torch.cat([one.permute(1, 2, 0)[None] for one in each]).permute(0, 3, 1, 2)
+    levels = preprocess.batch([sample.levels for sample in read]) if read else None
     return Batch([s.name for s in read], [s.target for s in read], levels,
                  [(s.name, s.error) for s in samples if s.levels is None])

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..layers.reparam import fuse_branches
+
 TOLERANCE = 1e-4            # of the outputs' norm that folding may change
 
 
@@ -24,26 +26,31 @@ def prepare(model: nn.Module, device: torch.device | str = 'cpu', dtype: torch.d
     Args:
         dtype: of its parameters.
         channels_last: whether convolutions run in that memory format.
-        fold: put batch normalisations into the convolutions before them, see `fold_batch_norm`; they stay where that
-            would change the outputs.
+        fold: make convolutions side by side one, see `ImageModel.fuse`, and put batch normalisations into the
+            convolutions before them, see `fold_batch_norm`; they stay where that would change the outputs.
         compile: `torch.compile` it, on a CPU with frozen weights; the first batch then takes a minute or so.
         image_size: (channels, height, width) of the image to fold by; by default that of its `pretrained_cfg`.
     """
     if next(model.parameters(), None) is None:
         return model
-    given, model = model, copy.deepcopy(model).eval().to(device)
+    given, model = model, _copied(model, device, fold)
     if fold:
-        cfg: Any = getattr(model, 'pretrained_cfg', None)
-        size = image_size or cfg['input_size']
+        described: Any = model
+        size = image_size or described.pretrained_cfg['input_size']
         try:
             fold_batch_norm(model, torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device))
         except NotFoldable:
-            model = copy.deepcopy(given).eval().to(device)
+            model = _copied(given, device, fold)
     model = model.to(dtype).to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     if compile:
         compiled: Any = torch.compile(model, options={'freezing': True} if torch.device(device).type == 'cpu' else None)
         return compiled
     return model
+
+
+def _copied(model: nn.Module, device: torch.device | str, fuse: bool) -> nn.Module:
+    model = copy.deepcopy(model).eval().to(device)
+    return fuse_branches(model, strict=False) if fuse else model
 
 
 @torch.no_grad()

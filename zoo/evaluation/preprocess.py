@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from ..data import create_transform, load_image
 from ..data.images import is_turned, mode_of
+from ..data.patches import PackedLevels
 from ..spec import unknown
 
 DECODERS = ('auto', 'fast', 'scaled', 'pillow', 'nvjpeg')
@@ -30,6 +31,14 @@ FAST_CROPS = ('center', 'center_floor', 'squash', 'squash_floor')
 FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 END = b'\xff\xd9'                              # of a JPEG file that is not cut short
 ALONE = frozenset((0x01, *range(0xD0, 0xD9)))   # markers without a length
+
+
+def stack_levels(samples: Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """Levels (C, H, W) as (B, C, H, W) in channels_last; a list where some are files that are yet to be decoded."""
+    if not all(one.ndim == 3 for one in samples):
+        return list(samples)
+    # decoded images lie pixel by pixel; joined so, the batch is in channels_last without another copy
+    return torch.cat([one.permute(1, 2, 0)[None] for one in samples]).permute(0, 3, 1, 2)
 
 
 class Preprocess:
@@ -54,6 +63,8 @@ class Preprocess:
             channels than image files have.
         ImportError: 'fast' or 'scaled' without simplejpeg.
     """
+
+    batch = staticmethod(stack_levels)
 
     def __init__(self, config: Mapping[str, Any], decoder: str = 'pillow', exif: bool = False) -> None:
         if decoder not in DECODERS:
@@ -158,6 +169,7 @@ class Photographs:
     """
 
     decoder = 'pillow'
+    batch = staticmethod(stack_levels)
 
     def __init__(self, channels: int, exif: bool = False) -> None:
         self.channels, self.exif = channels, exif
@@ -169,6 +181,38 @@ class Photographs:
             ValueError: it cannot be read.
         """
         return pil_to_tensor(load_image(io.BytesIO(encoded), self.exif, self.channels))
+
+
+class PatchPreprocess:
+    """Image files in memory -> their patches, at most so many, in uint8 levels: what `PackedLevels.of` takes.
+
+    Args:
+        config: the settings that `zoo.data.resolve_data_config` returns; size and crop have no effect.
+        patch_size: (height, width) of a patch.
+        seq_len: how many patches an image has at most.
+        exif: turn images as their EXIF orientation says.
+    """
+
+    decoder = 'pillow'
+
+    def __init__(self, config: Mapping[str, Any], patch_size: tuple[int, int], seq_len: int, exif: bool = False) -> None:
+        self.channels, self.exif = config['input_size'][0], exif
+        mode_of(self.channels)
+        self.seq_len = seq_len
+        self.transform: Any = create_transform(**config, normalize=False, naflex=True, patch_size=patch_size,
+                                               max_seq_len=seq_len, patchify=True, patchify_flatten=False)
+
+    def __call__(self, encoded: bytes) -> dict[str, Tensor]:
+        """The patches of one image.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        return self.transform(load_image(io.BytesIO(encoded), self.exif, self.channels))
+
+    def batch(self, samples: Sequence[dict[str, Tensor]]) -> PackedLevels:
+        """Images as one batch."""
+        return PackedLevels.of(samples, self.seq_len)
 
 
 class Normalize:

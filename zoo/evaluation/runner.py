@@ -12,12 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..data.patches import NormalizePatches, PackedLevels, patch_format
 from .gpu import Finish
 from .labels import RealLabels
-from .loading import Batch, check_readable, default_workers, load_batches, some
+from .loading import AnyPreprocess, Batch, check_readable, default_workers, load_batches, some
 from .metrics import Metrics
 from .network import prepare
-from .preprocess import Normalize, Photographs, Preprocess
+from .preprocess import Normalize, PatchPreprocess, Photographs, Preprocess
 
 CACHED = 2 ** 18            # pixels of the images that a CPU is given at once for each of its threads
 
@@ -54,17 +55,17 @@ class Evaluation:
 
 @dataclass
 class Forward:
-    """Levels (B, C, H, W) -> outputs (B, n) in float32, in pieces that fit into memory.
+    """Levels (B, C, H, W), or packed patches -> outputs (B, n) in float32, in pieces that fit into memory.
 
     Args:
         model: a network from `prepare`.
         batch_size: the largest batch to begin with; each time that memory runs out, it is halved.
         amp_dtype: of automatic mixed precision; None for none.
-        pad: fill smaller batches up, for a compiled network.
+        pad: fill smaller batches of images up, for a compiled network.
     """
 
     model: nn.Module
-    normalize: Callable[[Tensor], Tensor]
+    normalize: Callable[[Any], Any]
     device: torch.device
     batch_size: int
     amp_dtype: torch.dtype | None = None
@@ -72,7 +73,7 @@ class Forward:
     _halved: list[int] = field(default_factory=list)
 
     @torch.inference_mode()
-    def __call__(self, levels: Tensor) -> Tensor:
+    def __call__(self, levels: Tensor | PackedLevels) -> Tensor:
         outputs, start = [], 0
         while start < len(levels):
             piece = self._piece(levels)
@@ -85,12 +86,12 @@ class Forward:
                 self._halve(min(piece, len(levels)))
         return torch.cat(outputs)
 
-    def _piece(self, levels: Tensor) -> int:
+    def _piece(self, levels: Tensor | PackedLevels) -> int:
         return at_once(self.batch_size, levels.shape[1:], self.device)
 
-    def _run(self, levels: Tensor, piece: int) -> Tensor:
+    def _run(self, levels: Tensor | PackedLevels, piece: int) -> Tensor:
         count = len(levels)
-        if self.pad and count < piece:
+        if self.pad and isinstance(levels, Tensor) and count < piece:
             levels = torch.cat([levels, levels[:1].expand(piece - count, -1, -1, -1)])
         images = self.normalize(levels.to(self.device, non_blocking=True))
         mixed = torch.autocast(self.device.type, self.amp_dtype) if self.amp_dtype else contextlib.nullcontext()
@@ -122,7 +123,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
              dtype: torch.dtype = torch.float32, amp_dtype: torch.dtype | None = None, channels_last: bool = True,
              fold: bool = True, compile: bool = False, max_unreadable: int = 0, valid: list[int] | None = None,
              real_labels: RealLabels | None = None, progress: bool = True, stop: Callable[[], Any] | None = None,
-             loss: Callable[[Tensor, Tensor], Tensor] | None = None) -> Evaluation:
+             loss: Callable[[Tensor, Tensor], Tensor] | None = None, seq_len: int | None = None) -> Evaluation:
     """Measures a network on every image of a source.
 
     Under `torch.distributed` each process takes its part of the images, and all return the figures of the whole.
@@ -142,6 +143,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
         progress: show a bar with the rate and how it stands so far, where stderr is a terminal.
         stop: asked before each batch; the evaluation ends once it answers with something true, in any process.
         loss: see `Metrics`.
+        seq_len: images become packed patches (NaFlex), at most so many; None for images.
 
     Raises:
         EvaluationStopped: `stop` said so; there are no figures.
@@ -150,15 +152,13 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
     """
     device = torch.device(device)
     rank, parts = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    photographs = getattr(model, 'takes_photographs', False)          # each of a size of its own
-    preprocess = Photographs(config['input_size'][0], exif) if photographs else Preprocess(config, decoder, exif)
-    batch_size = 1 if photographs else batch_size
+    preprocess, normalize = _preparation(model, config, decoder, exif, seq_len, dtype, channels_last)
+    batch_size = 1 if isinstance(preprocess, Photographs) else batch_size           # each of a size of its own
     if preprocess.decoder == 'nvjpeg' and device.type != 'cuda':
         raise ValueError(f"decoder='nvjpeg' decodes on a CUDA device; the device is {str(device)!r}.")
     finish = Finish(preprocess, device) if isinstance(preprocess, Preprocess) else None
     metrics = Metrics(source.task, getattr(model, 'num_classes'), device, valid, loss)
-    network = prepare(model, device, dtype, channels_last, fold, compile, config['input_size'])
-    normalize = _channels_last if photographs else Normalize(config['mean'], config['std'], dtype, channels_last)
+    network = prepare(model, device, dtype, channels_last, fold and not seq_len, compile, config['input_size'])
     forward = Forward(network, normalize, device, batch_size, amp_dtype,
                       pad=compile or getattr(model, 'sized_for_a_batch', False))
     workers = default_workers() if workers is None else workers
@@ -177,7 +177,7 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
             batch = _finished(batch, finish)
             unreadable += batch.unreadable
             check_readable(unreadable, max_unreadable)
-            if isinstance(batch.levels, Tensor):
+            if isinstance(batch.levels, (Tensor, PackedLevels)):
                 _measure(batch, batch.levels, forward, metrics, real_labels)
             seen = bar.n + parts * (len(batch.names) + len(batch.unreadable))
             bar.update((seen if total is None else min(seen, total)) - bar.n)     # parts differ by an image
@@ -202,6 +202,21 @@ def evaluate(model: nn.Module, source: Any, config: Mapping[str, Any], *, decode
                       preprocess.decoder, forward.batch_size, seconds, waiting)
 
 
+def _preparation(model: nn.Module, config: Mapping[str, Any], decoder: str, exif: bool, seq_len: int | None,
+                 dtype: torch.dtype, channels_last: bool) -> tuple[AnyPreprocess, Callable[[Any], Any]]:
+    """What an image goes through in the workers, and a batch on the network's device."""
+    if seq_len:
+        if decoder not in ('auto', PatchPreprocess.decoder):
+            raise ValueError(f"Packed patches (seq_len={seq_len}) are made of Pillow's images alone; got "
+                             f'decoder={decoder!r}.')
+        taken = patch_format(model)
+        return (PatchPreprocess(config, taken.size, seq_len, exif),
+                NormalizePatches(config['mean'], config['std'], dtype, channels_first=taken.channels_first))
+    if getattr(model, 'takes_photographs', False):
+        return Photographs(config['input_size'][0], exif), _channels_last
+    return Preprocess(config, decoder, exif), Normalize(config['mean'], config['std'], dtype, channels_last)
+
+
 def _channels_last(levels: Tensor) -> Tensor:
     """Levels (B, C, H, W) as photographs (B, H, W, C)."""
     return levels.permute(0, 2, 3, 1)
@@ -217,7 +232,7 @@ def _finished(batch: Batch, finish: Finish | None) -> Batch:
                  [*batch.unreadable, *((batch.names[place], reason) for place, reason in problems.items())])
 
 
-def _measure(batch: Batch, levels: Tensor, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:
+def _measure(batch: Batch, levels: Tensor | PackedLevels, forward: Forward, metrics: Metrics, real_labels: RealLabels | None) -> None:
     targets = metrics.targets(batch.targets)
     outputs = forward(levels)
     finite = outputs.isfinite().all(1).tolist()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import resolve_model_data_config
+from ..layers.reparam import fuse_branches
 from ..profiling import profile
 from ..runtime.sessions import KEY
 from ..spec import unknown
@@ -224,8 +225,8 @@ def _input_size(model: nn.Module, img_size: int | tuple[int, int]) -> tuple[int,
 
 
 def _ready(model: nn.Module, config: Mapping[str, Any], any_size: bool) -> nn.Module:
-    """A copy of the network on the CPU, fitted to the images it will see."""
-    network = copy.deepcopy(model).cpu().float().eval()
+    """A copy of the network on the CPU, fused, and fitted to the images it will see."""
+    network = fuse_branches(copy.deepcopy(model).cpu().float().eval(), strict=False)
     sized: Any = getattr(network, 'network', network)
     if getattr(sized, 'img_size', None) and tuple(sized.img_size) != tuple(config['input_size'][1:]):
         sized.set_input_size(config['input_size'][1:])

@@ -1,4 +1,5 @@
-"""Gates over a map's channels and pixels by name: squeeze-and-excitation, efficient channel attention, CBAM, context.
+"""Gates over a map's channels and pixels by name: squeeze-and-excitation, efficient channel attention, CBAM, context, and
+convolutions that weigh what they give: selective kernels, split attention.
 
 All take the number of channels first, then what `create_attn` is told, and keep the map's shape (B, C, H, W).
 """
@@ -16,7 +17,10 @@ from torch.nn import functional as F
 from ..blocks import round_channels
 from ..spec import unknown
 from .act import ActLayer, create_act
+from .non_local import BatNonLocalAttn
 from .norm import Norm, NormLayer
+from .selective_kernel import SelectiveKernel
+from .split_attn import SplitAttn
 from .squeeze import GlobalContext
 
 AttnLayer = str | bool | Callable[..., nn.Module] | None
@@ -190,7 +194,8 @@ def global_context(channels: int, rd_ratio: float = 1 / 8, rd_channels: int | No
 ATTENTIONS: dict[str, Callable[..., nn.Module]] = {
     'se': SEModule, 'ese': EffectiveSEModule, 'eca': EcaModule, 'ecam': partial(EcaModule, use_mlp=True),
     'ceca': CecaModule, 'gc': global_context, 'gca': partial(global_context, fuse_add=True, fuse_scale=False),
-    'cbam': CbamModule, 'lcbam': partial(CbamModule, light=True),
+    'cbam': CbamModule, 'lcbam': partial(CbamModule, light=True), 'sk': SelectiveKernel, 'splat': SplitAttn,
+    'bat': BatNonLocalAttn,
 }
 
 

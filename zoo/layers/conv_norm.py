@@ -1,6 +1,8 @@
 """A convolution with what follows it, as most convolutional networks have it."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from .act import ActLayer
@@ -14,18 +16,22 @@ class ConvNorm(nn.Module):
 
     Args:
         act_layer: None for none. pad_type: see `zoo.layers.conv.padding_for`.
+        aa_layer: filter in place of the stride, see `create_aa`. drop_layer: makes what drops some of the normalised map.
     """
 
     def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1, dilation: int = 1,
                  groups: int = 1, act_layer: ActLayer | None = 'relu', norm_layer: NormLayer = 'batchnorm2d',
-                 pad_type: str = '', bias: bool = False) -> None:
+                 pad_type: str = '', bias: bool = False, aa_layer: AaLayer | None = None,
+                 drop_layer: Callable[[], nn.Module] | None = None) -> None:
         super().__init__()
-        self.conv = conv2d(in_chs, out_chs, kernel_size, stride, dilation, groups, pad_type, bias)
+        self.conv = conv2d(in_chs, out_chs, kernel_size, 1 if aa_layer else stride, dilation, groups, pad_type, bias)
         self.bn, self.act = Norm(norm_layer).with_act(out_chs, act_layer)
+        self.drop = drop_layer() if drop_layer else nn.Identity()
+        self.aa = create_aa(aa_layer, out_chs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return self.act(self.bn(x))
+        return self.aa(self.act(self.drop(self.bn(x))))
 
 
 class SeparableConvNorm(nn.Module):
@@ -44,14 +50,3 @@ class SeparableConvNorm(nn.Module):
         x = self.conv_dw(x)
         x = self.conv_pw(x)
         return self.act(self.bn(x))
-
-
-def conv_filtered(in_chs: int, out_chs: int, kernel_size: int, stride: int = 1, dilation: int = 1, groups: int = 1,
-                  act_layer: ActLayer | None = 'relu', norm_layer: NormLayer = 'batchnorm2d',
-                  aa_layer: AaLayer | None = None, pad_type: str = '') -> ConvNorm:
-    """A `ConvNorm`, with a filter `aa` after it in place of its stride where there is one."""
-    filtered = bool(aa_layer) and stride == 2
-    layer = ConvNorm(in_chs, out_chs, kernel_size, 1 if filtered else stride, dilation, groups, act_layer, norm_layer, pad_type)
-    if filtered:
-        layer.act = nn.Sequential(layer.act, create_aa(aa_layer, out_chs, stride))
-    return layer

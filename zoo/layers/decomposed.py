@@ -85,12 +85,12 @@ class DecomposedRelPos(nn.Module):
         rows, columns = (_offsets(table, *sides).to(q.dtype) for table, sides in zip(
             (self.rel_pos_h, self.rel_pos_w), zip(queries, keys)))
         q = q.unflatten(2, tuple(queries))                                          # (B, heads, rows, columns, dim)
-        of_rows = copy_in_exports(_products(q.transpose(2, 3), rows).transpose(2, 3))
-        of_columns = copy_in_exports(_products(q, columns))
+        of_rows = copy_in_exports(offset_products(q.transpose(2, 3), rows).transpose(2, 3))
+        of_columns = copy_in_exports(offset_products(q, columns))
         return (of_rows.unsqueeze(-1) + of_columns.unsqueeze(-2)).flatten(4).flatten(2, 3)
 
 
-def _products(q: Tensor, vectors: Tensor) -> Tensor:
+def offset_products(q: Tensor, vectors: Tensor) -> Tensor:
     """Queries (B, heads, others, side, dim) with each one's vectors (side, keys, dim): (B, heads, others, side, keys)."""
     products = copy_in_exports(q.movedim(3, 0)).flatten(1, 3) @ vectors.transpose(1, 2)
     return products.unflatten(1, tuple(q.shape[:3])).movedim(0, 3)
@@ -99,8 +99,9 @@ def _products(q: Tensor, vectors: Tensor) -> Tensor:
 def _offsets(table: Tensor, queries: int, keys: int) -> Tensor:
     """The vectors (queries, keys, dim) of one axis. Where the two are of different numbers, offsets are counted on the
     finer of the two."""
-    finer: Any = torch.sym_max(queries, keys)
-    coarser: Any = torch.sym_min(queries, keys)
+    larger, smaller = (torch.maximum, torch.minimum) if isinstance(queries, Tensor) else (torch.sym_max, torch.sym_min)
+    finer: Any = larger(queries, keys)                                              # tensors in a trace
+    coarser: Any = smaller(queries, keys)
     table = resize_offsets(table, 2 * finer - 1)
     places = torch.arange(queries, device=table.device)[:, None] * keys
     others = (keys - 1 - torch.arange(keys, device=table.device)) * queries

@@ -38,18 +38,19 @@ class HybridEmbed(PatchEmbed):
         info = getattr(backbone, 'feature_info', None)
         if info:
             channels, ratio = info[-1]['num_chs'], pair_of(info[-1]['reduction'])
-            rounds_up_to, margin = info[-1].get('ceil_reduction', info[-1]['reduction']), info[-1].get('margin', 0)
+            rounds = tuple(info[-1].get(key, info[-1]['reduction']) for key in ('ceil_reduction', 'floor_reduction'))
+            margin = info[-1].get('margin', 0)
         else:
             size = pair_of(224 if img_size is None else img_size)
             channels, found = _measure(backbone, in_chans, size)
             rows, columns = found if feature_size is None else pair_of(feature_size, 'feature_size')
             ratio = -(-size[0] // rows), -(-size[1] // columns)
-            rounds_up_to, margin = max(ratio), 0
+            rounds, margin = (max(ratio), max(ratio)), 0
         super().__init__(img_size, patch_size, channels, embed_dim, norm_layer, flatten, output_fmt, bias, strict_img_size,
                          dynamic_img_pad)
         self.backbone = backbone
         self.feature_ratio = ratio if feature_ratio is None else pair_of(feature_ratio, 'feature_ratio')
-        self.rounds_up_to, self.margin = rounds_up_to, margin
+        self.rounds, self.margin = rounds, margin
         if not proj:
             if channels != embed_dim or self.patch_size != (1, 1):
                 raise ValueError(f'Without a projection (proj=False) pixels of {channels} channels are tokens of as many, '
@@ -64,9 +65,9 @@ class HybridEmbed(PatchEmbed):
 
     def map_of(self, img_size: Pair) -> Pair:
         """Rows and columns of the map of an image (height, width)."""
-        (height, width), (rows, columns), up_to = img_size, self.feature_ratio, self.rounds_up_to
-        return (map_side(height, rows, min(up_to, rows), self.margin),
-                map_side(width, columns, min(up_to, columns), self.margin))
+        (height, width), (rows, columns) = img_size, self.feature_ratio
+        return (map_side(height, rows, *(min(bound, rows) for bound in self.rounds), self.margin),
+                map_side(width, columns, *(min(bound, columns) for bound in self.rounds), self.margin))
 
     def grid_of(self, img_size: Pair, patch_size: Pair) -> Pair:
         """Rows and columns of whole patches, in pixels of the map, of images (height, width)."""
@@ -87,7 +88,7 @@ class HybridEmbed(PatchEmbed):
     def _fitting(self, x: Tensor) -> Tensor:
         """The backbone's map of the image, padded to whole patches where that is asked for."""
         self._check_size(x)
-        if self.rounds_up_to < max(self.feature_ratio):
+        if self.rounds[0] < max(self.feature_ratio):
             x = self._whole(x, self.img_size, self.feature_ratio)
         found = self.backbone(x)
         x = found[-1] if isinstance(found, (list, tuple)) else found

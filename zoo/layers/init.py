@@ -71,6 +71,11 @@ def init_transformer(module: nn.Module, convs: bool = False) -> None:
     draw_anew(module, _narrow_normal if convs else None, _narrow_normal)
 
 
+def xavier_uniform(layer: nn.Conv2d | nn.Linear) -> None:
+    """Draws a layer's weight uniformly within sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio, 2010)."""
+    nn.init.xavier_uniform_(layer.weight)
+
+
 def zero_weight(layer: nn.Module) -> None:
     """Makes a layer's weight zero, where it has one: of the last of a residual branch, so that the block begins as its
     shortcut."""

@@ -362,8 +362,10 @@ def build_stages(stages: Sequence[Sequence[Block]], in_chans: int, style: Style,
                 next_dilation, block = dilation * block.stride, block.replace(stride=1)
             else:
                 reduction *= step
-            kind: MakeBlock = CondConvResidual if block.experts else BLOCK_CLASSES[block.kind]
             try:
+                if block.kind not in BLOCK_CLASSES:
+                    raise ValueError(f'such blocks are of other networks; this one has {", ".join(BLOCK_CLASSES)}')
+                kind: MakeBlock = CondConvResidual if block.experts else BLOCK_CLASSES[block.kind]
                 own = replace(style, pad_type='') if index in symmetric_blocks else style
                 layers.append(kind(block, in_chans, own, dilation, drop_path_rate * index / total))
             except ValueError as error:

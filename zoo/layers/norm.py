@@ -53,7 +53,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 MAP_NORM: MakeNorm = partial(LayerNorm2d, eps=1e-6)                 # with the eps that vision transformers use
@@ -72,7 +72,7 @@ class RmsNorm2d(RmsNorm):
     """`RmsNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class SimpleNorm(RmsNorm):
@@ -86,7 +86,7 @@ class SimpleNorm2d(SimpleNorm):
     """`SimpleNorm` over the channels at each pixel: (B, C, H, W) -> (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return channels_first(super().forward(x.movedim(1, -1)).movedim(-1, 1))
+        return channels_first(super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class GlobalResponseNorm(nn.Module):
@@ -149,6 +149,21 @@ class EvoNorm2dS0(nn.Module):
         return x * self.weight.view(per_channel) + self.bias.view(per_channel)
 
 
+class EvoNorm2dS0a(EvoNorm2dS0):
+    """`EvoNorm2dS0` that divides by the deviations also where there is no `v`, as some published networks have it."""
+
+    def __init__(self, channels: int, num_groups: int = 32, eps: float = 1e-3, group_size: int = 0,
+                 apply_act: bool = True) -> None:
+        super().__init__(channels, num_groups, eps, group_size, apply_act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.v is None:
+            grouped = x.unflatten(1, (self.groups, -1))
+            std = (grouped.var((2, 3, 4), correction=0, keepdim=True) + self.eps).sqrt()
+            x = (grouped / std).flatten(1, 2)
+        return super().forward(x)
+
+
 class FilterResponseNormTlu2d(nn.Module):
     """Filter response normalisation and a thresholded linear unit, arXiv:1911.09737, equations 3 and 4: each channel
     over the root mean square of its pixels, an affine map, and the larger of that and `tau`.
@@ -179,7 +194,7 @@ class FilterResponseNormTlu2d(nn.Module):
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
     'batchnorm2d': nn.BatchNorm2d, 'batchnorm': nn.BatchNorm2d, 'groupnorm': GroupNorm, 'groupnorm1': GroupNorm1,
-    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'layernorm': LayerNorm, 'rmsnorm': RmsNorm,
+    'layernorm2d': LayerNorm2d, 'evonorms0': EvoNorm2dS0, 'evonorms0a': EvoNorm2dS0a, 'layernorm': LayerNorm, 'rmsnorm': RmsNorm,
     'rmsnorm2d': RmsNorm2d, 'simplenorm': SimpleNorm, 'simplenorm2d': SimpleNorm2d, 'frntlu': FilterResponseNormTlu2d,
 }
 

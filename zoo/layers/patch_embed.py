@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..spec import Pair, Sizes, unknown
 from .positions import resample_patch_embed
-from .sizes import ImageSize, SizedLayer, check_fitted, pair_of
+from .sizes import ImageSize, SizedLayer, check_fitted, pair_of, patch_grid
 from .windows import missing
 
 FORMATS = ('NCHW', 'NHWC', 'NLC', 'NCL')
@@ -81,10 +81,7 @@ class PatchEmbed(SizedLayer):
 
     def dynamic_feat_size(self, img_size: Pair) -> Pair:
         """Rows and columns of patches of an image (height, width)."""
-        (height, width), (rows, columns) = img_size, self.patch_size
-        if self.dynamic_img_pad:
-            return -(-height // rows), -(-width // columns)
-        return height // rows, width // columns
+        return patch_grid(img_size, self.patch_size, self.dynamic_img_pad)
 
     def fit(self, sizes: Sizes) -> None:
         """Other images, patches with the kernel resampled, or any images, then padded to whole patches."""

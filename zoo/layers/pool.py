@@ -49,8 +49,13 @@ class GlobalPool(nn.Module):
             return x.mean(self.pixels)
         if self.pool_type == 'max':
             return x.amax(self.pixels)
-        avg, largest = x.mean(self.pixels), x.amax(self.pixels)
-        return (avg + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([avg, largest], dim=1)
+        return self.joined(x.mean(self.pixels), x.amax(self.pixels))
+
+    def joined(self, mean: Tensor, largest: Tensor) -> Tensor:
+        """What the kind makes of the mean and the largest of the pixels, each (B, C)."""
+        if self.pool_type in ('avg', 'max'):
+            return mean if self.pool_type == 'avg' else largest
+        return (mean + largest) / 2 if self.pool_type == 'avgmax' else torch.cat([mean, largest], dim=1)
 
     def extra_repr(self) -> str:
         return repr(self.pool_type)
@@ -77,8 +82,11 @@ class CeilAvgPool2d(nn.Module):
 
 
 class CeilMaxPool2d(nn.MaxPool2d):
-    """Max pooling without padding, whose last window may reach over the border: (B, C, H, W) ->
-    (B, C, ceil((H - kernel_size) / stride) + 1, …). An exported graph pads, since ceil_mode is beyond symbolic sizes."""
+    """Max pooling by windows that begin in the map; what they reach beyond its border is not there:
+    (B, C, H, W) -> (B, C, ceil((H - kernel_size) / stride) + 1, …).
+
+    It is MaxPool2d(ceil_mode=True), which cannot be exported with symbolic sizes: an exported graph pads.
+    """
 
     kernel_size: int
     stride: int
@@ -89,8 +97,8 @@ class CeilMaxPool2d(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_exporting():
             return super().forward(x)
-        more = self.stride - 1
-        return F.max_pool2d(F.pad(x, (0, more, 0, more), value=-torch.inf), self.kernel_size, self.stride)
+        beyond = self.stride - 1
+        return F.max_pool2d(F.pad(x, (0, beyond, 0, beyond), value=-torch.inf), self.kernel_size, self.stride)
 
 
 class BlurPool2d(nn.Module):

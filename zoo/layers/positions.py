@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..spec import unknown
 from .windows import cut_to
 
 
@@ -36,7 +38,7 @@ def resample_abs_pos_embed(posemb: Tensor, new_size: Sequence[int], old_size: Se
         import logging
         logging.getLogger('zoo').info('Positions are resampled from %s to %s.', old, tuple(new_size))
     image = grid.float().unflatten(1, old).permute(0, 3, 1, 2)
-    image = F.interpolate(image, tuple(new_size), mode=interpolation, antialias=antialias)
+    image = resized(image, new_size, interpolation, antialias)
     return torch.cat([prefix, image.permute(0, 2, 3, 1).flatten(1, 2).to(posemb.dtype)], dim=1)
 
 
@@ -81,7 +83,43 @@ def _interpolated(image: Tensor, size: Sequence[int], antialias: bool = False) -
     new = size[0], size[1]                                          # a traced size is no sequence
     if all(isinstance(side, int) for side in new) and image.shape[2:] == new:
         return image
-    return F.interpolate(image.float(), new, mode='bicubic', antialias=antialias).to(image.dtype)
+    return resized(image.float(), new, 'bicubic', antialias).to(image.dtype)
+
+
+def resized(image: Tensor, size: Sequence[Any], mode: str, antialias: bool) -> Tensor:
+    """An image (B, C, h, w) in another size, in the mode of `torch.nn.functional.interpolate`.
+
+    Sizes that stay open in a traced or exported graph are no integers. There, resizing with antialiasing, which few other
+    runtimes have alike, is a product with a matrix of rows and one of columns.
+    """
+    rows, columns = size
+    if not antialias or isinstance(rows, int) and isinstance(columns, int):
+        return F.interpolate(image, (rows, columns), mode=mode, antialias=antialias)
+    down, across = (resize_weights(old, new, mode).to(image) for old, new in zip(image.shape[2:], (rows, columns)))
+    maps = image.flatten(0, 1)      # batches of matrices: any other product's reshaping asks how the open sizes divide
+    maps = torch.bmm(torch.bmm(down.expand(len(maps), -1, -1), maps), across.T.expand(len(maps), -1, -1))
+    return maps.unflatten(0, image.shape[:2])
+
+
+def resize_weights(old: int, new: Any, mode: str = 'bicubic') -> Tensor:
+    """Weights (new, old) that resize one side of an image with antialiasing, each row a filter that is as much wider as
+    the side becomes shorter.
+
+    Raises:
+        ValueError: another mode than 'bilinear' and 'bicubic', whose filter is Keys's (1981) with a = -0.5.
+    """
+    if mode not in ('bilinear', 'bicubic'):
+        raise ValueError(unknown('Interpolation with antialiasing', mode, ('bilinear', 'bicubic')))
+    places = torch.arange(new, dtype=torch.float32)
+    step = old / (places[-1] + 1)                                              # pixels of the old side a pixel of the new
+    centres = (places + 0.5) * step
+    x = ((torch.arange(old) + 0.5 - centres.unsqueeze(1)) / step.clamp_min(1)).abs()
+    if mode == 'bilinear':
+        weights = (1 - x).clamp_min(0)
+    else:
+        near, far = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
+        weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    return weights / weights.sum(1, keepdim=True)
 
 
 def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpolation: str = 'bicubic',
@@ -94,8 +132,19 @@ def resample_patch_embed(patch_embed: Tensor, new_size: Sequence[int], interpola
     old, new = tuple(patch_embed.shape[-2:]), tuple(new_size)
     if old == new:
         return patch_embed
-    pixels = torch.eye(math.prod(old), device=patch_embed.device).unflatten(1, (1, *old))
-    resized = F.interpolate(pixels, new, mode=interpolation, antialias=antialias).flatten(1)      # (old, new)
-    kernel: Tensor = patch_embed.float().flatten(2) @ torch.linalg.pinv(resized).T
-    kernel = kernel.unflatten(2, new)
-    return kernel.to(patch_embed.dtype)
+    inverse = resizing_inverse(old, new, interpolation, antialias, patch_embed.device)
+    return project_kernel(patch_embed, inverse, new)
+
+
+def resizing_inverse(old: Sequence[int], new: Sequence[int], interpolation: str = 'bicubic', antialias: bool = True,
+                     device: torch.device | None = None) -> Tensor:
+    """The pseudo-inverse (new pixels, old pixels) of the resizing of patches, which `resample_patch_embed` needs."""
+    pixels = torch.eye(math.prod(old), device=device).unflatten(1, (1, *old))
+    resized = F.interpolate(pixels, tuple(new), mode=interpolation, antialias=antialias).flatten(1)      # (old, new)
+    return torch.linalg.pinv(resized)
+
+
+def project_kernel(kernel: Tensor, inverse: Tensor, new: Sequence[int]) -> Tensor:
+    """A kernel (C, in_chans, h, w) for patches of rows and columns `new`, by a `resizing_inverse`."""
+    projected: Tensor = kernel.float().flatten(2) @ inverse.to(kernel.device).T
+    return projected.unflatten(2, tuple(new)).to(kernel.dtype)

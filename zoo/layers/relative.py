@@ -3,7 +3,7 @@ of another size."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -137,15 +137,19 @@ class RelPosTable(nn.Module):
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""
         self.reset_constants()
 
+    def resize(self, table: Tensor, window: Pair, shape: Sequence[int], old: Pair | None) -> Tensor:
+        """A table of the window `old` for another one; see `resize_rel_pos_bias_table`."""
+        return resize_rel_pos_bias_table(table, window, shape, old)
+
     def set_window_size(self, window_size: ImageSize) -> None:
-        """Another window, with the table resampled; see `resize_rel_pos_bias_table`."""
+        """Another window, with the table resampled by `resize`."""
         old, window = self.window_size, pair_of(window_size, 'window_size')
         if old is None or window == old:
             return
         self.window_size = window
         table, shape = self.relative_position_bias_table, self._shape(window)
         with torch.no_grad():
-            new = table.new_empty(shape) if table.is_meta else resize_rel_pos_bias_table(table, window, shape, old)
+            new = table.new_empty(shape) if table.is_meta else self.resize(table, window, shape, old)
         self.relative_position_bias_table = nn.Parameter(new, table.requires_grad)
         self.reset_constants()
 
@@ -164,7 +168,7 @@ class RelPosTable(nn.Module):
         entries, wanted = state[key].shape[0], self._shape(self.window_size)
         old = old_window if old_window and self._shape(old_window)[0] == entries else None
         if old or entries != wanted[0]:
-            state[key] = resize_rel_pos_bias_table(state[key], self.window_size, wanted, old)
+            state[key] = self.resize(state[key], self.window_size, wanted, old)
 
     def bias(self, window: Pair | None = None) -> Tensor:
         """(heads, queries, keys), of the table's window or, with the table resampled, of another one."""
@@ -387,7 +391,7 @@ class RelPosMlp(LogOffsets):
         return attn + self.get_bias()
 
 
-def differs(window: Pair, fitted: Pair) -> bool:
+def differs(window: Sequence[int], fitted: Pair) -> bool:
     """Whether a window may be another than the one that a layer is fitted to; a symbolic size is not compared."""
     return not all(isinstance(side, int) for side in window) or tuple(window) != fitted
 
@@ -396,13 +400,15 @@ def differs(window: Pair, fitted: Pair) -> bool:
 
 
 def resize_rel_pos_bias_table(rel_pos_bias: Tensor, new_window_size: Pair, new_bias_shape: Sequence[int],
-                              old_window_size: Pair | None = None) -> Tensor:
+                              old_window_size: Pair | None = None,
+                              interpolate: Callable[[Tensor, Pair, Pair], Tensor] | None = None) -> Tensor:
     """A table (offsets + extra, heads) for windows of another size, as BEiT (arXiv:2106.08254) fine-tunes at other
     sizes: the old offsets are laid on a grid whose steps grow geometrically away from the middle until they span the
     new offsets, and values in between are interpolated linearly. Extra entries, such as those of a class token, stay.
 
     Args:
         new_bias_shape: of the table that is wanted. old_window_size: of a square window, by default.
+        interpolate: makes of the offsets' entries, of the old window and the new one those of the new, in another way.
 
     Raises:
         ValueError: the old table is of no square window, and `old_window_size` is not given or is not its.
@@ -416,7 +422,7 @@ def resize_rel_pos_bias_table(rel_pos_bias: Tensor, new_window_size: Pair, new_b
                          'was trained with.')
     if tuple(new_window_size) == old:
         return rel_pos_bias
-    resized = _resize(rel_pos_bias[:entries], (old[0], old[1]), new_window_size)
+    resized = (interpolate or _resize)(rel_pos_bias[:entries], (old[0], old[1]), new_window_size)
     return torch.cat([resized, rel_pos_bias[entries:]])
 
 

@@ -49,7 +49,8 @@ def sines(angles: Tensor, half: bool = False) -> tuple[Tensor, Tensor]:
     """Angles (…, D / 2) of pairs of features -> the sines and cosines (…, D) of features, laid out as `half` says."""
     if half:
         return torch.cat([angles.sin()] * 2, -1), torch.cat([angles.cos()] * 2, -1)
-    return angles.sin().repeat_interleave(2, -1), angles.cos().repeat_interleave(2, -1)
+    sin, cos = (torch.stack([part, part], -1).flatten(-2) for part in (angles.sin(), angles.cos()))
+    return sin, cos
 
 
 # --- embeddings

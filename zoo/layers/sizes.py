@@ -27,6 +27,12 @@ def map_size(size: Pair, reduction: int) -> Pair:
     return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
+def patch_grid(size: Pair, patch_size: Pair, begun: bool) -> Pair:
+    """Rows and columns of patches of an image (height, width); with `begun` the last ones count that are not whole."""
+    (height, width), (rows, columns) = size, patch_size
+    return (-(-height // rows), -(-width // columns)) if begun else (height // rows, width // columns)
+
+
 def check_fitted(size: Sequence[int], img_size: Pair) -> None:
     """Checks that an image (height, width) is of the size that a network is fitted to.
 

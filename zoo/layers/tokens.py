@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..spec import Pair, between, unknown
 from .conv import channels_first
@@ -22,6 +23,7 @@ class Tokens(NamedTuple):
         grid: rows and columns of the patches; None where some were dropped.
         attn_mask, is_causal: what the caller allows to be looked at, see `zoo.layers.attention_tokens.attend`.
         rope: a rotary embedding of the patches, see `zoo.layers.rotary`.
+        valid: of packed patches, which there are (B, N); their grid is None.
     """
 
     x: Tensor
@@ -29,6 +31,7 @@ class Tokens(NamedTuple):
     attn_mask: Tensor | None = None
     is_causal: bool = False
     rope: Tensor | None = None
+    valid: Tensor | None = None
 
 
 class PatchDropout(nn.Module):
@@ -96,10 +99,21 @@ class TokenPool(GlobalPool):
         super().__init__(kind if kind in POOLS else '', 'NLC')
         self.pool_type, self.first = kind, 0 if include_prefix else num_prefix_tokens
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Pools tokens; with `valid` (B, N) those of patches that there are."""
         if not self.pool_type:
             return x
         if self.pool_type == 'token':
             return x[:, 0]
         x = x[:, self.first:]
-        return x if self.pool_type in ATTENTION_POOLS else super().forward(x)
+        if self.pool_type in ATTENTION_POOLS:
+            return x
+        if valid is None:
+            return super().forward(x)
+        there = self.pooled(x, valid).unsqueeze(-1)
+        mean = (x * there).sum(1) / there.sum(1).clamp_min(1)
+        return self.joined(mean, x.masked_fill(~there, -torch.inf).amax(1))
+
+    def pooled(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Which of the tokens that are pooled, `x`, there are: all prefix tokens, and of the patches those of `valid`."""
+        return F.pad(valid, (x.shape[1] - valid.shape[1], 0), value=True)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..contract import Parts
 from ..layers.act import ActLayer, create_act
 from ..layers.channel_attention import AttnLayer, create_attn
-from ..layers.conv_norm import ConvNorm, conv_filtered
+from ..layers.conv_norm import ConvNorm
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_conv_net, zero_weight
@@ -135,7 +135,7 @@ def create_stem(in_chans: int, widths: Sequence[int], stride: int, kernel: int, 
     for number, width in enumerate(widths):
         halves = number == 0 and stride > 1 or number == last > 0 and stride > 2 and not pool
         reduction *= 2 if halves else 1
-        stem.add_module(f'conv{number + 1}', conv_filtered(
+        stem.add_module(f'conv{number + 1}', ConvNorm(
             in_chans, width, kernel, 2 if halves else 1, pad_type='' if kernel % 2 else 'same',
             **{**shared, 'aa_layer': shared['aa_layer'] if number else None}))
         steps.append((width, reduction))
@@ -315,7 +315,7 @@ def downsampling(in_chs: int, out_chs: int, stride: int, dilation: int, groups: 
     if avg_down:
         pool = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
         return nn.Sequential(pool, ConvNorm(in_chs, out_chs, groups=groups, **conv))
-    return conv_filtered(in_chs, out_chs, 3, stride, dilation, groups, aa_layer=aa_layer, **conv)
+    return ConvNorm(in_chs, out_chs, 3, stride, dilation, groups, aa_layer=aa_layer, **conv)
 
 
 def _layers_of(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,7 @@ class DenseNet(ImageModel):
         ValueError: another stem.
     """
 
+    parts = Parts(stem=(), stages=())
     draw = staticmethod(init_he)
 
     def __init__(self, growth_rate: int = 32, block_config: Sequence[int] = (6, 12, 24, 16), num_classes: int = 1000,
@@ -77,7 +79,7 @@ class DenseNet(ImageModel):
         self.features.norm5, self.features.act5 = norm.with_act(width, act_layer)
         stages[-1] += ('features.norm5', 'features.act5')
         self.feature_info[-1]['module'] = 'features.act5'
-        self.parts = Parts(stem=tuple(f'features.{name}' for name in stem), stages=tuple(stages))
+        self.parts = replace(self.parts, stem=tuple(f'features.{name}' for name in stem), stages=tuple(stages))
         self.num_features = width
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()

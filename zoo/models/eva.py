@@ -27,19 +27,19 @@ from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.pool import FAST
-from ..layers.rotary import Joined, create_rope_embed, of_kept
+from ..layers.rotary import Joined, create_rope_embed
 from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import drop_path_rates
-from ..layers.tokens import Tokens, TokenPool
+from ..layers.tokens import TokenPool
 from ..spec import Feature, Pair, Sizes, unknown
-from .tokennet import PREFIX, TokenNet
+from .tokennet import PREFIX, MaskedTokenNet
 
 __all__ = ['Eva', 'EvaAttention', 'EvaBlock', 'EvaBlockPostNorm']
 
 POOLINGS = ('', 'avg', 'avgmax', 'max', 'map', 'token')
 
 
-class Eva(TokenNet):
+class Eva(MaskedTokenNet):
     """Vision transformer with rotary embedding, arXiv:2303.11331: (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -71,8 +71,7 @@ class Eva(TokenNet):
         ValueError: numbers that do not fit each other, an option outside what is allowed.
     """
 
-    rope: Joined | None
-    parts = replace(TokenNet.parts, stem=('patch_embed', *PREFIX, 'pos_embed', 'rope', 'norm_pre'))
+    parts = replace(MaskedTokenNet.parts, stem=('patch_embed', *PREFIX, 'pos_embed', 'rope', 'norm_pre'))
 
     def __init__(self, img_size: ImageSize = 224, patch_size: ImageSize = 16, in_chans: int = 3,
                  num_classes: int = 1000, global_pool: str = 'avg', embed_dim: int = 768, depth: int = 12,
@@ -107,8 +106,9 @@ class Eva(TokenNet):
                           'learn' if use_abs_pos_emb else 'none', no_embed_class, pos_drop_rate, patch_drop_rate)
         self.rope = None
         if use_rot_pos_emb:
-            self.rope = self._make_rope(
-                rope_type or 'cat', num_heads, depth, rope_grid_offset, ref_feat_shape, rope_mrope_section, dict(
+            self.rope = make_rope(
+                rope_type or 'cat', embed_dim, num_heads, depth, self.patch_grid, rope_grid_offset, ref_feat_shape,
+                rope_mrope_section, dict(
                     temperature=rope_temperature, grid_indexing=rope_grid_indexing, rotate_half=rope_rotate_half,
                     shift_coords=rope_shift_coords, jitter_coords=rope_jitter_coords,
                     rescale_coords=rope_rescale_coords))
@@ -134,35 +134,6 @@ class Eva(TokenNet):
         self.build_head(embed_dim, num_classes, global_pool, drop_rate)
         self.init_fresh()
 
-    def _make_rope(self, kind: str, num_heads: int, depth: int, offset: float, reference: ImageSize | None,
-                   sections: Sequence[int] | None, options: dict[str, Any]) -> Joined:
-        """A rotary embedding of one kind.
-
-        Raises:
-            ValueError: another kind, or an option that this one does not have.
-        """
-        own = {'cat': ('rope_grid_offset', 'ref_feat_shape'), 'dinov3': ('rope_grid_offset',), 'mixed': (),
-               'mrope': ('rope_mrope_section',)}
-        if kind not in own:
-            raise ValueError(unknown('rope_type', kind, own))
-        given = {'rope_grid_offset': offset or None, 'ref_feat_shape': reference, 'rope_mrope_section': sections}
-        surplus = [name for name, value in given.items() if value is not None and name not in own[kind]]
-        if surplus:
-            raise ValueError(f'rope_type={kind!r} has no {" and no ".join(surplus)}.')
-        if kind != 'mrope':
-            options['feat_shape'] = self.patch_grid
-        elif sections is not None:
-            options['mrope_section'] = sections
-        if kind in ('cat', 'dinov3'):
-            options['grid_offset'] = offset
-        if kind == 'cat':
-            options['in_pixels'] = False
-            options['ref_feat_shape'] = None if reference is None else pair_of(reference, 'ref_feat_shape')
-        if kind == 'mixed':
-            options['depth'] = depth
-        rope: Joined = create_rope_embed(kind, self.embed_dim, num_heads, **options)
-        return rope
-
     def init_weights(self) -> None:
         """Draws every parameter anew; the last layer of a residual branch is divided by the root of twice the number of
         its block (BEiT, arXiv:2106.08254), and the classifier is small."""
@@ -173,19 +144,7 @@ class Eva(TokenNet):
                     layer.weight.data.div_(math.sqrt(2 * number))
         self.init_head()
 
-    # --- the walk
-
-    def rotation(self, tokens: Tensor, grid: Pair, kept: Tensor | None) -> Tensor | None:
-        """The rotary embedding of an image's patches: of each head of each block where it is learned."""
-        if self.rope is None:
-            return None
-        embed = self.rope.get_embed(grid, tokens.dtype, tokens.device)
-        return embed if kept is None else of_kept(embed, kept)
-
-    def run_stage(self, number: int, state: Tokens) -> Tokens:
-        block = self.get_submodule(self.stage_names()[number][0])
-        rope = state.rope if state.rope is None or self.rope is None or not self.rope.by_block else state.rope[number]
-        return state._replace(x=block(state.x, rope=rope, attn_mask=state.attn_mask, is_causal=state.is_causal))
+    # --- sizes
 
     def fit_to(self, sizes: Sizes) -> None:
         """What `set_input_size` changes in the network."""
@@ -231,6 +190,41 @@ class Eva(TokenNet):
         super().init_head()
         if isinstance(self.head, nn.Linear):
             self.head.weight.data.mul_(self.head_init_scale)
+
+
+def make_rope(kind: str, dim: int, num_heads: int, depth: int, grid: Pair | None, offset: float,
+              reference: ImageSize | None, sections: Sequence[int] | None, options: dict[str, Any]) -> Joined:
+    """A rotary embedding of one kind for a network of so many features, heads and blocks.
+
+    Args:
+        grid: rows and columns of patches that it is for where nothing else is said.
+        offset, reference, sections: `rope_grid_offset`, `ref_feat_shape` and `rope_mrope_section` of `Eva`.
+        options: those of the embedding which every kind has.
+
+    Raises:
+        ValueError: another kind, or an option that this one does not have.
+    """
+    own = {'cat': ('rope_grid_offset', 'ref_feat_shape'), 'dinov3': ('rope_grid_offset',), 'mixed': (),
+           'mrope': ('rope_mrope_section',)}
+    if kind not in own:
+        raise ValueError(unknown('rope_type', kind, own))
+    given = {'rope_grid_offset': offset or None, 'ref_feat_shape': reference, 'rope_mrope_section': sections}
+    surplus = [name for name, value in given.items() if value is not None and name not in own[kind]]
+    if surplus:
+        raise ValueError(f'rope_type={kind!r} has no {" and no ".join(surplus)}.')
+    if kind != 'mrope':
+        options['feat_shape'] = grid
+    elif sections is not None:
+        options['mrope_section'] = sections
+    if kind in ('cat', 'dinov3'):
+        options['grid_offset'] = offset
+    if kind == 'cat':
+        options['in_pixels'] = False
+        options['ref_feat_shape'] = None if reference is None else pair_of(reference, 'ref_feat_shape')
+    if kind == 'mixed':
+        options['depth'] = depth
+    rope: Joined = create_rope_embed(kind, dim, num_heads, **options)
+    return rope
 
 
 # --- blocks

@@ -21,7 +21,7 @@ from ..layers.conv import conv2d
 from ..layers.init import init_he
 from ..layers.norm import Norm
 from ..spec import Feature, unknown
-from .resnet import BasicBlock, BlockClass, Bottleneck, ResNet, shortcut
+from .resnet import BasicBlock, BlockClass, Bottleneck, ResNet, class_of, shortcut
 
 NORM = Norm()
 STEM_WIDTH = 64
@@ -182,7 +182,7 @@ class HighResolutionModule(nn.Module):
                              f'branches, not {len(num_blocks)}, {len(num_in_chs)} and {len(num_channels)}.')
         if fuse_method != 'SUM':
             raise ValueError(f"fuse_method is 'SUM', not {fuse_method!r}.")
-        block = ResNet.make_of(block_types)
+        block = class_of(block_types, ResNet.blocks)
         widths = [planes * block.expansion for planes in num_channels]
         self.branches = Branches(branch(block, *given) for given in zip(num_in_chs, num_channels, num_blocks))
         self.fuse_layers = nn.ModuleList(

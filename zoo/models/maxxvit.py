@@ -22,7 +22,7 @@ from ..layers.act import ActLayer
 from ..layers.conv import conv2d
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init import draw_anew, init_tensorflow, init_transformer
+from ..layers.init import draw_anew, init_tensorflow, init_transformer, xavier_uniform
 from ..layers.mlp import Mlp
 from ..layers.norm import Norm, NormLayer
 from ..layers.scale import LayerScale, LayerScale2d
@@ -149,11 +149,7 @@ def _draw_by_widths(module: nn.Module) -> None:
     init_tensorflow(module)
     for part in module.modules():
         if isinstance(part, SizedAttention):
-            draw_anew(part, _xavier_uniform, _xavier_uniform)
-
-
-def _xavier_uniform(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.xavier_uniform_(layer.weight)
+            draw_anew(part, xavier_uniform, xavier_uniform)
 
 
 def _xavier_normal(layer: nn.Conv2d | nn.Linear) -> None:

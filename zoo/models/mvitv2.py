@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
 from ..layers.attention_tokens import attend, merge_heads
 from ..layers.decomposed import DecomposedRelPos
@@ -34,6 +34,7 @@ from ..layers.tokens import TokenPool, Tokens, pool_tokens
 from ..spec import Feature, Pair, Sizes, unknown
 from .mvitv2_cfg import MultiScaleVitCfg, kv_strides, per_stage
 from .records import signature_of
+from .tokennet import TokenStates
 
 __all__ = ['MultiScaleAttention', 'MultiScaleAttentionPoolFirst', 'MultiScaleBlock', 'MultiScaleVit',
            'MultiScaleVitCfg', 'MultiScaleVitStage', 'PatchEmbed']
@@ -43,7 +44,7 @@ MODES = ('conv', 'conv_unshared', *POOLS_OF_MAPS)
 ONE: Pair = (1, 1)
 
 
-class MultiScaleVit(ImageModel):
+class MultiScaleVit(TokenStates):
     """MViTv2, arXiv:2112.01526. Images (B, in_chans, H, W) of any size -> logits (B, num_classes).
 
     Args:
@@ -62,7 +63,6 @@ class MultiScaleVit(ImageModel):
     parts = Parts(stem=('patch_embed', 'cls_token', 'pos_embed'), stages=('stages.*',), norm='norm',
                   head=('pooling',), classifier=('head.fc',))
     draw = staticmethod(init_transformer)
-    output_fmt = 'NLC'
     undecayed = ('cls_token', 'pos_embed')
     __signature__: ClassVar[Any]
     img_size: Pair
@@ -132,23 +132,6 @@ class MultiScaleVit(ImageModel):
     def run_stage(self, number: int, state: Tokens) -> Tokens:
         x, grid = self.stages[number](state.x, state.grid)
         return Tokens(x, grid)
-
-    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
-        assert state.grid is not None
-        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
-
-    def prefix_of(self, state: Tokens) -> Tensor:
-        return state.x[:, :self.num_prefix_tokens]
-
-    def hidden_of(self, state: Tokens) -> Tensor:
-        """All tokens (B, N, C)."""
-        return state.x
-
-    def normalise(self, state: Tokens) -> Tokens:
-        return state._replace(x=self.norm(state.x))
-
-    def pre_head(self, state: Tokens) -> Tensor:
-        return self.norm(state.x)
 
     # --- the head
 

@@ -11,10 +11,10 @@ from ..layers.attention_tokens import later_tokens, masked
 from ..layers.relative import RelPosMlp, RelPosTable
 from ..layers.tokens import Tokens
 from ..spec import Pair, Sizes
-from .tokennet import TokenNet
+from .tokennet import MaskedTokenNet
 
 
-class RelPosNet(TokenNet):
+class RelPosNet(MaskedTokenNet):
     """Base of networks of `Tokens` with layers, `RelPosTable` or `RelPosMlp`, whose window is the grid of patches.
 
     Its blocks take tokens; a mask of attention or None, in which are the biases that blocks share and what the caller

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
         ValueError: groups or another base width.
     """
 
-    expansion = 1
+    expansion: ClassVar[int] = 1
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, reduce_first: int = 1, dilation: int = 1,
@@ -105,7 +105,7 @@ class Bottleneck(nn.Module):
         ValueError: `stride_first` with a filter in place of the stride.
     """
 
-    expansion = 4
+    expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
                  cardinality: int = 1, base_width: int = 64, reduce_first: int = 1, dilation: int = 1,
@@ -153,7 +153,36 @@ class Bottleneck(nn.Module):
         return self.act3(x)
 
 
-BlockClass = type[BasicBlock] | type[Bottleneck]
+class BlockClass(Protocol):
+    """A class of blocks, which takes what `Bottleneck` does."""
+
+    expansion: int
+
+    def __call__(self, *args: Any, **options: Any) -> nn.Module: ...
+
+
+def class_of(block: str | BlockClass, known: Mapping[str, BlockClass]) -> BlockClass:
+    """The class of blocks for its name; a class comes back as it is.
+
+    Raises:
+        ValueError: a name that is not known.
+    """
+    if not isinstance(block, str):
+        return block
+    if block not in known:
+        raise ValueError(unknown('block', block, known))
+    return known[block]
+
+
+def without(kind: str, **options: object) -> None:
+    """Checks that a kind of block was given none of the options that it does not have.
+
+    Raises:
+        ValueError: it was.
+    """
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ValueError(f'{kind} blocks have no {" and no ".join(given)}.')
 
 
 class ResNet(ImageModel):
@@ -196,7 +225,7 @@ class ResNet(ImageModel):
                  block_args: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
                  widths: Sequence[Sequence[Any]] | None = None) -> None:
         super().__init__()
-        makers, options = [self.make_of(kind) for kind in _by_stage(block)], _by_stage(block_args or {})
+        makers, options = [class_of(kind, self.blocks) for kind in _by_stage(block)], _by_stage(block_args or {})
         if not len(layers) == len(channels) == len(makers) == len(options) == 4 == len(widths or range(4)):
             counts = [len(layers), len(channels), len(makers), len(options), len(widths or range(4))]
             raise ValueError('layers and channels, and what of block, block_args and widths is given by stage, have '
@@ -244,19 +273,6 @@ class ResNet(ImageModel):
         self.num_features = width
         self.build_head(width, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    @classmethod
-    def make_of(cls, block: str | BlockClass) -> BlockClass:
-        """The class of blocks for its name; a class comes back as it is.
-
-        Raises:
-            ValueError: a name that this network's blocks do not have.
-        """
-        if not isinstance(block, str):
-            return block
-        if block not in cls.blocks:
-            raise ValueError(unknown('block', block, cls.blocks))
-        return cls.blocks[block]
 
     def hidden_of(self, state: Tensor) -> Tensor:
         """What goes into the first stage, of the state after the stem: hidden states begin behind the max pooling."""

@@ -17,13 +17,40 @@ from ..layers.init import init_transformer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.pool import FAST
 from ..layers.positions import resample_abs_pos_embed
+from ..layers.rotary import Joined, of_kept
 from ..layers.tokens import ATTENTION_POOLS, TOKEN_POOLS, PatchDropout, Tokens, TokenPool
 from ..spec import Pair, Sizes, unknown
 
 PREFIX = ('cls_token', 'dist_token', 'reg_token')               # in the order in which they stand
 
 
-class TokenNet(ImageModel):
+class TokenStates(ImageModel):
+    """A network whose state is `Tokens`: patches of a grid, after prefix tokens."""
+
+    output_fmt = 'NLC'
+    norm: nn.Module
+
+    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
+        if state.grid is None:
+            raise ValueError('Some patches were dropped (patch_drop_rate), and what is left makes no map: there are '
+                             'feature maps in evaluation.')
+        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
+
+    def prefix_of(self, state: Tokens) -> Tensor:
+        return state.x[:, :self.num_prefix_tokens]
+
+    def hidden_of(self, state: Tokens) -> Tensor:
+        """All tokens (B, N, C)."""
+        return state.x
+
+    def normalise(self, state: Tokens) -> Tokens:
+        return state._replace(x=self.norm(state.x))
+
+    def pre_head(self, state: Tokens) -> Tensor:
+        return self.norm(state.x)
+
+
+class TokenNet(TokenStates):
     """Base of networks whose state is `Tokens`: patches, with learned positions, after prefix tokens of their own.
 
     A subclass sets `patch_embed`, then calls `build_tokens`; its `blocks` take tokens, and the state's mask.
@@ -33,14 +60,15 @@ class TokenNet(ImageModel):
         pooling: pools tokens, as far as that has no parameters.
         attn_pool: pools them where `global_pool` is 'map' or 'prr'; else None.
         attention_pools: what makes it, of those kinds that the network has.
-        norm_after_pool: whether the final normalisation is of what was pooled; None where the kind of pooling says it.
+        norm_after_pool: whether the final normalisation is of what was pooled; None where the kind of pooling says it, as
+            the `normed_pools` do.
+        rope: makes the rotary embedding of a grid of patches, which `rotation` gives; of networks that have one.
     """
 
     parts = Parts(stem=('patch_embed', *PREFIX, 'pos_embed', 'norm_pre'), stages=('blocks.*',), norm='norm',
                   head=('pooling', 'attn_pool', 'fc_norm'), classifier=('head',))
     draw = staticmethod(init_transformer)
     default_out_indices = 3
-    output_fmt = 'NLC'
     undecayed: ClassVar[tuple[str, ...]] = (*PREFIX, 'pos_embed')
     patch_embed: PatchEmbed
     pos_embed: nn.Parameter | None
@@ -48,11 +76,12 @@ class TokenNet(ImageModel):
     attn_pool: nn.Module | None
     norm_pre: nn.Module
     blocks: nn.Sequential
-    norm: nn.Module
     fc_norm: nn.Module
     has_class_token: bool
     pool_include_prefix = False
     norm_after_pool: bool | None = None
+    normed_pools: ClassVar[tuple[str, ...]] = ('avg', 'max', 'avgmax')
+    rope: Joined | None
     attention_pools: Mapping[str, partial[Any]] = MappingProxyType({})
 
     def build_tokens(self, width: int, counts: Mapping[str, int], pos_embed: str, no_embed_class: bool,
@@ -119,8 +148,12 @@ class TokenNet(ImageModel):
 
     def rotation(self, tokens: Tensor, grid: Pair, kept: Tensor | None) -> Tensor | None:
         """The rotary embedding of an image's patches, where the network has one; `kept` are the numbers (B, N') of those
-        that were not dropped."""
-        return None
+        that were not dropped. Of each head of each block where it is learned."""
+        rope: Joined | None = getattr(self, 'rope', None)
+        if rope is None:
+            return None
+        embed = rope.get_embed(grid, tokens.dtype, tokens.device)
+        return embed if kept is None else of_kept(embed, kept)
 
     def _patches(self, x: Tensor) -> tuple[Tensor, Pair]:
         """Tokens (B, rows * columns, C) of the image's patches, and rows and columns."""
@@ -137,45 +170,10 @@ class TokenNet(ImageModel):
 
     def run_stage(self, number: int, state: Tokens) -> Tokens:
         block = self.get_submodule(self.stage_names()[number][0])
-        return state._replace(x=block(state.x, attn_mask=state.attn_mask, is_causal=state.is_causal))
-
-    def maps_of(self, state: Tokens, step: int) -> list[Tensor]:
-        if state.grid is None:
-            raise ValueError('Some patches were dropped (patch_drop_rate), and what is left makes no map: there are '
-                             'feature maps in evaluation.')
-        return [state.x[:, self.num_prefix_tokens:].transpose(1, 2).unflatten(2, state.grid)]
-
-    def prefix_of(self, state: Tokens) -> Tensor:
-        return state.x[:, :self.num_prefix_tokens]
-
-    def hidden_of(self, state: Tokens) -> Tensor:
-        """All tokens (B, N, C)."""
-        return state.x
-
-    def normalise(self, state: Tokens) -> Tokens:
-        return state._replace(x=self.norm(state.x))
-
-    def pre_head(self, state: Tokens) -> Tensor:
-        return self.norm(state.x)
-
-    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
-
-        Args:
-            attn_mask, is_causal: what attention may look at, see `zoo.layers.attention_tokens.attend`.
-        """
-        if attn_mask is None and not is_causal:
-            return self.pre_head(self.walk(x)[0])
-        state = self.run_stem(x)
-        if state.attn_mask is not None:
-            attn_mask = masked(state.attn_mask, attn_mask)
-        state = state._replace(attn_mask=attn_mask, is_causal=is_causal)
-        for number in range(len(self.stage_names())):
-            state = self.advance(number, state)
-        return self.pre_head(state)
-
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Logits:
-        return self.forward_head(self.forward_features(x, attn_mask, is_causal))
+        given = {}
+        if state.rope is not None and (rope := self.rope) is not None:
+            given['rope'] = state.rope[number] if rope.by_block else state.rope
+        return state._replace(x=block(state.x, attn_mask=state.attn_mask, is_causal=state.is_causal, **given))
 
     # --- the head
 
@@ -199,7 +197,7 @@ class TokenNet(ImageModel):
             raise ValueError("global_pool='token' pools the class token, and this network has none (class_token=False): "
                              "'avg' pools the patches.")
         after = self.norm_after_pool
-        after = global_pool in ('avg', 'max', 'avgmax') if after is None else after
+        after = global_pool in self.normed_pools if after is None else after
         if after and global_pool == 'catavgmax':
             raise ValueError("global_pool='catavgmax' doubles the width, which fc_norm=True cannot normalise.")
         if global_pool not in self.pools:
@@ -322,3 +320,26 @@ class TokenNet(ImageModel):
         if kernel is None or kernel.ndim != 4:
             return self.patch_embed.patch_size
         return kernel.shape[2], kernel.shape[3]
+
+
+class MaskedTokenNet(TokenNet):
+    """`TokenNet` whose callers may say what attention looks at."""
+
+    def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """(B, in_chans, H, W) -> tokens (B, prefix + patches, num_features), before pooling.
+
+        Args:
+            attn_mask, is_causal: what attention may look at, see `zoo.layers.attention_tokens.attend`.
+        """
+        if attn_mask is None and not is_causal:
+            return self.pre_head(self.walk(x)[0])
+        state = self.run_stem(x)
+        if state.attn_mask is not None:
+            attn_mask = masked(state.attn_mask, attn_mask)
+        state = state._replace(attn_mask=attn_mask, is_causal=is_causal)
+        for number in range(len(self.stage_names())):
+            state = self.advance(number, state)
+        return self.pre_head(state)
+
+    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Logits:
+        return self.forward_head(self.forward_features(x, attn_mask, is_causal))

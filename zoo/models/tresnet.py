@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..contract import Parts
 from ..layers.channel_attention import SEModule
-from ..layers.conv_norm import ConvNorm, conv_filtered
+from ..layers.conv_norm import ConvNorm
 from ..layers.drop import DropPath
 from ..layers.head import Head
 from ..layers.init import init_conv_net, zero_weight
@@ -116,7 +116,7 @@ class BasicBlock(nn.Module):
                  use_se: bool = True, aa_layer: AaLayer | None = None, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         self.downsample = downsample
-        self.conv1 = conv_filtered(inplanes, planes, 3, stride, act_layer=LEAKY, aa_layer=aa_layer)
+        self.conv1 = ConvNorm(inplanes, planes, 3, stride, act_layer=LEAKY, aa_layer=aa_layer)
         self.conv2 = ConvNorm(planes, planes, 3, act_layer=None)
         self.act = nn.ReLU(inplace=True)
         self.se = SEModule(planes, rd_channels=max(planes // 4, 64)) if use_se else nn.Identity()
@@ -141,7 +141,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.downsample = downsample
         self.conv1 = ConvNorm(inplanes, planes, act_layer=LEAKY)
-        self.conv2 = conv_filtered(planes, planes, 3, stride, act_layer=LEAKY, aa_layer=aa_layer)
+        self.conv2 = ConvNorm(planes, planes, 3, stride, act_layer=LEAKY, aa_layer=aa_layer)
         self.se = SEModule(planes, rd_channels=max(planes * self.expansion // 8, 64)) if use_se else nn.Identity()
         self.conv3 = ConvNorm(planes, planes * self.expansion, act_layer=None)
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()

@@ -8,6 +8,7 @@ Maps are taken before each pooling, and after the last. `features` numbers all l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class VGG(HeadNet):
         ValueError: a `cfg` that does not begin with a convolution and end with pooling.
     """
 
+    parts = Parts(stem=(), stages=(), head=('head.global_pool', 'pre_logits'), classifier=('head.fc',))
     draw = staticmethod(init_conv_net)
 
     def __init__(self, cfg: Sequence[int | str], num_classes: int = 1000, in_chans: int = 3, mlp_ratio: float = 1.0,
@@ -66,8 +68,7 @@ class VGG(HeadNet):
                 steps[-1].append(f'features.{len(self.features)}')
                 self.features.append(layer)
         self._end_step(width, reduction, steps)
-        self.parts = Parts(stem=tuple(steps[0]), stages=tuple(map(tuple, steps[1:])),
-                           head=('head.global_pool', 'pre_logits'), classifier=('head.fc',))
+        self.parts = replace(self.parts, stem=tuple(steps[0]), stages=tuple(map(tuple, steps[1:])))
         self.pre_logits = ConvMlp(width, 4096, 7, mlp_ratio, drop_rate, act_layer, conv_layer)
         self.head = Head(4096, global_pool, drop_rate=drop_rate)
         self.build_head(4096, num_classes, global_pool, drop_rate)

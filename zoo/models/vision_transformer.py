@@ -22,7 +22,7 @@ from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, pair_of
 from ..layers.stages import children_of, drop_path_rates
 from ..spec import Feature, unknown
-from .tokennet import TokenNet
+from .tokennet import MaskedTokenNet, TokenNet
 
 __all__ = ['Attention', 'Block', 'DiffAttention', 'DiffParallelScalingBlock', 'LayerScale', 'Mlp', 'ParallelScalingBlock',
            'ParallelThingsBlock', 'PatchEmbed', 'ResPostBlock', 'VisionTransformer']
@@ -31,7 +31,7 @@ EmbedLayer = Callable[..., PatchEmbed] | Mapping[str, Any]
 INITS = ('', 'skip', 'reset', 'jax', 'jax_nlhb', 'moco')
 
 
-class VisionTransformer(TokenNet):
+class VisionTransformer(MaskedTokenNet):
     """Vision Transformer, arXiv:2010.11929: (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -123,14 +123,18 @@ class VisionTransformer(TokenNet):
 
     def init_weights(self, mode: str = '') -> None:
         """Draws every parameter anew and resets every buffer, as `mode`, by default the network's `weight_init`, says."""
-        mode = mode or self.weight_init
-        self.draw(self)
-        for name, layer in self.named_modules():
-            draw_layer(layer, name, mode, self.num_classes)
-        for block in children_of(self.blocks, ResPostBlock):
-            block.init_weights()
-        if self.fix_init:
-            divide_branches(self.blocks)
+        init_network(self, mode or self.weight_init, self.fix_init)
+
+
+def init_network(network: TokenNet, mode: str, fix_init: bool) -> None:
+    """Draws every parameter of a network anew, as `weight_init` and `fix_init` of `VisionTransformer` say."""
+    network.draw(network)
+    for name, layer in network.named_modules():
+        draw_layer(layer, name, mode, network.num_classes)
+    for block in children_of(network.blocks, ResPostBlock):
+        block.init_weights()
+    if fix_init:
+        divide_branches(network.blocks)
 
 
 def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None:

@@ -30,7 +30,7 @@ from ..layers.positions import resample_abs_pos_embed
 from ..layers.scale import LayerScale
 from ..layers.sizes import ImageSize, SizedLayer, map_size, pair_of
 from ..layers.stages import children_of, drop_path_rates
-from ..layers.windows import pad_to_windows, window_partition, window_reverse
+from ..layers.windows import cut_to, pad_to_windows, window_partition, window_reverse
 from ..spec import Feature, Pair, Sizes
 from .headnet import HeadNet
 
@@ -245,11 +245,11 @@ class Block(SizedLayer):
     def _attend(self, x: Tensor) -> Tensor:
         if self.window_size is None:
             return self.attn(x)
-        height, width = x.shape[1:3]
+        size = x.shape[1:3]
         x = pad_to_windows(x, self.window_size)
         rows, columns = x.shape[1:3]
         x = self.attn(window_partition(x, self.window_size))
-        return window_reverse(x, self.window_size, rows, columns)[:, :height, :width]
+        return cut_to(window_reverse(x, self.window_size, rows, columns), size)
 
 
 class Attention(DecomposedRelPos):

@@ -103,14 +103,14 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         Misfit: weights are missing, unexpected or of another shape; the message names them. Or all fit, and `settings`
             are not those that their layout implies.
     """
-    own = model.state_dict()
-    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
-    empty = any(tensor.is_meta for tensor in own.values())
     given, layout = state, None
     if isinstance(model, Fitting):                   # not a user's own network, whose names are nobody else's
         layout, (_, height, width) = recognise(state), cfg.input_size
         state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=(height, width)))
     state = dict(state)
+    own = model.state_dict()                         # only now: for fused weights, the network has been fused
+    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
+    empty = any(tensor.is_meta for tensor in own.values())
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg, new_head))
@@ -155,16 +155,21 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
 
 def _fit_first_conv(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:
     """Makes RGB weights take any number of channels: of one their sum, of more RGB over and over, scaled to 3 / number
-    so that the outputs stay as large; says what it did."""
+    so that the outputs stay as large; says what it did. In a linear layer's, of patches, the channels of each pixel lie
+    side by side."""
     for key in (f'{name}.weight' for name in _names(cfg.first_conv)):
         if key not in state or key not in wanted:
             continue
         shape, dtype = wanted[key]
-        if state[key].shape[1] == 3 != shape[1]:
-            rgb = state[key].to(dtype)
-            repeated = rgb[:, torch.arange(shape[1]) % 3] * (3 / shape[1])
-            state[key] = rgb.sum(1, keepdim=True) if shape[1] == 1 else repeated
-            yield f'{key}: from 3 channels to {shape[1]}'
+        rgb, number, linear = state[key].to(dtype), shape[1], len(shape) == state[key].ndim == 2
+        if linear and rgb.shape[1] % 3 == 0 and 3 * number % rgb.shape[1] == 0:
+            number = 3 * number // rgb.shape[1]
+            rgb = rgb.unflatten(1, (-1, 3)).transpose(1, 2)                                # (out, 3, pixels)
+        if rgb.shape[1] == 3 != number:
+            repeated = rgb[:, torch.arange(number) % 3] * (3 / number)
+            fitted = rgb.sum(1, keepdim=True) if number == 1 else repeated
+            state[key] = fitted.transpose(1, 2).flatten(1) if linear else fitted
+            yield f'{key}: from 3 channels to {number}'
 
 
 def _fit_dimensions(state: dict[str, Tensor], wanted: Wanted) -> None:

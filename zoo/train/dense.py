@@ -96,7 +96,7 @@ class DenseImages(TrainImages):
         """
         return self.source.data[index]
 
-    def distort(self, opened: tuple[Tensor, Any], index: int) -> tuple[tuple[Tensor, ...], Any]:
+    def distort(self, opened: tuple[Tensor, Any], index: int, kind: Any) -> tuple[tuple[Tensor, ...], Any]:
         """An image and its target, changed together."""
         image, target = self.transform(*opened)
         return (image,), target
@@ -279,7 +279,8 @@ class _ToDevice:
             layout = torch.channels_last if self.channels_last else torch.preserve_format
             return (batch.levels.to(self.device, non_blocking=True, memory_format=layout),
                     batch.targets.to(self.device, non_blocking=True))
-        return ([image.to(self.device, non_blocking=True) for image in batch.levels],
+        images: Any = batch.levels
+        return ([image.to(self.device, non_blocking=True) for image in images],
                 [{key: value.to(self.device, non_blocking=True) for key, value in target.items()}
                  for target in batch.targets])
 

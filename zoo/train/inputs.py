@@ -10,15 +10,17 @@ from torch import Tensor
 from ..data import create_transform
 from ..evaluation.preprocess import Normalize
 from .loader import Batch
-from .recipe import Recipe
+from .recipe import AugmentPart, Recipe
+from .rules import mixes
 
 
-def train_transform(recipe: Recipe, config: dict[str, Any]) -> Callable[[Any], Any]:
+def train_transform(recipe: Recipe, config: dict[str, Any], **more: Any) -> Callable[[Any], Any]:
     """Images of Pillow's -> levels (C, H, W), or a tuple of them: the image cropped and flipped, and distorted copies of
     that (AugMix, arXiv:1912.02781).
 
     Args:
         config: the settings of `zoo.data.resolve_data_config`: size, mean and std.
+        more: other arguments of `zoo.data.create_transform`.
     """
     part = recipe.augment
     options: dict[str, Any] = dict(
@@ -26,7 +28,7 @@ def train_transform(recipe: Recipe, config: dict[str, Any]) -> Callable[[Any], A
         train_crop_mode=part.train_crop_mode, scale=part.scale, ratio=part.ratio, hflip=part.hflip, vflip=part.vflip,
         color_jitter=part.color_jitter, color_jitter_prob=part.color_jitter_prob, grayscale_prob=part.grayscale_prob,
         gaussian_blur_prob=part.gaussian_blur_prob, auto_augment=part.aa, interpolation=part.train_interpolation,
-        mean=config['mean'], std=config['std'])
+        mean=config['mean'], std=config['std'], **more)
     split = part.aug_splits > 1
     made: Any = create_transform(**options, separate=split)
     if not split:
@@ -49,16 +51,15 @@ class Inputs:
         part = recipe.augment
         self.device, self.mixup_off_epoch = device, part.mixup_off_epoch
         self._normalize = Normalize(config['mean'], config['std'], channels_last=recipe.model.channels_last)
-        self.mixup = self.erasing = None
-        if part.mixup > 0 or part.cutmix > 0 or part.cutmix_minmax:
-            from ..data import Mixup
+        self.mixup: Any = None
+        self.erasing: Any = None
+        if mixes(recipe):
             if task == 'regression':
                 raise ValueError('augment.mixup and augment.cutmix mix classes; the targets are numbers.')
             # these take mixed targets as they are; the other losses smooth them
             as_they_are = task == 'single' and recipe.loss.loss in (None, 'ce', 'bce')
-            self.mixup = Mixup(part.mixup, part.cutmix, part.cutmix_minmax, part.mixup_prob, part.mixup_switch_prob,
-                               part.mixup_mode, label_smoothing=recipe.loss.smoothing if as_they_are else 0.0,
-                               num_classes=outputs, multi_label=task == 'multi')
+            self.mixup = self._mixing(part, label_smoothing=recipe.loss.smoothing if as_they_are else 0.0,
+                                      num_classes=outputs, multi_label=task == 'multi')
         if part.reprob > 0:
             from ..data import RandomErasing
             splits = part.aug_splits if part.resplit else 0
@@ -73,8 +74,17 @@ class Inputs:
         targets = targets.to(self.device, non_blocking=True)
         if len(images) > len(targets):                      # splits of the same images
             targets = targets.repeat(len(images) // len(targets), *[1] * (targets.ndim - 1))
-        if self.mixup and not (self.mixup_off_epoch and epoch >= self.mixup_off_epoch):
+        if self._mixes(epoch):
             images, targets = self.mixup(images, targets)
         if self.erasing:
             images = self.erasing(images)
         return images, targets
+
+    def _mixing(self, part: AugmentPart, **targets: Any) -> Callable[..., Any]:
+        """What mixes a batch; `targets` says how they are made."""
+        from ..data import Mixup
+        return Mixup(part.mixup, part.cutmix, part.cutmix_minmax, part.mixup_prob, part.mixup_switch_prob, part.mixup_mode,
+                     **targets)
+
+    def _mixes(self, epoch: int) -> bool:
+        return self.mixup is not None and not (self.mixup_off_epoch and epoch >= self.mixup_off_epoch)

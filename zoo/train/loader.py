@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import ImageSource, load_image
 from ..data.images import mode_of
+from ..data.patches import PackedLevels
 from ..evaluation.loading import leave_signals
 from ..spec import one_line
 from .seeds import seed_of, seeded
@@ -27,6 +28,7 @@ class Place(NamedTuple):
     epoch: int
     position: int
     number: int                 # of the image in its source
+    kind: Any = None            # what the images of its batch have in common, where batches differ in that
 
 
 class Batch(NamedTuple):
@@ -36,13 +38,13 @@ class Batch(NamedTuple):
     whose place another one stands.
     """
 
-    levels: Tensor | list[Tensor]
+    levels: Tensor | list[Tensor] | PackedLevels
     targets: Tensor | list[dict[str, Tensor]]
     names: list[str]
     unreadable: list[tuple[str, str]]
 
 
-Sample = tuple[tuple[Tensor, ...], Any, str, list[tuple[str, str]]]      # splits, target, name, what was unreadable
+Sample = tuple[tuple[Any, ...], Any, str, list[tuple[str, str]]]      # splits, target, name, what was unreadable
 
 
 class TrainImages(Dataset[Sample]):
@@ -72,7 +74,7 @@ class TrainImages(Dataset[Sample]):
                 unreadable.append((name, one_line(error)))
                 continue
             with seeded(seed_of(self.seed, place.epoch, place.position)):
-                levels, target = self.distort(opened, index)
+                levels, target = self.distort(opened, index, place.kind)
             return levels, target, name, unreadable
         named = '; '.join(f'{name} ({reason})' for name, reason in unreadable[:3])
         raise ValueError(f'{len(unreadable)} images in a row cannot be read: {named} …')
@@ -85,14 +87,18 @@ class TrainImages(Dataset[Sample]):
         """
         return load_image(io.BytesIO(self.source.encoded(index)), self.exif, self.channels)
 
-    def distort(self, opened: Any, index: int) -> tuple[tuple[Tensor, ...], Any]:
-        """What `open` gave -> its splits, at random, and the target."""
+    def distort(self, opened: Any, index: int, kind: Any) -> tuple[tuple[Any, ...], Any]:
+        """What `open` gave -> its splits, at random, and the target; `kind` is that of its place."""
         levels = self.transform(opened)
         return levels if isinstance(levels, tuple) else (levels,), self.source.target(index)
 
     def collate(self, samples: list[Any]) -> Batch:
         """Samples of this dataset as a batch."""
         return _collate(samples)
+
+    def order(self, batch_size: int, repeats: int, part: int, parts: int) -> Order:
+        """The places of every batch of one of several processes."""
+        return Order(len(self.source), batch_size, self.seed, repeats, part, parts)
 
 
 class TrainLoader:
@@ -111,13 +117,12 @@ class TrainLoader:
 
     def __init__(self, images: TrainImages, batch_size: int, workers: int, *, repeats: int = 0, part: int = 0,
                  parts: int = 1, pin_memory: bool = False) -> None:
-        count = len(images.source)
-        self.steps = count // (batch_size * parts)
+        self._order = images.order(batch_size, max(repeats, 1), part, parts)
+        self.steps = len(self._order)
         if not self.steps:
             whole = f'{batch_size} x {parts} processes' if parts > 1 else str(batch_size)
-            raise ValueError(f'There are {count} training images, fewer than one batch ({whole}): '
+            raise ValueError(f'There are {len(images.source)} training images, fewer than one batch ({whole}): '
                              'make data.batch_size smaller.')
-        self._order = _Order(count, batch_size, images.seed, max(repeats, 1), part, parts)
         self._make = partial(DataLoader, images, batch_sampler=self._order, num_workers=workers,
                              collate_fn=images.collate, pin_memory=pin_memory, persistent_workers=workers > 0,
                              worker_init_fn=leave_signals,
@@ -134,7 +139,7 @@ class TrainLoader:
         self._loader = self._make()
 
 
-class _Order(Sampler[list[Place]]):
+class Order(Sampler[list[Place]]):
     """The places of every batch of one process."""
 
     def __init__(self, count: int, batch_size: int, seed: int, repeats: int, part: int, parts: int) -> None:
@@ -145,20 +150,34 @@ class _Order(Sampler[list[Place]]):
         return self.count // (self.batch_size * self.parts) - self.start
 
     def __iter__(self) -> Iterator[list[Place]]:
-        epoch, whole = self.epoch, self.batch_size * self.parts
-        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, ORDER))
+        whole = self.batch_size * self.parts
+        order, _ = self.images()
+        for number in range(self.start, self.count // whole):
+            yield self.places(order, number * whole, (number + 1) * whole)
+
+    def images(self) -> tuple[Tensor, torch.Generator]:
+        """The numbers of the epoch's images by their positions, and the generator that they were drawn from."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self.epoch, ORDER))
         order = torch.randperm(self.count, generator=generator)
         if self.repeats > 1:
             order = order.repeat_interleave(self.repeats)[:self.count]
-        for number in range(self.start, self.count // whole):
-            positions = range(number * whole + self.part, (number + 1) * whole, self.parts)
-            yield [Place(epoch, position, int(order[position])) for position in positions]
+        return order, generator
+
+    def places(self, order: Tensor, begin: int, end: int, kind: Any = None) -> list[Place]:
+        """This process' share of the positions from `begin` up to `end`."""
+        return [Place(self.epoch, position, int(order[position]), kind)
+                for position in range(begin + self.part, end, self.parts)]
 
 
 def _collate(samples: list[Sample]) -> Batch:
-    images, targets, names, unreadable = zip(*samples)
+    images = [splits for splits, *_ in samples]
     # decoded images lie pixel by pixel; stacked so, the batch is in channels_last without another copy
     splits = [image[number].permute(1, 2, 0) for number in range(len(images[0])) for image in images]
+    return batch_of(torch.stack(splits).permute(0, 3, 1, 2), samples)
+
+
+def batch_of(levels: Tensor | PackedLevels, samples: list[Sample]) -> Batch:
+    """A batch of these levels, with the targets and names of its samples."""
+    _, targets, names, unreadable = zip(*samples)
     kind = torch.int64 if isinstance(targets[0], int) else torch.float32
-    return Batch(torch.stack(splits).permute(0, 3, 1, 2), torch.tensor(targets, dtype=kind), list(names),
-                 [one for some in unreadable for one in some])
+    return Batch(levels, torch.tensor(targets, dtype=kind), list(names), [one for some in unreadable for one in some])

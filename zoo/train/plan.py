@@ -119,7 +119,7 @@ def plan_lines(trainer: Trainer) -> list[str]:
     shown = sorted({0, *range(0, len(rates), max(1, len(rates) // 10)), round(recipe.schedule.warmup_epochs),
                     len(rates) - 1} & set(range(len(rates))))
     return [f'epochs     {recipe.schedule.epochs}',
-            f'steps      {schedule.total_steps}, {schedule.steps_per_epoch} an epoch, of {images} images',
+            f'steps      {schedule.total_steps}, {schedule.steps_per_epoch} an epoch, of {trainer.task.in_a_step(images)}',
             f'best by    {trainer.metric}', f'optimizer  {recipe.optimizer.opt}, lr {trainer.lr:.4g}',
             *(f'epoch {epoch:<5} lr {rates[epoch]:.4g}' for epoch in shown),
             f'last step  lr {schedule.last:.4g}']

@@ -65,6 +65,18 @@ class DataPart:
         "of images, in training and evaluation, by which they are normalised; None takes the weights'")
     std: tuple[float, ...] | None = key(None,
         "of images, in training and evaluation, by which they are normalised; None takes the weights'")
+    naflex_loader: bool = key(False,
+        'batches of packed patches: images keep their aspect, and fill sequences of several lengths with patches '
+        '(for networks that take them: NaFlexVit)')
+    naflex_train_seq_lens: tuple[int, ...] = key((128, 256, 576, 784, 1024),
+        'numbers of patches that the images of a batch in training have at most, drawn for each batch; batches of the '
+        'longest have `batch_size` images, the others as many as have no more patches together')
+    naflex_max_seq_len: int = key(576, 'number of patches that an image has at most in evaluation')
+    naflex_patch_sizes: tuple[int, ...] | None = key(None,
+        "pixels of a patch's side in training, drawn for each batch; None takes the network's. Networks need "
+        '`enable_patch_interpolator=True` for others')
+    naflex_patch_size_probs: tuple[float, ...] | None = key(None,
+        'probabilities of `naflex_patch_sizes`; None: all the same')
     max_unreadable: int = key(0, 'how many images may be unreadable in one pass')
     exif: bool = key(False, 'turn images as their EXIF orientation says, in training and in evaluation')
     scale_targets: bool = key(True,
@@ -148,6 +160,9 @@ class LossPart:
     loss: Literal['ce', 'bce', 'jsd', 'asymmetric', 'focal', 'mse', 'l1'] | None = key(None,
         "'ce' (with soft targets too), 'bce', 'jsd', 'asymmetric', 'focal'; 'mse' and 'l1' for numbers. None: "
         "'ce' for one class an image, 'bce' for several, 'mse' for numbers")
+    naflex_loss_scale: Literal['none', 'sqrt', 'linear'] = key('linear',
+        "with `naflex_loader`, the loss of a batch counts by its images over `batch_size` ('linear'), by the root of "
+        "that, or all the same ('none')")
     smoothing: float = key(0.1, 'label smoothing')
     bce_target_thresh: float | None = key(None, "in 'bce', soft targets above it are 1, the others 0")
     bce_sum: bool = key(False, "in 'bce', sum over classes, not mean")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from .recipe import Recipe
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     'at least 1': (lambda x: x >= 1, '''
         num_classes in_chans img_size batch_size validation_batch_size recount epochs patience_epochs lr_cycle_limit
-        lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval crop fit'''),
+        naflex_train_seq_lens naflex_max_seq_len naflex_patch_sizes lr_base_size grad_accum_steps log_interval checkpoint_hist val_interval crop fit'''),
     'at least 0': (lambda x: x >= 0, '''
         freeze workers max_unreadable color_jitter aug_repeats aug_splits mixup cutmix mixup_off_epoch weight_decay
         warmup_lr warmup_epochs cooldown_epochs min_lr decay_milestones jsd_alpha gamma_neg gamma_pos asymmetric_clip
@@ -21,7 +22,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         kd_temperature bce_pos_weight ratio head_init_scale max_hours backbone_lr jitter'''),
     'from 0 to 1': (lambda x: 0 <= x <= 1, '''
         bn_momentum hflip vflip color_jitter_prob grayscale_prob gaussian_blur_prob reprob mixup_prob mixup_switch_prob
-        cutmix_minmax bce_target_thresh focal_alpha'''),
+        cutmix_minmax naflex_patch_size_probs bce_target_thresh focal_alpha'''),
     'from 0 to below 1': (lambda x: 0 <= x < 1, 'hold_out drop drop_path smoothing opt_betas momentum model_ema_decay'),
     'above 0, to 1': (lambda x: 0 < x <= 1, 'crop_pct scale layer_decay decay_rate'),
 }
@@ -58,6 +59,11 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('min_lr', 'a schedule other than constant', lambda r: r.schedule.sched != 'constant'),
     ('warmup_lr warmup_prefix', 'schedule.warmup_epochs', lambda r: r.schedule.warmup_epochs > 0),
     ('model_ema_decay model_ema_warmup', 'ema.model_ema: true', lambda r: r.ema.model_ema),
+    ('naflex_train_seq_lens naflex_max_seq_len naflex_patch_sizes naflex_loss_scale', 'data.naflex_loader: true',
+     lambda r: r.data.naflex_loader),
+    ('naflex_patch_size_probs', 'data.naflex_patch_sizes', lambda r: r.data.naflex_patch_sizes is not None),
+    ('img_size crop_pct crop_mode train_crop_mode mixup_mode cutmix_minmax kd_model_name aug_splits',
+     'images of one size, data.naflex_loader: false', lambda r: not r.data.naflex_loader),
     ('amp_dtype', 'run.amp: true', lambda r: r.run.amp),
     ('''head head_kwargs frozen_bn backbone_lr classes image_folder annotation_folder list_folder crop''',
      'dense.task: detect or segment', lambda r: r.dense.task is not None),
@@ -67,7 +73,7 @@ _ONLY_WITH: list[tuple[str, str, Callable[[Recipe], bool]]] = [
     ('''num_classes in_chans img_size gp drop head_init_scale head_init_bias grad_checkpointing sync_bn torchcompile
      validation_batch_size class_map exif scale_targets crop_pct crop_mode interpolation no_aug train_crop_mode scale
      ratio train_interpolation color_jitter_prob grayscale_prob gaussian_blur_prob aa aug_splits reprob mixup cutmix
-     cutmix_minmax loss smoothing bce_target_thresh bce_sum bce_pos_weight kd_model_name layer_decay''',
+     cutmix_minmax naflex_loader loss smoothing bce_target_thresh bce_sum bce_pos_weight kd_model_name layer_decay''',
      'a network for whole images, dense.task: null', lambda r: r.dense.task is None),
 ]
 
@@ -166,6 +172,11 @@ def _together(r: Recipe) -> list[tuple[str, str]]:
         found.append(('task', ', and masks hold indices alone: name the classes in dense.classes.'))
     if r.dense.task is not None and r.run.distributed == 'fsdp':
         found.append(('distributed', f", which does not go with dense.task: {r.dense.task}; use 'ddp'."))
+    chances = r.data.naflex_patch_size_probs
+    sides = r.data.naflex_patch_sizes
+    if chances and sides and (len(chances) != len(sides) or not math.isclose(sum(chances), 1, abs_tol=1e-6)):
+        found.append(('naflex_patch_size_probs', ', of which there has to be one for each of data.naflex_patch_sizes, and '
+                                                 'their sum has to be 1.'))
     if augment.aug_splits == 1:
         found.append(('aug_splits', '; it has to be 0 or at least 2.'))
     if r.loss.loss == 'jsd' and augment.aug_splits < 2:

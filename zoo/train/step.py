@@ -29,13 +29,14 @@ class Step:
         network: what runs: the model, or what wraps it. model: the model, whose parameters are updated.
         objective: (network, images, targets) -> loss ().
         ema: the average that follows the model, or None.
+        weight: what the gradients of a batch are multiplied by.
     """
 
     def __init__(self, recipe: Recipe, network: nn.Module, model: nn.Module, optimizer: torch.optim.Optimizer,
                  objective: Callable[[nn.Module, Tensor, Tensor], Tensor], inputs: Callable[[Batch, int], Any], ema: Any,
-                 device: torch.device) -> None:
+                 device: torch.device, weight: Callable[[Batch], float]) -> None:
         self.network, self.model, self.optimizer, self.objective = network, model, optimizer, objective
-        self.inputs, self.ema, self.device = inputs, ema, device
+        self.inputs, self.ema, self.device, self.weight = inputs, ema, device, weight
         self.limit, self.limit_mode = recipe.optimizer.clip_grad, recipe.optimizer.clip_mode
         self.second_order = getattr(optimizer, 'is_second_order', False)
         self.dtype = getattr(torch, recipe.run.amp_dtype) if recipe.run.amp else None
@@ -56,7 +57,7 @@ class Step:
                 with self._mixed():
                     loss = self.objective(self.network, images, targets)
                 value = _Later(loss.detach())
-                self.scaler.scale(loss / len(batches)).backward(create_graph=self.second_order)
+                self.scaler.scale(loss / len(batches) * self.weight(batch)).backward(create_graph=self.second_order)
             losses.append(value())                  # known as soon as the forward pass is done
             if not math.isfinite(losses[-1]):
                 self.optimizer.zero_grad()

@@ -73,6 +73,14 @@ class Task:
         return evaluate(model, sources.val, config, batch_size=part.validation_batch_size or part.batch_size,
                         exif=part.exif, loss=objective.validation, **options)
 
+    def weight(self, batch: Batch) -> float:
+        """What the loss of a batch is multiplied by before gradients are taken."""
+        return 1.0
+
+    def in_a_step(self, images: int) -> str:
+        """In words, what a step is made of, where its batches have so many images."""
+        return f'{images} images'
+
     def cost(self, model: nn.Module, config: dict[str, Any]) -> list[str]:
         """Lines on what an image costs, and on what the network takes in."""
         gmacs = profile(model, config['input_size']).gmacs
@@ -87,11 +95,14 @@ class Task:
         mean, std = (torch.tensor(config[name], device=images.device).view(-1, 1, 1) for name in ('mean', 'std'))
         for number, target in enumerate(targets):
             for copy in range(number, len(images), len(targets)):
-                yield images[copy] * std + mean, _described(sources, target)
+                yield images[copy] * std + mean, described(sources, target)
 
 
 def task_of(recipe: Recipe) -> Task:
     """The task of a recipe."""
+    if recipe.data.naflex_loader:
+        from .naflex import PackedTask
+        return PackedTask(recipe)
     if recipe.dense.task is None:
         return Task(recipe)
     from .dense import DenseTask
@@ -104,7 +115,7 @@ def name_of(sources: Sources, index: int) -> str:
     return str(names[index]) if names and index < len(names) else str(index)
 
 
-def _described(sources: Sources, target: Tensor) -> str:
+def described(sources: Sources, target: Tensor) -> str:
     """A target in words: the class, the classes with their shares, or the numbers."""
     if sources.task == 'regression':
         return ', '.join(f'{value:.4g}' for value in target.flatten().tolist())

@@ -105,7 +105,7 @@ class Trainer:
         self.schedule = Schedule(recipe.schedule, self.lr, self.updates, self.metric not in LOWER_IS_BETTER)
         self.inputs = self.task.inputs(self.sources, self.config, self.device)
         self.step = Step(recipe, running, self.model, self.optimizer, self.objective, self.inputs, self.ema,
-                         self.device)
+                         self.device, self.task.weight)
 
         self.progress, self.stop = Progress(), Stop()
         self._named: set[str] = set()

@@ -14,9 +14,10 @@ from .policy import (
 )
 from .sampling import RepeatAugSampler
 from .splits import SplitTransform
+from .variable import NaFlexMixup
 
 __all__ = [
-    'OPERATIONS', 'AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'RandAugment', 'RandomErasing',
+    'OPERATIONS', 'AugMixAugment', 'AugmentOp', 'AutoAugment', 'Mixup', 'NaFlexMixup', 'RandAugment', 'RandomErasing',
     'RepeatAugSampler', 'Settings', 'SplitTransform', 'augment_and_mix_transform', 'augmix_ops', 'auto_augment_policy',
     'auto_augment_transform', 'create_augment', 'rand_augment_choices', 'rand_augment_ops', 'rand_augment_transform',
 ]

@@ -68,7 +68,7 @@ class Mixup:
         if not images.is_floating_point() or images.ndim != 4 or len(images) != len(targets):
             raise ValueError(f'Mixing takes float images (B, C, H, W) and B targets; got {images.dtype} '
                              f'{tuple(images.shape)} and {tuple(targets.shape)}.')
-        soft = self._soft(targets)
+        soft = self.soft(targets)
         if not self.mixup_enabled:
             return images, soft
         count = {'batch': 1, 'pair': (len(images) + 1) // 2, 'elem': len(images)}[self.mode]
@@ -77,26 +77,30 @@ class Mixup:
 
     def draw(self, count: int, height: int, width: int) -> tuple[list[float], list[Box | None]]:
         """`count` shares that an image keeps, and for each the box it does not keep, if that is where it is mixed."""
+        shares = [1.0] * count
+        boxes: list[Box | None] = [None] * count
+        for index, (share, cut) in enumerate(self.draw_shares(count)):
+            if cut:
+                boxes[index] = box = self._box(height, width, share)
+                if self.correct_lam:
+                    share = 1 - area_of(box) / (height * width)
+            shares[index] = share
+        return shares, boxes
+
+    def draw_shares(self, count: int) -> list[tuple[float, bool]]:
+        """`count` shares that an image is to keep, all of it where it is not mixed; and whether the rest is cut out."""
         mixed, cut = _uniform(count) < self.mix_prob, torch.full((count,), self.cutmix_alpha > 0)
         if self.mixup_alpha > 0 and self.cutmix_alpha > 0:
             cut = _uniform(count) < self.switch_prob
         drawn = [_beta(alpha, count) if alpha > 0 else torch.ones(count)
                  for alpha in (self.mixup_alpha, self.cutmix_alpha)]
-        shares = [1.0] * count
-        boxes: list[Box | None] = [None] * count
-        for index in mixed.nonzero().flatten().tolist():
-            share = drawn[cut[index]][index].item()
-            if cut[index]:
-                boxes[index] = box = self._box(height, width, share)
-                if self.correct_lam:
-                    share = 1 - (box[0].stop - box[0].start) * (box[1].stop - box[1].start) / (height * width)
-            shares[index] = share
-        return shares, boxes
+        return [(drawn[by_box][index].item(), by_box) if on else (1.0, False)
+                for index, (on, by_box) in enumerate(zip(mixed.tolist(), cut.tolist()))]
 
     def _box(self, height: int, width: int, share: float) -> Box:
         return box_within(height, width, self.cutmix_minmax) if self.cutmix_minmax else box_of(height, width, share)
 
-    def _soft(self, targets: torch.Tensor) -> torch.Tensor:
+    def soft(self, targets: torch.Tensor) -> torch.Tensor:
         """Smoothed targets (B, num_classes)."""
         if targets.ndim == 1 and not targets.is_floating_point() and not self.multi_label:
             targets = torch.nn.functional.one_hot(targets.long(), self.num_classes)
@@ -138,6 +142,11 @@ def box_of(height: int, width: int, share: float) -> Box:
     high, wide = int(height * side), int(width * side)
     top, left = row - high // 2, column - wide // 2
     return slice(max(0, top), min(height, top + high)), slice(max(0, left), min(width, left + wide))
+
+
+def area_of(box: Box) -> int:
+    """The pixels of a box."""
+    return (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
 
 
 def box_within(height: int, width: int, minmax: Sequence[float]) -> Box:

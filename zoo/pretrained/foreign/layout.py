@@ -80,6 +80,39 @@ class Layout(ABC):
         return wrong
 
 
+class SameNames(Layout):
+    """A layout whose names are ours.
+
+    Attributes:
+        marks: keys that a checkpoint in this layout has.
+    """
+
+    same_names = True
+    marks: ClassVar[tuple[str, ...]]
+
+    def recognises(self, keys: Collection[str]) -> bool:
+        """Whether all `marks` are among these names."""
+        return all(mark in keys for mark in self.marks)
+
+    def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
+        """The state dict as it is."""
+        return dict(state)
+
+    def to_theirs(self, state: State) -> dict[str, Tensor]:
+        """The state dict as it is.
+
+        Raises:
+            ValueError: it is of a network that the other library does not have.
+        """
+        if not self.recognises(state) or not self.identify(state)[0]:
+            raise ValueError(f'The layout {self.name!r} has no place for a network of this shape.')
+        return dict(state)
+
+    def describe(self, state: State) -> Described:
+        """See `Layout.describe`."""
+        return self.identify(state)
+
+
 class NamedLayout(Layout):
     """A layout that is a renaming, with few changes of shape; networks are known by the number of their elements.
 

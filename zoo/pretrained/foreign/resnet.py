@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from torch import Tensor, nn
-
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
-from .layout import Described, Layout, State, count_elements
+from .layout import Described, SameNames, State, count_elements
 from .templates import Rule, TemplateLayout
 
 STAGES = 4
@@ -29,35 +27,16 @@ def identify(state: State) -> Described:
     return name, {'num_classes': 0} if name and 'fc.weight' not in state else {}
 
 
-class SameLayout(Layout):
+class Torchvision(SameNames):
     """torchvision's, whose names are ours."""
 
     name = 'torchvision ResNet'
-    same_names = True
     marks = ('conv1.weight', 'bn1.weight', 'layer1.0.conv1.weight', 'layer1.0.bn1.weight')
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether these are names of its ResNet, and of no relative with more in a block."""
         extra = ('layer1.0.se.', 'layer1.0.downsample.2.', 'layer1.0.conv2.1', 'layer1.0.attn')
-        return all(mark in keys for mark in self.marks) and not any(key.startswith(extra) for key in keys)
-
-    def to_ours(self, state: State, model: nn.Module | None = None) -> dict[str, Tensor]:
-        """The state dict as it is."""
-        return dict(state)
-
-    def to_theirs(self, state: State) -> dict[str, Tensor]:
-        """The state dict as it is.
-
-        Raises:
-            ValueError: it is of a network that torchvision does not have.
-        """
-        if not self.recognises(state) or not identify(state)[0]:
-            raise ValueError(f'The layout {self.name!r} has no place for a network of this shape.')
-        return dict(state)
-
-    def describe(self, state: State) -> Described:
-        """See `Layout.describe`."""
-        return identify(state)
+        return super().recognises(keys) and not any(key.startswith(extra) for key in keys)
 
     def identify(self, state: State) -> Described:
         """See `Layout.identify`."""
@@ -90,7 +69,7 @@ class ResNetLayout(TemplateLayout):
         return identify(state)
 
 
-LAYOUTS = (SameLayout(), ResNetLayout('basic', 2), ResNetLayout('bottleneck', 3))
+LAYOUTS = (Torchvision(), ResNetLayout('basic', 2), ResNetLayout('bottleneck', 3))
 
 # --- config.json
 

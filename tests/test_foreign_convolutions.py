@@ -1,0 +1,67 @@
+"""RegNets, DenseNets and VGGs that other libraries wrote, both ways: beside the real classes of torchvision and
+transformers."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import randomize, relative_error
+from torch import Tensor
+from torchvision import models as of_torchvision
+
+import zoo
+
+
+def image(side: int = 224) -> Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(5)) * 2 - 1
+
+
+@pytest.mark.parametrize('theirs, ours', [('regnet_y_400mf', 'regnety_004'), ('regnet_x_400mf', 'regnetx_004_tv'),
+                                          ('densenet121', 'densenet121'), ('vgg11', 'vgg11'), ('vgg11_bn', 'vgg11_bn')])
+@pytest.mark.parametrize('classes', [7, 0])
+def test_torchvisions_both_ways(theirs: str, ours: str, classes: int) -> None:
+    peer = randomize(getattr(of_torchvision, theirs)(num_classes=classes or 1000)).eval()
+    if not classes and hasattr(peer, 'fc'):
+        peer.fc = torch.nn.Identity()
+    elif not classes:
+        peer.classifier = peer.classifier[:-1] if ours.startswith('vgg') else torch.nn.Identity()
+    found = zoo.convert(peer.state_dict())
+    assert found.source.startswith('torchvision') and found.architecture == ours
+    assert ('num_classes' in found.arguments) == (not classes)
+    model = zoo.create_model(ours, pretrained=peer.state_dict(), num_classes=classes).eval()
+    with torch.no_grad():
+        assert relative_error(model(image()), peer(image())) < 1e-5
+    back = zoo.convert(model.state_dict(), 'torchvision').state
+    assert back.keys() == peer.state_dict().keys()
+    assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
+
+
+CONFIG = dict(hidden_sizes=[24, 56, 152, 368], depths=[1, 1, 4, 7], groups_width=8, num_labels=5)
+
+
+@pytest.mark.parametrize('kind', ['x', 'y'])
+def test_transformers_both_ways(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    peer = randomize(transformers.RegNetForImageClassification(transformers.RegNetConfig(layer_type=kind, **CONFIG))).eval()
+    peer.save_pretrained(tmp_path)
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    assert ours.pretrained_cfg['architecture'] == f'regnet{kind}_002' and ours.num_classes == 5
+    with torch.no_grad():
+        assert relative_error(ours(image()), peer(image()).logits) < 1e-5
+    back = zoo.convert(ours.state_dict(), 'transformers').state
+    assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
+
+
+def test_a_config_of_no_regnet_here_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='regnet', layer_type='y', hidden_sizes=[8, 16, 24, 32])))
+    with pytest.raises(ValueError, match=r"\[8, 16, 24, 32\] and layer_type 'y' are of no RegNet here"):
+        zoo.create_model(f'local-dir:{tmp_path}')
+
+
+def test_a_network_that_they_do_not_have_is_refused() -> None:
+    with torch.device('meta'):
+        model = zoo.create_model('regnetv_040')
+    with pytest.raises(ValueError, match="'torchvision RegNet' has no place"):
+        zoo.convert(model.state_dict(), 'torchvision RegNet')
