@@ -30,6 +30,7 @@ class Conversion:
         architecture: the network's name in the catalog; None where its size is of none that the layout publishes.
         arguments: of `create_model`, beside the name, for the network that the checkpoint was made with:
             `zoo.create_model(c.architecture, pretrained=c.state, **c.arguments)`.
+        data: how images were prepared, where the layout implies it: `pretrained_cfg_overlay=c.data` of `create_model`.
     """
 
     state: dict[str, Tensor]
@@ -37,6 +38,7 @@ class Conversion:
     target: str
     architecture: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversion:
@@ -59,6 +61,8 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     - SAM's image encoder normalises with eps 1e-6, and that of timm, and ours by name, with 1e-5: norm_eps says so.
     - EfficientFormerV2 of snap-research has index tables in its checkpoints that follow from the image size. Ours have
       not: there, load what is converted with strict=False.
+    - Keras' ResNet has its strides in the first convolutions of blocks, its ResNet V2 in the last blocks of stages; its
+      Xception pads as TensorFlow does, and its Inception-v3 averages without the border. The arguments say so.
 
     Args:
         source: a state dict, or a file of one; in any known layout.
@@ -73,13 +77,14 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     layout = recognise(state)
     ours = state if layout is None else to_ours(state, layout)
     name, arguments = layout.describe(state) if layout else (None, {})
+    data = layout.data(state) if layout else {}
     source_name = layout.name if layout else 'zoo'
     if to == 'zoo':
-        return Conversion(dict(ours), source_name, 'zoo', name, arguments)
+        return Conversion(dict(ours), source_name, 'zoo', name, arguments, data)
     target = _target(to, ours)
     if not name:
         name, arguments = target.identify(ours)
-    return Conversion(target.to_theirs(ours), source_name, target.name, name, arguments)
+    return Conversion(target.to_theirs(ours), source_name, target.name, name, arguments, data)
 
 
 def recognise(state: Mapping[str, Any]) -> Layout | None:
@@ -133,4 +138,4 @@ def _target(to: str, ours: Mapping[str, Tensor]) -> Layout:
     if fitting:
         raise ValueError(f'Several layouts have a place for all of it: '
                          f'{", ".join(repr(layout.name) for layout in fitting)}. Give one of these names.')
-    raise ValueError(' '.join(problems))
+    raise ValueError(' '.join(dict.fromkeys(problems)))
