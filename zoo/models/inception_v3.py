@@ -18,7 +18,7 @@ from ..layers.act import ActLayer
 from ..layers.inception import Layers, Step, at_least
 from ..layers.init import init_he
 from ..layers.norm import Norm, NormLayer
-from ..spec import Feature, Sizes
+from ..spec import Feature
 
 SIDES = (7, 3, 3, 3)                                                          # pixels a side that each stage needs
 Row = Sequence[Step | list[Step]]                             # convolutions in a row; a list of those that a row ends in
@@ -78,10 +78,6 @@ class InceptionV3(ImageModel):
         """The map after all layers of stage `number`."""
         x: Tensor = self._run(self.stage_names()[number], state)
         return x
-
-    def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
-        """Leaves out the auxiliary classifier (section 4), which some published weights have and training alone uses."""
-        return super().adapt_state({key: value for key, value in state.items() if not key.startswith('AuxLogits.')}, source)
 
 
 class Mixed(nn.Module):

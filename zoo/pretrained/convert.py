@@ -52,6 +52,8 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     - EfficientNet-PyTorch's `advprop` weights have the same keys as its others: their images are normalised with mean
       and std 0.5, as the tags .ap_in1k say here.
     - EfficientNet B5 to B7 and V2 of torchvision, and its MobileNetV3, have eps 1e-3 where ours have 1e-5.
+    - torchvision's Inception-v3 turns, with `transform_input`, images normalised for ImageNet into those of mean and std
+      0.5, as our data config has them.
     - EfficientFormer of transformers normalises tokens with eps 1e-12, that of its paper and ours with 1e-5.
     - transformers normalises the tokens of ViT and DeiT with eps 1e-12, where ours by name have 1e-6, and uses the
       quick GELU for CLIP: norm_eps and the names with 'quickgelu' say so.
