@@ -39,7 +39,7 @@ EXPECTED = {f'ResNet{depth}': (f'resnet{depth}', FIRST) for depth in (50, 101, 1
     f'EfficientNetB{number}': (f'tf_efficientnet_b{number}', {}) for number in range(8)} | {
     'VGG16': ('vgg16', {}), 'VGG19': ('vgg19', {}), 'InceptionResNetV2': ('inception_resnet_v2', {}),
     'Xception': ('legacy_xception', dict(norm_eps=1e-3, pad_type='same')),
-    'InceptionV3': ('inception_v3', dict(count_include_pad=False))}
+    'InceptionV3': ('inception_v3', dict(count_include_pad=False)), 'NASNetLarge': ('nasnetalarge', dict(zeros_count=True))}
 DEPTHS, WIDTHS = make_keras.BLOCKS, make_keras.WIDTHS
 SMALL = {
     'ResNetSmall': ('resnet50', FIRST, dict(layers=DEPTHS, channels=WIDTHS)),

@@ -64,7 +64,8 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     - EfficientFormerV2 of snap-research has index tables in its checkpoints that follow from the image size. Ours have
       not: there, load what is converted with strict=False.
     - Keras' ResNet has its strides in the first convolutions of blocks, its ResNet V2 in the last blocks of stages; its
-      Xception pads as TensorFlow does, and its Inception-v3 averages without the border. The arguments say so.
+      Xception pads as TensorFlow does, its Inception-v3 averages without the border, and its NASNet takes the border of max
+      pooling for zeros. The arguments say so.
 
     Args:
         source: a state dict, or a file of one; in any known layout.

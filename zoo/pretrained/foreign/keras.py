@@ -37,7 +37,7 @@ class KerasLayout(Layout):
         norms: pattern of our convolutions -> the normalisation that follows, whose mean takes their biases.
         extra_eps: what is added to variances. bgr: colours are blue, green, red.
         arguments: of our network, beside its name. implied: those that the architecture by name has.
-        images: how they are normalised.
+        images: how they are normalised. separable: our parts of a separable convolution.
     """
 
     covers: str
@@ -51,6 +51,7 @@ class KerasLayout(Layout):
     arguments: Settings = {}
     implied: Settings = {}
     images: Settings
+    separable: tuple[str, str] = ('conv1', 'pointwise')
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether these are 'layer/weight', and all `marks` among the layers."""
@@ -98,10 +99,10 @@ class KerasLayout(Layout):
             found['weight'] = weights.get('gamma', torch.ones_like(weights['moving_mean']))
             found |= {'running_mean': weights['moving_mean'], 'running_var': weights['moving_variance'] + self.extra_eps}
         if 'depthwise_kernel' in weights:
-            start = 'conv1.' if 'pointwise_kernel' in weights else ''
+            start = f'{self.separable[0]}.' if 'pointwise_kernel' in weights else ''
             found[f'{start}weight'] = depthwise(weights['depthwise_kernel'])
         if 'pointwise_kernel' in weights:
-            found['pointwise.weight'] = _kernel(weights['pointwise_kernel'])
+            found[f'{self.separable[1]}.weight'] = _kernel(weights['pointwise_kernel'])
         if 'kernel' in weights:
             found['weight'] = _kernel(weights['kernel'])
         return found

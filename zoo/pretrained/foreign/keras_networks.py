@@ -296,6 +296,53 @@ class KerasEfficientNet(KerasLayout):
         return {'mean': tuple(mean.tolist()), 'std': tuple(std.tolist())}
 
 
+# --- NASNet: max pooling with a stride counts zeros around the map
+
+def _cell(name: str) -> str:
+    """Our name of a cell. Keras counts cells with a stride among the others, but for those of the stem."""
+    kind, _, number = name.rpartition('_')
+    if kind:
+        return f'cell_stem_{int(number) - 1}' if kind == 'stem' else f'reduction_cell_{int(number) // 6 - 1}'
+    return f'cell_{int(number) - (int(number) > 6)}'
+
+
+def _operation(match: re.Match[str]) -> str:
+    """Of two separable convolutions. Two operations of a reduction cell are called left4; the one with weights is of its
+    last sum."""
+    number, norm, kind, side, place, cell = match.groups()
+    index = 4 if (kind, side, place) == ('reduction', 'left', '4') else int(place) - 1
+    return f'{_cell(cell)}.comb_iter_{index}_{side}.{"bn_sep" if norm else "separable"}_{number}'
+
+
+class KerasNASNet(KerasLayout):
+    """NASNet-A (large). The mobile one has other numbers of cells."""
+
+    name, covers, marks = 'Keras NASNet', 'NASNetLarge', ('stem_conv1', 'adjust_conv_1_stem_2', 'normal_conv_1_18')
+    number = r'((?:stem_|reduce_)?\d+)'
+    rules = (('stem_conv1', 'conv0.conv'), ('stem_bn1', 'conv0.bn'),
+             (f'(?:normal|reduction)_(conv|bn)_1_{number}', lambda match: f'{_cell(match[2])}.conv_1x1.{match[1]}'),
+             (f'adjust_conv_projection_{number}', lambda match: f'{_cell(match[1])}.conv_prev_1x1.conv'),
+             (f'adjust_conv_([12])_{number}', lambda match: f'{_cell(match[2])}.path_{match[1]}.conv'),
+             (rf'separable_conv_(\d)_(bn_)?(normal|reduction)_(left|right)(\d)_{number}', _operation))
+    head, size, images = 'last_linear', 331, dict(mean=HALF, std=HALF)
+    separable = ('depthwise_conv2d', 'pointwise_conv2d')
+    arguments, implied = {'zeros_count': True}, {'pad_type': 'same'}
+    decisive = {'zeros_count': False, 'pad_type': 'same'}
+
+    def named(self, layers: Mapping[str, Weights]) -> str | None:
+        """See `KerasLayout.named`."""
+        return 'nasnetalarge'
+
+    def modules(self, layers: Mapping[str, Weights]) -> Names:
+        """See `KerasLayout.modules`: a normalisation is called alike after both kinds of convolutions."""
+        found = super().modules(layers)
+        for layer in layers:
+            if match := re.fullmatch(f'adjust_bn_{self.number}', layer):
+                norm = 'final_path_bn' if f'adjust_conv_1_{match[1]}' in layers else 'conv_prev_1x1.bn'
+                found[layer] = f'{_cell(match[1])}.{norm}'
+        return found
+
+
 class OtherKeras(KerasLayout):
     """Any other network of Keras: it is recognised to be refused."""
 
@@ -322,4 +369,4 @@ LAYOUTS: tuple[KerasLayout, ...] = (
     KerasInception('Keras InceptionV3', 'inception_v3', _inception_v3(), 'fc', (), {'count_include_pad': False}),
     KerasInceptionResNetV2('Keras InceptionResNetV2', 'inception_resnet_v2', _inception_resnet_v2(), 'classif',
                            ('conv_7b', 'block35_1_conv'), {}),
-    KerasEfficientNet(), OtherKeras())
+    KerasNASNet(), KerasEfficientNet(), OtherKeras())
