@@ -283,7 +283,8 @@ def test_bad_configs_are_refused_with_the_reason(network: str, fields: dict[str,
 
 def test_a_resnets_config_says_where_its_strides_are(tmp_path: Path) -> None:
     for first in (False, True):
-        config = dict(layer_type='bottleneck', depths=[1, 1, 1, 1], hidden_sizes=[32, 32, 32, 32], downsample_in_bottleneck=first)
+        config = dict(layer_type='bottleneck', depths=[1, 1, 1, 1], hidden_sizes=[32, 32, 32, 32],
+                      downsample_in_bottleneck=first)
         (tmp_path / 'config.json').write_text(json.dumps(NETWORKS['resnet']['config'] | config))
         block = zoo.create_model(f'local-dir:{tmp_path}').layer2[0]
         assert [block.conv1.stride, block.conv2.stride] == ([(2, 2), (1, 1)] if first else [(1, 1), (2, 2)])

@@ -1,4 +1,4 @@
-"""Files of Keras: read whatever their form is, recognised by content, and answering as Keras did (fixtures/make_keras.py)."""
+"""Files of Keras: read whatever their form is, recognised by content, answering as Keras did (fixtures/make_keras.py)."""
 from __future__ import annotations
 
 import gzip
@@ -28,8 +28,8 @@ make_keras = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(make_keras)
 FIGURES = json.loads(make_keras.FIGURES.read_text())
 LAYERS = json.loads(gzip.decompress(make_keras.WEIGHTS.read_bytes()))
-KIND = {'Conv2D': 'conv2d', 'BatchNormalization': 'batch_normalization', 'Dense': 'dense', 'DepthwiseConv2D': 'depthwise_conv2d',
-        'SeparableConv2D': 'separable_conv2d', 'Normalization': 'normalization'}
+KIND = {'Conv2D': 'conv2d', 'BatchNormalization': 'batch_normalization', 'Dense': 'dense',
+        'DepthwiseConv2D': 'depthwise_conv2d', 'SeparableConv2D': 'separable_conv2d', 'Normalization': 'normalization'}
 
 V2 = dict(stem_type='fixed', stride_last=True, conv_bias=True)
 FIRST = dict(block_args=dict(stride_first=True))
@@ -39,7 +39,8 @@ EXPECTED = {f'ResNet{depth}': (f'resnet{depth}', FIRST) for depth in (50, 101, 1
     f'EfficientNetB{number}': (f'tf_efficientnet_b{number}', {}) for number in range(8)} | {
     'VGG16': ('vgg16', {}), 'VGG19': ('vgg19', {}), 'InceptionResNetV2': ('inception_resnet_v2', {}),
     'Xception': ('legacy_xception', dict(norm_eps=1e-3, pad_type='same')),
-    'InceptionV3': ('inception_v3', dict(count_include_pad=False)), 'NASNetLarge': ('nasnetalarge', dict(zeros_count=True))}
+    'InceptionV3': ('inception_v3', dict(count_include_pad=False)),
+    'NASNetLarge': ('nasnetalarge', dict(zeros_count=True))}
 DEPTHS, WIDTHS = make_keras.BLOCKS, make_keras.WIDTHS
 SMALL = {
     'ResNetSmall': ('resnet50', FIRST, dict(layers=DEPTHS, channels=WIDTHS)),
@@ -253,7 +254,8 @@ def test_the_record_says_how_keras_prepares_images(tmp_path: Path) -> None:
     published(tmp_path / 'x.h5', layers_of('ResNetSmall'))
     options = dict(checkpoint_path=tmp_path / 'x.h5', num_classes=make_keras.CLASSES, **FIRST, **SMALL['ResNetSmall'][2])
     config = zoo.data.resolve_data_config(model=zoo.create_model('resnet50', **options))
-    assert config['std'] == pytest.approx([1 / 255] * 3) and config['mean'] == pytest.approx([0.48502, 0.45796, 0.40760], abs=1e-5)
+    assert config['std'] == pytest.approx([1 / 255] * 3)
+    assert config['mean'] == pytest.approx([0.48502, 0.45796, 0.40760], abs=1e-5)
     told = zoo.create_model('resnet50', pretrained_cfg_overlay=dict(mean=(0.5, 0.5, 0.5)), **options).pretrained_cfg
     assert told['mean'] == (0.5, 0.5, 0.5) and told['std'] == pytest.approx([1 / 255] * 3)
 

@@ -100,11 +100,11 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
     settings = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
     network_class, arguments, cfg = _flexible(network_class, architecture, settings, cfg)
     check_options(network_class, architecture, arguments, create_model)
+    told = {*(pretrained_cfg_overlay or {}), *(pretrained_cfg if isinstance(pretrained_cfg, Mapping) else {})}
     model = assemble(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
                      wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
                      settings=None if ':' in model_name else settings,   # in a folder stands what the weights imply
-                     sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given,
-                     told={*(pretrained_cfg_overlay or {}), *(pretrained_cfg if isinstance(pretrained_cfg, Mapping) else {})})
+                     sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given, told=told)
     setattr(model, 'model_args', {**args, **given})   # what publishing says that it is built with
     return model
 

@@ -5,8 +5,8 @@ one with group normalisation and weight standardisation.
     block: (normalisation, activation, convolution) two or three times -> added to the shortcut
 
 stages.1 to stages.3 halve the resolution in their first block, whose shortcut projects what comes out of the first
-activation; with `stride_last`, stages.0 to stages.2 do it in their last. With `preact=False` blocks are those of ResNet (arXiv:1512.03385), as in the hybrid vision transformers of
-arXiv:2010.11929.
+activation; with `stride_last`, stages.0 to stages.2 do it in their last. With `preact=False` blocks are those of ResNet
+(arXiv:1512.03385), as in the hybrid vision transformers of arXiv:2010.11929.
 """
 from __future__ import annotations
 
@@ -225,8 +225,8 @@ class ResNetStage(nn.Module):
         self.blocks = nn.Sequential()
         for number in range(depth):
             self.blocks.append(block_fn(
-                in_chs if number == 0 else out_chs, out_chs, bottle_ratio=bottle_ratio, stride=stride if number == strided else 1,
-                dilation=dilation, first_dilation=dilation if number else first, groups=groups, act_layer=act_layer,
+                in_chs if number == 0 else out_chs, out_chs, bottle_ratio=bottle_ratio,
+                stride=stride if number == strided else 1, dilation=dilation, first_dilation=dilation if number else first, groups=groups, act_layer=act_layer,
                 conv_layer=conv_layer, norm_layer=norm_layer, drop_path_rate=block_dpr[number] if block_dpr else 0.0,
                 proj_layer=None if number else DownsampleAvg if avg_down else DownsampleConv, **block_kwargs))
 
@@ -347,13 +347,13 @@ class ResNetV2(HeadNet):
         rates, reduction, dilation = iter(drop_path_rates(drop_path_rate, sum(layers))), 4, 1
         for number, (depth, planes) in enumerate(zip(layers, channels)):
             strided = number + 1 < len(layers) if stride_last else number > 0
-            stride, before, out = 2 if strided else 1, dilation, round_channels(planes * width_factor)
+            stride, first, out = 2 if strided else 1, dilation, round_channels(planes * width_factor)
             if reduction * stride > output_stride:
                 stride, dilation = 1, dilation * stride
             reduction *= stride
             self.stages.append(ResNetStage(
-                width, out, stride, before if stride_last else dilation, depth, bottle_ratio, avg_down=avg_down, act_layer=act_layer,
-                block_dpr=[next(rates) for _ in range(depth)], conv_layer=conv, norm_layer=norm_layer,
+                width, out, stride, first if stride_last else dilation, depth, bottle_ratio, avg_down=avg_down,
+                act_layer=act_layer, block_dpr=[next(rates) for _ in range(depth)], conv_layer=conv, norm_layer=norm_layer,
                 block_fn=Bottleneck if not preact else PreActBasic if basic else PreActBottleneck,
                 stride_last=stride_last, **{'conv_bias': True} if conv_bias else {}))
             width = out

@@ -8,6 +8,7 @@ Maps are what the first activation of the block after them gives.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from ..spec import Feature, unknown
 
 MIDDLE = 8                                                  # blocks of the middle flow
 MARGIN = 6                                                  # pixels a side that the stem leaves out
-POOLINGS = {'': partial(nn.MaxPool2d, 3, padding=1), 'same': partial(SameMaxPool2d, 3)}      # by pad_type
+POOLINGS: dict[str, Callable[..., nn.Module]] = {           # by pad_type
+    '': partial(nn.MaxPool2d, 3, padding=1), 'same': partial(SameMaxPool2d, 3)}
 
 
 class Xception(ImageModel):

@@ -129,7 +129,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         if layout and not layout.same_names:
             known, name = layout.describe(given)[0], cfg.architecture or 'the network'
             other = layout.differences(given, settings, name) if settings is not None else []
-            misfits.insert(0, '; '.join([f'It is in the layout of {layout.name}{f", of {known}" if known else ""}', *other]) + '.')
+            what = f'It is in the layout of {layout.name}{f", of {known}" if known else ""}'
+            misfits.insert(0, '; '.join([what, *other]) + '.')
         if classes:
             misfits.append(f'Its classifier has {classes[0]} classes, and the network {classes[1]}.')
         raise Misfit('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]),

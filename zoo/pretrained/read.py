@@ -47,7 +47,7 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
     if start[8:9] == b'{':
         return unwrap(_read_safetensors(path), use_ema, path)
     if start.startswith(SIGNATURE) or start[:2] == b'PK' and in_archive(path):
-        return _read_keras(path)
+        return read_keras(path, _damaged)
     if start[:2] == b'PK' and _is_numpy(path):
         return unwrap(_read_numpy(path), use_ema, path)
     if start[:2] == b'PK' or start[:1] == b'\x80':
@@ -142,13 +142,6 @@ def _read_numpy(path: Path) -> dict[str, Tensor]:
             raise ValueError(f'{path} holds Python objects beside arrays. Reading them could execute code, so it is '
                              'refused.') from error
         raise ValueError(_damaged(path, str(error).partition('. ')[0])) from error
-
-
-def _read_keras(path: Path) -> dict[str, Tensor]:
-    try:
-        return read_keras(path)
-    except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(_damaged(path, str(error).strip('"').partition('. ')[0])) from error
 
 
 def _damaged(path: Path, why: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ ARCHIVED = 'model.weights.h5'                                 # the file inside 
 CLASSES = {                                                   # of Keras 3 -> its weights, in their order
     'conv2d': ('kernel', 'bias'), 'dense': ('kernel', 'bias'), 'depthwise_conv2d': ('depthwise_kernel', 'bias'),
     'separable_conv2d': ('depthwise_kernel', 'pointwise_kernel', 'bias'),
-    'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'), 'normalization': ('mean', 'variance', 'count')}
+    'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'),
+    'normalization': ('mean', 'variance', 'count')}
 FIRST = {'W': 'kernel', 'b': 'bias', 'running_mean': 'moving_mean', 'running_std': 'moving_variance'}     # of Keras 1
 _FIRST = re.compile(r'.*?_(W|b|gamma|beta|running_mean|running_std|depthwise_kernel|pointwise_kernel)(_\d+)?')
-_LAYER = re.compile(r'(?:.*/)?(conv1/conv|conv1/bn|[^/]+)/([^/]+)')         # two layers of DenseNet are called with a slash
+_LAYER = re.compile(r'(?:.*/)?(conv1/conv|conv1/bn|[^/]+)/([^/]+)')     # DenseNet has two layers called with a slash
 
 
 def in_archive(path: Path) -> bool:
@@ -28,39 +29,49 @@ def in_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path) and ARCHIVED in zipfile.ZipFile(path).namelist()
 
 
-def read_keras(path: Path) -> dict[str, Tensor]:
+def read_keras(path: Path, damaged: Callable[[Path, str], str]) -> dict[str, Tensor]:
     """'layer/weight' -> tensor, in the shapes that Keras has; without what optimizers keep.
+
+    Args:
+        damaged: a path and what is wrong with it -> the error's text.
 
     Raises:
         ImportError: there is no h5py.
-        ValueError: the file holds no layers of Keras, or does not say what they are called.
-        OSError, KeyError, TypeError: it is damaged.
+        ValueError: the file is damaged, holds no layers of Keras, or does not say what they are called.
     """
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"{path} is a file of Keras, which h5py reads: pip install 'zoo-image-models[keras]'.") from error
-    content: Any = io.BytesIO(zipfile.ZipFile(path).read(ARCHIVED)) if zipfile.is_zipfile(path) else path
+        raise ImportError(f"{path} is of Keras, and read with h5py: pip install 'zoo-image-models[keras]'.") from error
+    try:
+        content: Any = io.BytesIO(zipfile.ZipFile(path).read(ARCHIVED)) if zipfile.is_zipfile(path) else path
+        with h5py.File(content, 'r') as file:
+            return _tensors(file, path)
+    except (OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(damaged(path, str(error).strip('"').partition('. ')[0])) from error
+
+
+def _tensors(file: Any, path: Path) -> dict[str, Tensor]:
+    """The weights of an open file."""
+    whole = file['model_weights'] if 'model_weights' in file else file
+    if _attribute(whole, 'layer_names') is not None:
+        weights = _by_layer(whole)
+    elif 'layers' in file:
+        weights = _by_class(file['layers'], path)
+    else:
+        raise ValueError(f'{path} is an HDF5 file, but holds no weights of Keras: at its top are '
+                         f'{", ".join(list(file)[:6]) or "no names"}.')
     found: dict[str, Tensor] = {}
-    with h5py.File(content, 'r') as file:
-        whole = file['model_weights'] if 'model_weights' in file else file
-        if _attribute(whole, 'layer_names') is not None:
-            weights = _by_layer(whole)
-        elif 'layers' in file:
-            weights = _by_class(file['layers'], path)
-        else:
-            raise ValueError(f'{path} is an HDF5 file, but holds no weights of Keras: at its top are '
-                             f'{", ".join(list(file)[:6]) or "no names"}.')
-        for name, array in weights:
-            if name in found:
-                raise ValueError(f'{path} has two layers with a weight {name!r}: it is of several networks at once.')
-            found[name] = torch.from_numpy(array[...])
+    for name, array in weights:
+        if name in found:
+            raise ValueError(f'{path} has two layers with a weight {name!r}: it is of several networks at once.')
+        found[name] = torch.from_numpy(array[...])
     return found
 
 
 def _by_layer(group: Any) -> Iterator[tuple[str, Any]]:
     """The weights of a file that lists its layers, whether they are layers or networks of layers."""
-    for layer in _attribute(group, 'layer_names'):
+    for layer in _attribute(group, 'layer_names') or []:
         names = _attribute(group[layer], 'weight_names') or []
         found = [_LAYER.fullmatch(name.partition(':')[0]) for name in names]
         single = len({match[1] for match in found if match}) < 2
@@ -80,8 +91,8 @@ def _by_class(group: Any, path: Path) -> Iterator[tuple[str, Any]]:
         if not own:
             continue
         if 'name' not in own.attrs:
-            raise ValueError(f"{path} does not say what its layers are called, as Keras 3 did at first. Write it anew with "
-                             "a later one, or the whole model: model.save('model.h5').")
+            raise ValueError(f"{path} does not say what its layers are called, as Keras 3 did not at first. Write it anew "
+                             "with a later one, or the whole model: model.save('model.h5').")
         names = CLASSES.get(re.sub(r'_\d+$', '', kind), ())
         if names[:1] == ('gamma',) and len(own) == 3:          # normalisation that does not scale
             names = names[1:]

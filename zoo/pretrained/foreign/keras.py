@@ -1,5 +1,5 @@
-"""What a layout of Keras is, whose files `zoo.pretrained.foreign.hdf5` reads: tensors called 'layer/weight'. They are read, not
-written.
+"""What a layout of Keras is: names 'layer/weight' of tensors, in files that `zoo.pretrained.foreign.hdf5` reads. They are
+read, not written.
 
 Kernels there have their inputs before their outputs. What Keras computes otherwise goes, where that is exact, into the
 tensors: biases before normalisation into its mean, an eps of 1.001e-5 into its variance, and the order of colours into
@@ -19,11 +19,12 @@ from .layout import Described, Layout, Settings, State
 
 Weights = Mapping[str, Tensor]                                # of one layer: 'kernel', 'gamma' … -> tensor
 Names = dict[str, str]                                        # layer -> our module
-Rule = tuple[str, str | Callable[[re.Match[str]], str]]       # pattern of a layer's name -> our module, or what makes it
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]       # a layer's name -> our module, or what makes that
 
-AUTOMATIC = {'conv': r'(?:conv2d|convolution2d)(?:_(\d+))?', 'norm': r'(?:batch_normalization|batchnormalization)(?:_(\d+))?'}
-LEAVES = {'kernel', 'bias', 'gamma', 'beta', 'moving_mean', 'moving_variance', 'depthwise_kernel', 'pointwise_kernel', 'mean',
-          'variance', 'count'}
+AUTOMATIC = {'conv': r'(?:conv2d|convolution2d)(?:_(\d+))?',
+             'norm': r'(?:batch_normalization|batchnormalization)(?:_(\d+))?'}
+LEAVES = {'kernel', 'bias', 'gamma', 'beta', 'moving_mean', 'moving_variance', 'depthwise_kernel', 'pointwise_kernel',
+          'mean', 'variance', 'count'}
 
 
 class KerasLayout(Layout):
@@ -85,9 +86,9 @@ class KerasLayout(Layout):
                 ours |= {f'{module}.{key}': value for key, value in self.tensors(module, weights).items()}
         for key in [key for key in ours if key.endswith('.bias')]:
             module = key.removesuffix('.bias')
-            norm = next((re.sub(pattern, name, module) for pattern, name in self.norms if re.fullmatch(pattern, module)), '')
-            if f'{norm}.running_mean' in ours:
-                ours[f'{norm}.running_mean'] = ours[f'{norm}.running_mean'] - ours.pop(key)
+            after = [re.sub(pattern, norm, module) for pattern, norm in self.norms if re.fullmatch(pattern, module)]
+            if after and (mean := f'{after[0]}.running_mean') in ours:
+                ours[mean] = ours[mean] - ours.pop(key)
         if self.bgr in ours and ours[self.bgr].shape[1] == 3:
             ours[self.bgr] = ours[self.bgr].flip(1)
         return ours

@@ -13,12 +13,13 @@ from .keras import AUTOMATIC, KerasLayout, Names, Weights, automatic, depths, de
 from .layout import Settings, State
 
 COLOURS = dict(mean=(123.68 / 255, 116.779 / 255, 103.939 / 255), std=(1 / 255,) * 3)      # the mean alone is subtracted
+Depths = Mapping[tuple[int, ...], int]                        # blocks of each stage -> what the network is called by
 EXTRA_EPS = 1.001e-5 - 1e-5                                   # theirs less ours
 
 # --- ResNet: the stride lies in the first convolution of a bottleneck, and convolutions have biases
 
 BLOCK = r'conv(\d)_block(\d+)_'
-LAYERS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+LAYERS: Depths = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 STEM = 64
 
 
@@ -83,7 +84,7 @@ class KerasDenseNet(KerasLayout):
              (r'pool(\d)_(bn|conv)', lambda match: f'features.transition{int(match[1]) - 1}.{_norm_or_conv(match[2])}'),
              ('bn', 'features.norm5'))
     head, size, extra_eps, images = 'classifier', 224, EXTRA_EPS, dict(mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    known = {(6, 12, 24, 16): 121, (6, 12, 32, 32): 169, (6, 12, 48, 32): 201}
+    known: Depths = {(6, 12, 24, 16): 121, (6, 12, 32, 32): 169, (6, 12, 48, 32): 201}
 
     def named(self, layers: Mapping[str, Weights]) -> str | None:
         """See `KerasLayout.named`."""
@@ -110,7 +111,7 @@ class KerasVGG(KerasLayout):
     name, marks = 'Keras VGG', ('block1_conv1', 'block1_conv2', 'block5_conv3')
     head, size, bgr, images = 'head.fc', 224, 'features.0.weight', COLOURS
     places = {'fc1': 'pre_logits.fc1', 'fc2': 'pre_logits.fc2'}
-    known = {(2, 2, 3, 3, 3): 'vgg16', (2, 2, 4, 4, 4): 'vgg19'}
+    known: Mapping[tuple[int, ...], str] = {(2, 2, 3, 3, 3): 'vgg16', (2, 2, 4, 4, 4): 'vgg19'}
 
     def named(self, layers: Mapping[str, Weights]) -> str | None:
         """See `KerasLayout.named`."""
@@ -211,8 +212,8 @@ class KerasInception(KerasLayout):
 
     def __init__(self, name: str, architecture: str, convolutions: tuple[str, ...], head: str, marks: tuple[str, ...],
                  arguments: Settings) -> None:
-        self.name, self.covers, self.architecture, self.convolutions = name, name.removeprefix('Keras '), architecture, convolutions
-        self.head, self.marks, self.arguments = head, marks, arguments
+        self.name, self.covers, self.architecture = name, name.removeprefix('Keras '), architecture
+        self.convolutions, self.head, self.marks, self.arguments = convolutions, head, marks, arguments
 
     def recognises(self, keys: Collection[str]) -> bool:
         """Whether there are as many convolutions without names, and the marks."""
@@ -229,13 +230,15 @@ class KerasInception(KerasLayout):
                 **automatic(layers, 'norm', [f'{name}.bn' for name in self.convolutions])}
 
 
+REPEATS = {'35': 'repeat', '17': 'repeat_1', '8': 'repeat_2'}                # kind of block -> our blocks
+
+
 class KerasInceptionResNetV2(KerasInception):
     """Inception-ResNet-v2, whose blocks end with convolutions that have names."""
 
     rules = (('conv_7b', 'conv2d_7b.conv'), ('conv_7b_bn', 'conv2d_7b.bn'),
              ('block8_10_conv', 'block8.conv2d'),
-             (r'block(35|17|8)_(\d+)_conv',
-              lambda match: f'repeat{dict(zip(("35", "17", "8"), ("", "_1", "_2")))[match[1]]}.{int(match[2]) - 1}.conv2d'))
+             (r'block(35|17|8)_(\d+)_conv', lambda match: f'{REPEATS[match[1]]}.{int(match[2]) - 1}.conv2d'))
 
 
 # --- EfficientNet: colours are normalised by layers of the network
@@ -274,8 +277,8 @@ class KerasEfficientNet(KerasLayout):
                 start, expands = match[1], f'{match[1]}expand_conv' in layers
                 place = f'blocks.{int(match[2]) - 1}.{ord(match[3]) - ord("a")}'
                 norms = [name.replace('dwconv', '').replace('conv', '') + 'bn' for name in self.order[expands]]
-                for number, (name, norm, ours) in enumerate(zip(self.order[expands], norms, self.ours[expands]), start=1):
-                    found |= {f'{start}{name}': f'{place}.{ours}', f'{start}{norm}': f'{place}.bn{number}'}
+                for number, (name, norm, ours) in enumerate(zip(self.order[expands], norms, self.ours[expands])):
+                    found |= {f'{start}{name}': f'{place}.{ours}', f'{start}{norm}': f'{place}.bn{number + 1}'}
         return found
 
     def tensors(self, module: str, weights: Weights) -> dict[str, Tensor]:
@@ -360,8 +363,8 @@ class OtherKeras(KerasLayout):
         """
         layers = list(layers_of(state))
         known = ', '.join(layout.covers for layout in LAYOUTS if layout is not self)
-        raise ValueError(f'The weights are of a network of Keras with {len(layers)} layers ({", ".join(layers[:4])}, …) that is '
-                         f'not known. Those of keras.applications that are read: {known}.')
+        raise ValueError(f'The weights are of a network of Keras with {len(layers)} layers ({", ".join(layers[:4])}, …) '
+                         f'that is not known. Those of keras.applications that are read: {known}.')
 
 
 LAYOUTS: tuple[KerasLayout, ...] = (
