@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..layers.pool import SameMaxPool2d
 from .cellnet import CUR, PREV, Cell, CellNet, FactorizedReduction, Row, Table
 
 # Figure 4, NASNet-A
@@ -63,17 +64,21 @@ class NASNetALarge(CellNet):
         stem_size: channels of the first convolution. channel_multiplier: how many times wider cells are after each stride.
         num_features: channels of the last map. output_stride: reduction of the last stage; there is no other.
         pad_type: of layers with a stride, '' alike on all sides, or 'same' as TensorFlow does.
+        zeros_count: max pooling with a stride takes what is around a map for zeros, as in Keras; pad_type='same' alone.
 
     Raises:
-        ValueError: another `output_stride` or `pad_type`, or `num_features` that cells cannot share.
+        ValueError: another `output_stride` or `pad_type`, `num_features` that cells cannot share, or `zeros_count` with
+            another padding.
     """
 
     stem, halving = 'conv0', FirstCell
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, stem_size: int = 96, channel_multiplier: int = 2,
                  num_features: int = 4032, output_stride: Literal[32] = 32, drop_rate: float = 0.0,
-                 global_pool: str = 'avg', pad_type: str = 'same') -> None:
+                 global_pool: str = 'avg', pad_type: str = 'same', zeros_count: bool = False) -> None:
         super().__init__()
+        if zeros_count and pad_type != 'same':
+            raise ValueError(f"zeros_count is for pad_type='same', not for {pad_type!r}.")
         unit = len(NORMAL.joined) * channel_multiplier ** 4
         if num_features % unit:
             raise ValueError(f'num_features is a multiple of {unit}, for cells of {len(NORMAL.joined)} maps whose width '
@@ -86,5 +91,8 @@ class NASNetALarge(CellNet):
             [Row('cell_stem_1', REDUCTION, widths[1], 2), *normal[0]],
             [Row('reduction_cell_0', REDUCTION, widths[3], 2, passes_prev=True), *normal[1]],
             [Row('reduction_cell_1', REDUCTION, widths[4], 2, passes_prev=True), *normal[2]]], pad_type, output_stride)
+        for part in self.modules():
+            if isinstance(part, SameMaxPool2d) and zeros_count:
+                part.outside = 0.0
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
