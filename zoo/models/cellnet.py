@@ -35,7 +35,7 @@ class Table(NamedTuple):
 
     Attributes:
         sums: the two operations that each sum is of. 'sep3', 'sep5' and 'sep7' are two separable convolutions, 'max3' and
-            'avg3' pool, 'same' changes nothing.
+            'avg3' pool, 'identity' changes nothing.
         joined: the inputs, or sums, that are the cell's map.
     """
 
@@ -158,7 +158,7 @@ def operation(word: str, in_channels: int, out_channels: int, stride: int, pad_t
     kind, kernel = word.rstrip('357'), int(word[-1]) if word[-1].isdigit() else 1
     if kind == 'sep':
         return BranchSeparables(in_channels, out_channels, kernel, stride, pad_type)
-    if kind == 'same':
+    if kind == 'identity':
         return nn.Identity() if stride == 1 else ActConvBn(in_channels, out_channels, 1, stride)
     return pooling(kind, kernel, stride, pad_type) if in_channels == out_channels else PooledConv(
         in_channels, out_channels, stride, pad_type)

@@ -21,15 +21,15 @@ from .cellnet import CUR, PREV, Cell, CellNet, FactorizedReduction, Row, Table
 NORMAL = Table(joined=(PREV, 0, 1, 2, 3, 4), sums=(
     (('sep5', CUR), ('sep3', PREV)),
     (('sep5', PREV), ('sep3', PREV)),
-    (('avg3', CUR), ('same', PREV)),
+    (('avg3', CUR), ('identity', PREV)),
     (('avg3', PREV), ('avg3', PREV)),
-    (('sep3', CUR), ('same', CUR)),
+    (('sep3', CUR), ('identity', CUR)),
 ))
 REDUCTION = Table(joined=(1, 2, 3, 4), sums=(
     (('sep5', CUR), ('sep7', PREV)),
     (('max3', CUR), ('sep7', PREV)),
     (('avg3', CUR), ('sep5', PREV)),
-    (('same', 1), ('avg3', 0)),
+    (('identity', 1), ('avg3', 0)),
     (('sep3', 0), ('max3', CUR)),
 ))
 REPEATS = 6                                                                   # normal cells in a row

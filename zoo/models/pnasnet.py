@@ -17,7 +17,7 @@ CELL = Table(joined=(0, 1, 2, 3, 4), sums=(
     (('sep7', CUR), ('max3', CUR)),
     (('sep5', CUR), ('sep3', CUR)),
     (('sep3', 2), ('max3', CUR)),
-    (('sep3', PREV), ('same', CUR)),
+    (('sep3', PREV), ('identity', CUR)),
 ))
 STEM, WIDTHS = (54, 108), (216, 432, 864)                                     # channels inside cells
 REPEATS = 4                                                                   # cells of a stage
