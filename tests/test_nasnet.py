@@ -13,6 +13,7 @@ from conftest import randomize, relative_error
 
 import zoo
 from structures import short
+from zoo.layers.pool import SameMaxPool2d
 from zoo.models import nasnet, pnasnet
 from zoo.models.cellnet import Cell, FittedCell
 
@@ -140,3 +141,13 @@ def test_layers_are_cells():
 def test_what_cannot_be_built_is_said(options, message):
     with pytest.raises(ValueError, match=message):
         on_meta('nasnetalarge', **options)
+
+
+def test_zeros_around_a_map_count_where_padding_is_tensorflows():
+    """As in Keras, see test_foreign_keras.py."""
+    pools = [part for part in zoo.create_model('nasnetalarge', device='meta', zeros_count=True).modules()
+             if isinstance(part, SameMaxPool2d)]
+    below = -torch.ones(1, 1, 3, 3)
+    assert len(pools) == 8 and all(pool(below).amax() == 0 for pool in pools)
+    with pytest.raises(ValueError, match="pad_type='same'"):
+        zoo.create_model('nasnetalarge', device='meta', zeros_count=True, pad_type='')
