@@ -89,6 +89,48 @@ def test_transformers_both_ways(kind: str, tmp_path: Path) -> None:
     assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
 
 
+@pytest.mark.parametrize('version, options, name', [
+    ('', dict(hidden_sizes=[64, 80, 96], neck_hidden_sizes=[16, 16, 24, 48, 64, 80, 320], expand_ratio=2.0), 'mobilevit_xxs'),
+    ('V2', dict(width_multiplier=0.5), 'mobilevitv2_050'),
+])
+def test_mobilevits_both_ways(version: str, options: dict[str, object], name: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    config = getattr(transformers, f'MobileViT{version}Config')(num_labels=5, **options)
+    peer = randomize(getattr(transformers, f'MobileViT{version}ForImageClassification')(config)).eval()
+    peer.save_pretrained(tmp_path)
+    processor = tmp_path / 'preprocessor_config.json'
+    processor.write_text(json.dumps(dict(size=dict(shortest_edge=288), crop_size=256, resample=2)))
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    cfg = ours.pretrained_cfg
+    assert (cfg['architecture'], ours.num_classes, ours.drop_rate) == (name, 5, 0.1)
+    assert cfg['mean'] == (0, 0, 0) and cfg['std'] == (1, 1, 1) and cfg['input_size'] == (3, 256, 256)
+    x = image(128)
+    with torch.no_grad():
+        assert relative_error(ours(x), peer(x.flip(1)).logits) < 1e-5                   # theirs takes blue first
+        rows = x[:, :, :70]                                                             # no whole patches
+        if not version:
+            assert relative_error(ours(rows), peer(rows.flip(1)).logits) < 1e-5
+    back = zoo.convert(ours.state_dict(), f'transformers MobileViT{version}').state
+    assert back.keys() == peer.state_dict().keys()
+    assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
+    base = {key.split('.', 1)[1]: value for key, value in peer.state_dict().items() if 'classifier' not in key}
+    assert (found := zoo.convert(base)).architecture == name and found.arguments == {'num_classes': 0}
+    processor.write_text(json.dumps(dict(do_flip_channel_order=False)))
+    with pytest.raises(ValueError, match='do_flip_channel_order .* is False'):
+        zoo.create_model(f'local-dir:{tmp_path}')
+
+
+@pytest.mark.parametrize('config, words', [
+    (dict(model_type='mobilevit', hidden_sizes=[8, 16, 24]), r'hidden_sizes of \[8, 16, 24\] .* of no MobileViT here'),
+    (dict(model_type='mobilevit', output_stride=16), 'output_stride is 16'),
+    (dict(model_type='mobilevitv2', width_multiplier=0.4), 'width_multiplier 0.4 is not here: mobilevitv2_050'),
+])
+def test_a_config_of_no_mobilevit_here_is_refused(config: dict[str, object], words: str, tmp_path: Path) -> None:
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=words):
+        zoo.create_model(f'local-dir:{tmp_path}')
+
+
 def test_a_config_of_no_regnet_here_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='regnet', layer_type='y', hidden_sizes=[8, 16, 24, 32])))
     with pytest.raises(ValueError, match=r"\[8, 16, 24, 32\] and layer_type 'y' are of no RegNet here"):

@@ -32,7 +32,7 @@ PROCESSOR = dict(
     do_resize=True, size=dict(height=224, width=224), resample=3, do_center_crop=False,
     crop_size=dict(height=224, width=224), do_rescale=True, rescale_factor=1 / 255, rescale_offset=False,
     do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, include_top=False, default_to_square=True,
-    do_pad=False, pad_size=None)
+    do_pad=False, pad_size=None, do_flip_channel_order=False)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ class ConfigReader:
         read: its content -> the architecture, arguments of its class, and fields of the record. Among the arguments
             'size' is the side of its images in pixels, and 'num_classes' the width of a head without labels.
         processor: what absent fields of its preprocessor_config.json mean, where that differs from `PROCESSOR`.
+        blue_first: its networks take blue, green, red, and their layout turns the first convolution around.
     """
 
     read: Callable[[Config], Read]
     processor: Config = field(default_factory=dict)
+    blue_first: bool = False
 
 
 def read_config(config: Config, processor: Config | None, readers: Mapping[str, ConfigReader],
@@ -73,7 +75,11 @@ def read_config(config: Config, processor: Config | None, readers: Mapping[str, 
     cfg = PretrainedCfg(architecture, num_classes=count, label_names=labels if count == len(labels) else None,
                         **{'input_size': (channels, size, size), 'crop_pct': 1.0, **fields})
     if processor is not None:
-        cfg = cfg.replace(**preprocessing({**PROCESSOR, **readers[kind].processor, **processor}, channels))
+        steps = {**PROCESSOR, **readers[kind].processor, **processor}
+        if steps['do_flip_channel_order'] != readers[kind].blue_first:
+            raise ValueError(f'do_flip_channel_order in preprocessor_config.json is {steps["do_flip_channel_order"]}; a '
+                             f'network of model_type {kind!r} is read as one of {readers[kind].blue_first}.')
+        cfg = cfg.replace(**preprocessing(steps, channels))
     if fields.get('fixed_input_size') and cfg.input_size[1:] != (size, size) and 'img_size' in arguments:
         arguments['dynamic_img_size'] = True             # its positions are resampled for the processor's images
     return cfg, {**arguments, 'in_chans': channels, 'num_classes': count}
