@@ -26,6 +26,7 @@ EXTENT = {'embed_dim', 'embed_dims', 'depth', 'depths', 'dims', 'layers', 'num_h
           'width_factor', 'w0', 'wa', 'wm', 'growth_rate', 'block_config'}
 DEPTHS = ('depth', 'depths', 'layers', 'stages', 'block_config')
 SMALL = 15_000_000                                             # parameters; such networks stay whole
+HEAVY = 60_000_000                                             # parameters of networks whose comparison is slow
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
 FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')   # windows, or positions, follow the image
@@ -93,6 +94,8 @@ def short(name: str) -> dict[str, object]:
                                        for block in stage.split()[:BLOCKS]) for stage in row['blocks'])
     if cut == {} and takes(name, 'cfg') and takes(name, 'mlp_ratio'):         # where most of VGG's parameters are
         cut['mlp_ratio'] = 1 / 32
+    if cut == {} and takes(name, 'channel_multiplier'):                       # widths follow from that of the last map
+        cut |= dict(stem_size=CHANNELS, num_features=6 * CHANNELS)
     if 'w0' in row:                                       # widths follow from the depth: those of a small one
         cut |= dict(depth=15, w0=48, wa=32.54, wm=2.32, group_size=16)
     if cut and takes(name, 'width_factor') and takes(name, 'group_size'):               # groups that narrow blocks have
@@ -147,9 +150,15 @@ MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_0
 
 def in_turn(names: list[str]) -> list[object]:
     """The names as parameters of a test: those whose turn it is in this week, and the first of each class, as they are,
-    the others as slow ones."""
+    the others as slow ones, and so those that are large and cannot be cut short."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
-    return [name if name in firsts or turn_of(name, 7) else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [name if not heavy(name) and (name in firsts or turn_of(name, 7)) else
+            pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def heavy(name: str) -> bool:
+    """Whether a network is large, and has no options that would make it small."""
+    return int(architectures()[name]['params']) > HEAVY and not short(name)
 
 
 def network_class(name: str) -> type:

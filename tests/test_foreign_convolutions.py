@@ -1,4 +1,4 @@
-"""RegNets, DenseNets and VGGs that other libraries wrote, both ways: beside the real classes of torchvision and
+"""RegNets, DenseNets, VGGs and Inception-v3 that other libraries wrote, both ways: beside the real classes of torchvision and
 transformers."""
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from torch import Tensor
 from torchvision import models as of_torchvision
 
 import zoo
+import zoo.data
+from zoo.spec import IMAGENET_MEAN as MEAN
+from zoo.spec import IMAGENET_STD as STD
 
 
 def image(side: int = 224) -> Tensor:
@@ -36,6 +39,38 @@ def test_torchvisions_both_ways(theirs: str, ours: str, classes: int) -> None:
     back = zoo.convert(model.state_dict(), 'torchvision').state
     assert back.keys() == peer.state_dict().keys()
     assert all(torch.equal(back[key], value) for key, value in peer.state_dict().items())
+
+
+@pytest.mark.parametrize('transforms', [False, True])
+def test_torchvisions_inception_both_ways(transforms: bool) -> None:
+    """Its auxiliary classifier is for training; with `transform_input` it normalises images anew."""
+    peer = randomize(of_torchvision.inception_v3(num_classes=7, init_weights=False, transform_input=transforms)).eval()
+    found = zoo.convert(peer.state_dict())
+    assert (found.source, found.architecture, found.arguments) == ('torchvision Inception-v3', 'inception_v3', {})
+    ours = zoo.create_model('inception_v3', pretrained=peer.state_dict(), num_classes=7).eval()
+    x = image(99)
+    record = zoo.data.resolve_model_data_config(ours)
+    mean, std = (torch.tensor(record[key])[:, None, None] for key in ('mean', 'std'))
+    theirs = (x * std + mean - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None] if transforms else x
+    with torch.no_grad():
+        assert relative_error(ours(x), peer(theirs)) < 1e-5
+    back = zoo.convert(ours.state_dict(), 'torchvision')
+    assert (back.target, back.architecture) == (found.source, 'inception_v3')
+    plain = of_torchvision.inception_v3(num_classes=7, init_weights=False, aux_logits=False, transform_input=transforms).eval()
+    plain.load_state_dict(back.state)
+    with torch.no_grad():
+        assert relative_error(plain(theirs), peer(theirs)) == 0
+
+
+def test_googlenets_absence_is_said() -> None:
+    with torch.device('meta'):
+        state = of_torchvision.googlenet(init_weights=False).state_dict()
+    for read in (zoo.convert, lambda given: zoo.create_model('inception_v3', pretrained=given)):
+        with pytest.raises(ValueError, match="of GoogLeNet.* as timm, has no such network; the nearest is 'inception_v3'"):
+            read(state)
+    for name in ('googlenet', 'GoogLeNet', 'inception_v1'):
+        with pytest.raises(ValueError, match=f"as timm, has no model '{name.lower()}'. The nearest .* is 'inception_v3'"):
+            zoo.create_model(name)
 
 
 CONFIG = dict(hidden_sizes=[24, 56, 152, 368], depths=[1, 1, 4, 7], groups_width=8, num_labels=5)

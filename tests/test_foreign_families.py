@@ -275,12 +275,21 @@ def test_what_would_load_and_mislead_is_refused(layout: str, name: str, loaded: 
     ('swin', dict(use_absolute_embeddings=True), 'use_absolute_embeddings'), ('convnext', dict(depths=[1, 2]),
                                                                               'depths'),
     ('beit', dict(hidden_act='relu'), 'hidden_act'), ('resnet', dict(embedding_size=32), 'embedding_size'), ('resnet', dict(layer_type='basik'), "'basic'"),
-    ('resnet', dict(downsample_in_bottleneck=True), 'downsample_in_bottleneck')])
+    ('resnet', dict(downsample_in_first_stage=True), 'downsample_in_first_stage')])
 def test_bad_configs_are_refused_with_the_reason(network: str, fields: dict[str, Any], word: str,
                                                  tmp_path: Path) -> None:
     (tmp_path / 'config.json').write_text(json.dumps(NETWORKS[network]['config'] | fields))
     with pytest.raises(ValueError, match=word):
         zoo.create_model(f'local-dir:{tmp_path}')
+
+
+def test_a_resnets_config_says_where_its_strides_are(tmp_path: Path) -> None:
+    for first in (False, True):
+        config = dict(layer_type='bottleneck', depths=[1, 1, 1, 1], hidden_sizes=[32, 32, 32, 32],
+                      downsample_in_bottleneck=first)
+        (tmp_path / 'config.json').write_text(json.dumps(NETWORKS['resnet']['config'] | config))
+        block = zoo.create_model(f'local-dir:{tmp_path}').layer2[0]
+        assert [block.conv1.stride, block.conv2.stride] == ([(2, 2), (1, 1)] if first else [(1, 1), (2, 2)])
 
 
 # --- Google's .npz

@@ -43,3 +43,14 @@ def test_the_auxiliary_classifier_of_published_weights_is_left_out(tmp_path):
     torch.save(state | {'AuxLogits.fc.weight': torch.rand(1000, 768)}, tmp_path / 'published.pth')
     model = zoo.create_model('inception_v3', checkpoint_path=tmp_path / 'published.pth')
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values(), strict=True))
+
+
+def test_the_border_of_inception_v3_need_not_count():
+    """As in Keras, see test_foreign_keras.py; inside, and before the first average, nothing else changes."""
+    counted = zoo.create_model('inception_v3', features_only=True, out_indices=(1, 2)).eval()
+    model = zoo.create_model('inception_v3', features_only=True, out_indices=(1, 2), count_include_pad=False).eval()
+    model.load_state_dict(counted.state_dict())
+    with torch.no_grad():
+        (first, second), (same, other) = counted(image := torch.rand(1, 3, 219, 203)), model(image)
+    assert torch.equal(first, same) and not torch.allclose(second[..., 0, :], other[..., 0, :])
+    assert torch.allclose(second[..., 9:-9, 9:-9], other[..., 9:-9, 9:-9], atol=1e-6) and second.shape[-1] > 19

@@ -100,6 +100,8 @@ class Alive(TorchDispatchMode):
     'mvitv2_tiny', 'mvitv2_small_cls', 'nest_tiny', 'nest_tiny_jx', 'gcvit_xxtiny', 'nfnet_l0', 'nf_regnet_b1',
     'nf_resnet50', 'res2net50_26w_4s', 'resnest14d', 'skresnet18', 'legacy_seresnet18', 'repvgg_a0', 'mobileone_s0',
     'resnext26ts', 'regnetz_b16', 'resnet50_clip', 'botnet26t_256', 'halonet26t', 'lambda_resnet26t',
+    'mobilevit_xs', 'mobilevitv2_100',
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ('nasnetalarge', 'pnasnet5large')),
 ])
 def test_a_pass_holds_no_more_maps_than_timms(name: str) -> None:
     timm = pytest.importorskip('timm')

@@ -255,6 +255,7 @@ def test_what_does_not_fit_is_said():
             (BASIC, dict(aa_layer='blurr'), "aa_layer 'blurr'.*'blur'"),
             (BASIC, dict(down_kernel_size=3), 'avg_down.*kernel 1'),
             (BASIC, dict(block_args=dict(attn_layer='eco')), "attn_layer 'eco'.*'eca'"),
+            (BOTTLENECK, dict(aa_layer='blur', block_args=dict(stride_first=True)), 'stride_first=True'),
             (BASIC, dict(norm_layer='groupnorms'), "'groupnorm'"),
             (BASIC, dict(drop_block_rate=1.5), 'drop_block .*not 1.5'),
             (BASIC, dict(block_args=[{}] * 3), r'four entries; they have \[4, 4, 4, 3, 4\]')):

@@ -196,3 +196,27 @@ def test_what_does_not_fit_is_said():
                            (dict(conv_layer='std_conv'), "'std_conv2d'"), (dict(basic=True, preact=False), 'basic=True')):
         with pytest.raises(ValueError, match=words):
             on_meta('resnetv2_50', **options)
+
+
+LAST = dict(layers=(2, 2, 2, 2), channels=(32, 64, 64, 96), stem_type='fixed', stride_last=True, conv_bias=True, **BN)
+
+
+@pytest.mark.parametrize('output_stride', [8, 16, 32])
+def test_strides_may_lie_in_the_last_blocks_of_stages(output_stride):
+    """As in Keras, see test_foreign_keras.py; dilation in place of a stride leaves every pixel that the stride has."""
+    model = zoo.create_model('resnetv2_50', features_only=True, **LAST).eval()
+    dilated = zoo.create_model('resnetv2_50', features_only=True, output_stride=output_stride, **LAST).eval()
+    dilated.load_state_dict(randomize(model).state_dict())
+    assert dilated.feature_info.reduction() == [min(reduction, output_stride) for reduction in (2, 8, 16, 32, 32)]
+    with torch.no_grad():
+        for ours, other, reduction in zip(model(image := torch.rand(1, 3, 64, 96)), dilated(image), (2, 8, 16, 32, 32)):
+            step = max(reduction // output_stride, 1)
+            assert torch.allclose(other[..., ::step, ::step], ours, atol=1e-5)
+    sizes = [tuple(each.shape[2:]) for each in dilated(torch.rand(1, 3, 75, 98))]
+    assert sizes == dilated.feature_info.map_sizes((75, 98))
+
+
+@pytest.mark.parametrize('options', [dict(basic=True), dict(preact=False)])
+def test_the_last_block_has_the_stride_where_blocks_normalise_first(options):
+    with pytest.raises(ValueError, match='preact=True'):
+        zoo.create_model('resnetv2_50', **LAST | options)

@@ -49,3 +49,21 @@ def test_a_pruned_network_ends_with_its_map():
     maps = model.forward_intermediates(x, intermediates_only=True)
     assert model.prune_intermediate_layers([2]) == [2]
     assert torch.equal(model.forward_features(x), maps[2])
+
+
+@pytest.mark.parametrize('sizes', [(10, 11), (9, 12)])
+def test_blocks_may_pool_as_in_tensorflow(sizes):
+    block = randomize(xception.Block(8, 12, 2, 2, pad_type='same', norm_eps=1e-3)).eval()
+    plain = xception.Block(8, 12, 2, 2, norm_eps=1e-3).eval()
+    plain.load_state_dict(block.state_dict())
+    plain.rep[-1] = torch.nn.Identity()
+    x, skips = torch.rand(2, 8, *sizes), plain.skip.stride
+    plain.skip.stride = (1, 1)
+    with torch.no_grad():
+        shortcut = plain.skipbn(plain.skip(x))[..., ::2, ::2]
+        branch = plain(x) - plain.skipbn(plain.skip(x))
+        branch = torch.nn.functional.pad(branch, (sizes[1] % 2, 1, sizes[0] % 2, 1), value=-9e9)
+        assert skips == (2, 2)
+        assert torch.allclose(block(x), torch.nn.functional.max_pool2d(branch, 3, 2) + shortcut, atol=1e-5)
+    with pytest.raises(ValueError, match="'same'"):
+        xception.Block(8, 12, 2, 2, pad_type='sane')

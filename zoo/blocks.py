@@ -25,6 +25,8 @@ one    several convolutions side by side                   MobileOne, arXiv:2206
 bot    bottle with attention of all pixels to all          BotNet, arXiv:2101.11605
 halo   bottle with attention in blocks with a margin       HaloNet, arXiv:2103.12731
 lambda bottle with a lambda layer                          LambdaNetworks, arXiv:2102.08602
+mobilevit   convolution, transformer, convolution         MobileViT, arXiv:2110.02178
+mobilevit2  the same with separable self-attention        MobileViTv2, arXiv:2206.02680
 
 field  meaning (units: channels, pixels, counts)
 r      repeats; the first takes the stride                 k   kernel, several with dots mix sizes: k3.5.7
@@ -35,11 +37,13 @@ n      activation: nre relu, nr6 relu6, nhs hard_swish,    cc  experts of condit
        nsw swish, nmi mish                                 gs  channels per group (absent: depthwise in ds and ir)
 a      kernel of the expansion; of the first depthwise     p   kernel of the projection; of the last depthwise
        convolution in uir                                      convolution in uir
-d      ds: space-to-depth first; mha, mqa: key width       h   heads
+d      ds: space-to-depth first; mha, mqa: key width;      h   heads
+       mobilevit, mobilevit2: width of the transformer
 v      stride of keys and values                           fc  input width that e counts from
 br  bottle ratio: inner width over output width            nb  convolutions side by side in one
 at  gate over the channels, by its name: atse, ateca       w   side of halo's blocks; of lambda's neighbourhood
-o   margin around halo's blocks
+o   margin around halo's blocks                            l   layers of mobilevit's transformer
+ps  side of mobilevit's patches
 noskip, skip   without, with the shortcut
 """
 from __future__ import annotations
@@ -64,7 +68,8 @@ FIELDS: dict[str, tuple[str, str, int]] = {
     'p': ('last_kernel', 'kernels', 127), 'd': ('dim', 'count', 9999), 'h': ('heads', 'count', 999),
     'v': ('kv_stride', 'count', 99), 'fc': ('expand_from', 'count', 99_999),
     'br': ('bottle_ratio', 'ratio', 100), 'nb': ('branches', 'count', 99), 'at': ('attn', 'word', 0),
-    'w': ('window', 'count', 999), 'o': ('margin', 'count', 999),
+    'w': ('window', 'count', 999), 'o': ('margin', 'count', 999), 'l': ('layers', 'count', 999),
+    'ps': ('patch', 'count', 999),
 }
 MOST_BLOCKS, MOST_CHANNELS, MOST_KERNELS = 1999, 999_999, 9     # of a network, a scaled block, a mixed convolution
 
@@ -87,6 +92,8 @@ BLOCK_KINDS: dict[str, tuple[str, str]] = {
     'bot': ('r s c', 'br h'),
     'halo': ('r s c', 'br h w o'),
     'lambda': ('r s c', 'br h w'),
+    'mobilevit': ('r s c', 'k gs br d l ps h'),
+    'mobilevit2': ('r s c', 'k gs br d l ps'),
 }
 
 
@@ -117,6 +124,8 @@ class Block:
     attn: str = ''
     window: int = 0
     margin: int = 0
+    layers: int = 0
+    patch: int = 0
     skip: bool | None = None                     # None: a shortcut wherever the shapes allow one
     # the fields as they were written, so that text() gives them back in their order and spelling
     written: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)

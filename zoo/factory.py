@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,11 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
     settings = {**accepted(network_class, defaults), **family.model_args(architecture), **args, **given}
     network_class, arguments, cfg = _flexible(network_class, architecture, settings, cfg)
     check_options(network_class, architecture, arguments, create_model)
+    told = {*(pretrained_cfg_overlay or {}), *(pretrained_cfg if isinstance(pretrained_cfg, Mapping) else {})}
     model = assemble(network_class, arguments, cfg, checkpoint_path or pretrained, device, dtype, cache_dir=cache_dir,
                      wrap=wrap, strict=pretrained_strict or bool(checkpoint_path),
                      settings=None if ':' in model_name else settings,   # in a folder stands what the weights imply
-                     sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given)
+                     sized='img_size' in given, new_head=not checkpoint_path and 'num_classes' in given, told=told)
     setattr(model, 'model_args', {**args, **given})   # what publishing says that it is built with
     return model
 
@@ -199,7 +200,7 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
              source: bool | Weights | None, device: torch.device | str | None = None,
              dtype: torch.dtype | None = None, *, cache_dir: str | Path | None = None,
              wrap: Callable[[ImageModel], nn.Module] | None = None, settings: Mapping[str, Any] | None = None,
-             sized: bool = False, new_head: bool = False, strict: bool = True,
+             sized: bool = False, new_head: bool = False, strict: bool = True, told: Collection[str] = (),
              adapt: Callable[[dict[str, torch.Tensor]], Mapping[str, torch.Tensor]] | None = None) -> nn.Module:
     """Constructs a network, wraps it, loads or initialises it, and attaches its record.
 
@@ -210,7 +211,8 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
         source: the weights, as `create_model` takes `pretrained`.
         wrap: makes a backbone of it, see `feature_wrapper`.
         sized: put the network's image size into the record.
-        settings, new_head, strict: those of `load_into`.
+        settings, new_head, strict: those of `load_into`. With settings, the record takes from the weights' layout how
+            images are prepared, but for the fields in `told`.
         adapt: applied to the state dict before it is loaded.
 
     Raises:
@@ -244,8 +246,10 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
-        weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
-                             settings=settings, new_head=new_head, strict=strict, adapt=adapt)
+        implied = weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
+                                       settings=settings, new_head=new_head, strict=strict, adapt=adapt)
+        if settings is not None:
+            cfg = cfg.replace(**{name: value for name, value in implied.items() if name not in told})
     elif isinstance(model, ImageModel) and not own:
         weights.materialise(model, device)
         model.init_weights()

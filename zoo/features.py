@@ -69,13 +69,15 @@ class FeatureInfo:
 def side_of(feature: Mapping[str, Any], side: int) -> int:
     """Pixels a side of a map, of an image's side in pixels."""
     return map_side(side, feature['reduction'], feature.get('ceil_reduction'), feature.get('floor_reduction'),
-                    feature.get('margin', 0))
+                    feature.get('margin', 0), feature.get('patches', ()))
 
 
 def _rounding(feature: Feature) -> str:
     reduction = feature['reduction']
     up_to, down_to = feature.get('ceil_reduction', reduction), feature.get('floor_reduction', reduction)
     less = f" of {feature['margin']} pixels less" if feature.get('margin') else ''
+    if feature.get('patches'):
+        return f"ceil to patches of {feature['patches'][-1][1]}"
     if up_to == reduction:
         return f'ceil{less}'
     first = f'floor{less}' if up_to == 1 else f'ceil to {up_to}{less}, then floor'

@@ -12,6 +12,7 @@ from typing import Any
 from .catalog import FAMILIES
 from .spec import Family, PretrainedCfg, nearest, unknown
 
+ELSEWHERE = {'googlenet': 'inception_v3', 'inception_v1': 'inception_v3'}    # of other libraries -> the nearest here
 _added: list[Family] = []                     # users' own, see `register_family`
 
 
@@ -125,6 +126,8 @@ def resolve(model_name: str) -> tuple[Family, str, str]:
     if name in names_of_timm() - _families().keys():
         raise ValueError(f"zoo does not have the model {name!r} yet, which timm has. What it has is listed by "
                          "zoo.list_models(), or by the command zoo list.")
+    if name in ELSEWHERE:
+        raise ValueError(f'zoo, as timm, has no model {name!r}. The nearest that it has is {ELSEWHERE[name]!r}.')
     if name not in _families():
         close = nearest(name, [*_families(), *_former()])
         hint = f'Did you mean {", ".join(map(repr, close))}?' if close else \

@@ -235,12 +235,18 @@ class Feature(_Feature, total=False):
     floor_reduction: int    # up to which they are rounded down, and up again from there; `reduction` if not given
     margin: int             # pixels a side of the image that layers without padding leave out, as long as one is left; 0 if not
                             # given
+    patches: tuple[Pair, ...]   # (reduction, pixels): a map on the way is made whole patches of so many pixels a side
 
 
 def map_side(side: int, reduction: int, ceil_reduction: int | None = None, floor_reduction: int | None = None,
-             margin: int = 0) -> int:
+             margin: int = 0, patches: Sequence[Pair] = ()) -> int:
     """Pixels a side of a feature map: ceil(side / reduction); or ceil(side / ceil_reduction), from there rounded down
-    until `floor_reduction`, and from there up again; of a side less its `margin`, of which one pixel is left at least."""
+    until `floor_reduction`, and from there up again; of a side less its `margin`, of which one pixel is left at least.
+    Maps on the way are rounded up to whole `patches`, see `Feature`."""
+    if patches:
+        *before, (reached, pixels) = patches
+        whole_patches = -(-map_side(side, reached, patches=before) // pixels)
+        return map_side(whole_patches * pixels, reduction // reached)
     up_to = ceil_reduction or reduction
     down_to = floor_reduction or reduction
     size = -(-(-(-(side - margin) // up_to) // (down_to // up_to)) // (reduction // down_to))

@@ -3,6 +3,8 @@
 Rows only; the network is zoo/models/nfnet.py. 'dm' are as the authors' code has them, with TensorFlow's padding and
 scaled activations; 'l' are light ones, narrower inside their blocks; 'eca' and 'se' say what the gate is.
 """
+from typing import Any
+
 from ..spec import HALF, Family
 
 # gates
@@ -23,7 +25,7 @@ REGNET = SE_2 | dict(stem_type='3x3', group_size=8, width_factor=0.75, bottle_ra
 SQUASH = dict(crop_mode='squash')
 WHOLE = dict(test_crop_pct=1.0)
 CONV = dict(first_conv='stem.conv')
-UNPUBLISHED = {
+UNPUBLISHED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(('nf_ecaresnet26', 'nf_ecaresnet50', 'nf_ecaresnet101', 'nf_resnet26', 'nf_resnet101', 'nf_seresnet26',
                      'nf_seresnet50', 'nf_seresnet101'), CONV),
     'eca_nfnet_l3': WHOLE | dict(size=352, test_size=448),

@@ -39,18 +39,18 @@ class HybridEmbed(PatchEmbed):
         if info:
             channels, ratio = info[-1]['num_chs'], pair_of(info[-1]['reduction'])
             rounds = tuple(info[-1].get(key, info[-1]['reduction']) for key in ('ceil_reduction', 'floor_reduction'))
-            margin = info[-1].get('margin', 0)
+            margin, patches = info[-1].get('margin', 0), info[-1].get('patches', ())
         else:
             size = pair_of(224 if img_size is None else img_size)
             channels, found = _measure(backbone, in_chans, size)
             rows, columns = found if feature_size is None else pair_of(feature_size, 'feature_size')
             ratio = -(-size[0] // rows), -(-size[1] // columns)
-            rounds, margin = (max(ratio), max(ratio)), 0
+            rounds, margin, patches = (max(ratio), max(ratio)), 0, ()
         super().__init__(img_size, patch_size, channels, embed_dim, norm_layer, flatten, output_fmt, bias, strict_img_size,
                          dynamic_img_pad)
         self.backbone = backbone
         self.feature_ratio = ratio if feature_ratio is None else pair_of(feature_ratio, 'feature_ratio')
-        self.rounds, self.margin = rounds, margin
+        self.rounds, self.margin, self.patches = rounds, margin, patches
         if not proj:
             if channels != embed_dim or self.patch_size != (1, 1):
                 raise ValueError(f'Without a projection (proj=False) pixels of {channels} channels are tokens of as many, '
@@ -65,9 +65,10 @@ class HybridEmbed(PatchEmbed):
 
     def map_of(self, img_size: Pair) -> Pair:
         """Rows and columns of the map of an image (height, width)."""
-        (height, width), (rows, columns) = img_size, self.feature_ratio
-        return (map_side(height, rows, *(min(bound, rows) for bound in self.rounds), self.margin),
-                map_side(width, columns, *(min(bound, columns) for bound in self.rounds), self.margin))
+        up_to, down_to = self.rounds
+        rows, columns = (map_side(side, ratio, min(up_to, ratio), min(down_to, ratio), self.margin, self.patches)
+                         for side, ratio in zip(img_size, self.feature_ratio))
+        return rows, columns
 
     def grid_of(self, img_size: Pair, patch_size: Pair) -> Pair:
         """Rows and columns of whole patches, in pixels of the map, of images (height, width)."""
@@ -77,7 +78,7 @@ class HybridEmbed(PatchEmbed):
         """Rows and columns of patches of an image (height, width)."""
         if self.dynamic_img_pad:
             (height, width), (rows, columns) = img_size, self.feature_ratio
-            return super().dynamic_feat_size((-(-height // rows), -(-width // columns)))
+            return super().dynamic_feat_size(self.map_of((-(-height // rows) * rows, -(-width // columns) * columns)))
         return super().dynamic_feat_size(self.map_of(img_size))
 
     def adapt_state(self, state: dict[str, Tensor], prefix: str, source: Sizes) -> None:

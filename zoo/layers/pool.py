@@ -138,13 +138,18 @@ class SameAvgPool2d(nn.AvgPool2d):
 
 
 class SameMaxPool2d(nn.MaxPool2d):
-    """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride))."""
+    """Max pooling with TensorFlow's SAME: (B, C, H, W) -> (B, C, ceil(H / stride), ceil(W / stride)).
+
+    Attributes:
+        outside: what the pixels around a map are taken to be.
+    """
 
     kernel_size: int
     stride: int
+    outside = -torch.inf
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=-torch.inf)
+        padded = pad_same(x, (self.kernel_size,) * 2, (self.stride,) * 2, (1, 1), value=self.outside)
         return F.max_pool2d(padded, self.kernel_size, self.stride)
 
 

@@ -38,6 +38,7 @@ from .byobnet_cfg import (
 )
 from .byobnet_layers import DownsampleAvg, LayerFn, create_shortcut, num_groups
 from .headnet import HeadNet
+from .mobilevit_blocks import MobileVitV2Block
 from .records import signature_of
 
 __all__ = [
@@ -204,6 +205,7 @@ class ByobNet(HeadNet):
         squares = {len(plan) - 2: SQUARE, len(plan) - 1: (drop_block_size, 1.0)} if drop_block_rate else {}
         rates = iter(drop_path_rates(drop_path_rate, sum(map(len, plan))))
         reduction, dilation, last = self.feature_info[-1]['reduction'], 1, self.feature_info.pop()
+        patches: tuple[Pair, ...] = ()
         self.stages = nn.Sequential()
         for number, stage in enumerate(plan):
             stride = stage[0].s
@@ -218,22 +220,27 @@ class ByobNet(HeadNet):
                 out = round_channels(block.c * cfg.width_factor)
                 group_size = block.gs(out, index) if callable(block.gs) else block.gs
                 given = dict(options_of(block, cfg.block_kwargs))
+                shared: dict[str, Any] = dict(downsample=cfg.downsample, drop_block=drop)   # not of all kinds
+                given |= {name: shared[name] for name in options_for(block.type, shared)}
                 if options_for(block.type, ['feat_size']):
                     given['feat_size'] = map_size(size, reduction if index else before)
                 try:
                     built.append(create_block(block.type, in_chs=width, out_chs=out, stride=1 if index else stride,
                                               dilation=(first, dilation), group_size=group_size, bottle_ratio=block.br,
-                                              downsample=cfg.downsample, layers=of_block(block, layers),
-                                              drop_block=drop, drop_path_rate=next(rates), **given))
+                                              layers=of_block(block, layers), drop_path_rate=next(rates), **given))
                 except ValueError as error:
                     raise ValueError(f'Stage {number}, block {index} ({block.type}): {error}') from error
                 for layer in built[-1].modules():
                     if isinstance(layer, (BottleneckAttn, LambdaLayer)) and layer.follows:
                         strided = stride if given.get('extra_conv') and not index else 1
                         layer.reduction, self.img_size = (reduction if index else before) * strided, size
+                if isinstance(built[-1], MobileVitV2Block):
+                    patches += ((reduction, built[-1].patch_size),)
                 width, first = out, dilation
             self.stages.append(built)
             last = Feature(num_chs=width, reduction=reduction, module=f'stages.{number}', stage=number + 1)
+            if patches:
+                last['patches'] = patches
         self.feature_info.append(last)
         *names, final = (f'stages.{number}' for number in range(len(plan)))
         self.parts = replace(self.parts, stages=(*names, (final, 'final_conv')))

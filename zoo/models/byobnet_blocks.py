@@ -28,6 +28,7 @@ from ..layers.reparam import Kernel, Reparam, folded, identity_kernel, summed
 from ..layers.sizes import map_size
 from ..spec import Pair, unknown
 from .byobnet_layers import LayerFn, MakeDrop, create_shortcut, num_groups
+from .mobilevit_blocks import MobileVitBlock, MobileVitV2Block
 
 
 class Residual(nn.Module):
@@ -347,7 +348,7 @@ class SelfAttnBlock(Residual):
 
 BLOCKS: dict[str, type[nn.Module]] = {
     'basic': BasicBlock, 'bottle': BottleneckBlock, 'dark': DarkBlock, 'edge': EdgeBlock, 'rep': RepVggBlock,
-    'one': MobileOneBlock, 'self_attn': SelfAttnBlock,
+    'one': MobileOneBlock, 'self_attn': SelfAttnBlock, 'mobilevit': MobileVitBlock, 'mobilevit2': MobileVitV2Block,
 }
 
 

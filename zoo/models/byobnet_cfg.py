@@ -16,6 +16,9 @@ from ..spec import unknown
 
 Kwargs = Mapping[str, Any]
 SELF_ATTENTIONS = {'bot': 'bottleneck', 'halo': 'halo', 'lambda': 'lambda'}         # block strings -> layers
+TRANSFORMER = {'dim': 'transformer_dim', 'layers': 'transformer_depth', 'patch': 'patch_size', 'heads': 'num_heads'}
+# kind of block string -> its fields that are options of the block's class
+OPTIONS = {'one': {'branches': 'num_conv_branches'}, 'mobilevit': TRANSFORMER, 'mobilevit2': TRANSFORMER}
 GroupSize = int | Callable[[int, int], int] | None
 
 
@@ -24,7 +27,8 @@ class ByoBlockCfg:
     """Blocks of one kind, of a stage or a part of one.
 
     Attributes:
-        type: the kind, 'basic', 'bottle', 'dark', 'edge', 'rep', 'one', 'self_attn', or a class of blocks.
+        type: the kind, 'basic', 'bottle', 'dark', 'edge', 'rep', 'one', 'self_attn', 'mobilevit', 'mobilevit2', or a
+            class of blocks.
         d: how many. c: channels that come out. s: stride of the stage, which its first block takes.
         gs: channels per group of the grouped convolution, 0 for one group; or what makes that of the channels and the
             block's number in the stage.
@@ -179,8 +183,8 @@ def _read(stage: Sequence[Block], kinds: Iterable[str], block_kwargs: Kwargs,
         if kind in SELF_ATTENTIONS:
             kind, changes = 'self_attn', dict(self_attn_layer=SELF_ATTENTIONS[kind],
                                               self_attn_kwargs={**self_attn_kwargs, **attention})
-        if block.kind == 'one' and block.branches != 1:
-            given['num_conv_branches'] = block.branches
+        given |= {option: getattr(block, name) for name, option in OPTIONS.get(block.kind, {}).items()
+                  if getattr(block, name)}
         for _ in range(block.repeats):
             found.append(ByoBlockCfg(kind, 1, block.channels, found[0].s if found else block.stride,
                                      block.group_size, block.bottle_ratio, attn_layer=block.attn or None,

@@ -18,7 +18,7 @@ from ..layers.act import ActLayer
 from ..layers.inception import Layers, Step, at_least
 from ..layers.init import init_he
 from ..layers.norm import Norm, NormLayer
-from ..spec import Feature, Sizes
+from ..spec import Feature
 
 SIDES = (7, 3, 3, 3)                                                          # pixels a side that each stage needs
 Row = Sequence[Step | list[Step]]                             # convolutions in a row; a list of those that a row ends in
@@ -30,6 +30,7 @@ class InceptionV3(ImageModel):
 
     Args:
         norm_eps: of `norm_layer`.
+        count_include_pad: average pooling counts the zeros around a map; False is as in the paper's own code.
     """
 
     parts = Parts(
@@ -39,7 +40,8 @@ class InceptionV3(ImageModel):
     draw = staticmethod(init_he)
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.0, global_pool: str = 'avg',
-                 norm_layer: NormLayer = 'batchnorm2d', norm_eps: float = 1e-3, act_layer: ActLayer = 'relu') -> None:
+                 norm_layer: NormLayer = 'batchnorm2d', norm_eps: float = 1e-3, act_layer: ActLayer = 'relu',
+                 count_include_pad: bool = True) -> None:
         super().__init__()
         self.in_chans, self.num_features = in_chans, 2048
         make = Layers(Norm(norm_layer, eps=norm_eps), act_layer)
@@ -57,6 +59,9 @@ class InceptionV3(ImageModel):
         self.Mixed_7a = Mixed(make, 768, dict(
             branch3x3=[(192,), (320, 3, 'half')], branch7x7x3=[(192,), (192, WIDE), (192, TALL), (192, 3, 'half')]))
         self.Mixed_7b, self.Mixed_7c = inception_e(make, 1280), inception_e(make, 2048)
+        for part in self.modules():
+            if isinstance(part, Mixed):
+                part.count_include_pad = count_include_pad
         self.feature_info = [
             Feature(num_chs=width, reduction=2 ** (step + 1), module=module, stage=step, ceil_reduction=1, margin=margin)
             for step, (width, module, margin) in enumerate([
@@ -74,10 +79,6 @@ class InceptionV3(ImageModel):
         x: Tensor = self._run(self.stage_names()[number], state)
         return x
 
-    def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
-        """Leaves out the auxiliary classifier (section 4), which some published weights have and training alone uses."""
-        return super().adapt_state({key: value for key, value in state.items() if not key.startswith('AuxLogits.')}, source)
-
 
 class Mixed(nn.Module):
     """Rows of convolutions side by side, and pooling: (B, in_chs, H, W) -> their maps, joined as channels.
@@ -85,7 +86,12 @@ class Mixed(nn.Module):
     Args:
         rows: the convolutions of each row, by its name.
         pooled: channels of a 1x1 convolution after the mean of 3x3 pixels; 0 for max pooling with a stride of 2.
+
+    Attributes:
+        count_include_pad: whether the mean counts the zeros around the map.
     """
+
+    count_include_pad = True
 
     def __init__(self, make: Layers, in_chs: int, rows: Mapping[str, Row], pooled: int = 0) -> None:
         super().__init__()
@@ -113,7 +119,7 @@ class Mixed(nn.Module):
         if self.branch_pool is None:
             maps.append(F.max_pool2d(x, 3, 2))
         else:
-            maps.append(self.branch_pool(F.avg_pool2d(x, 3, 1, 1)))
+            maps.append(self.branch_pool(F.avg_pool2d(x, 3, 1, 1, count_include_pad=self.count_include_pad)))
         return torch.cat(maps, 1)
 
 

@@ -99,6 +99,10 @@ class Bottleneck(nn.Module):
         reduce_first: divisor of the first convolution's width.
         dilation, first_dilation: `first_dilation` is that of the middle convolution; None is `dilation`.
         widths: channels of the three convolutions in place of those, of a pruned network.
+        stride_first: the stride is in the first 1x1 convolution, as the paper has it.
+
+    Raises:
+        ValueError: `stride_first` with a filter in place of the stride.
     """
 
     expansion: ClassVar[int] = 4
@@ -109,15 +113,18 @@ class Bottleneck(nn.Module):
                  attn_layer: AttnLayer = None, aa_layer: AaLayer | None = None,
                  drop_block: Callable[[], nn.Module] | None = None, drop_path: nn.Module | None = None,
                  attn_kwargs: Mapping[str, Any] | None = None,
-                 widths: Sequence[int] | None = None) -> None:
+                 widths: Sequence[int] | None = None, stride_first: bool = False) -> None:
         super().__init__()
+        if stride_first and aa_layer is not None:
+            raise ValueError('aa_layer filters in place of the stride of the 3x3 convolution, and stride_first=True has it '
+                             'in the one before.')
         norm, spatial = Norm(norm_layer), first_dilation or dilation
         middle = planes * base_width // 64 * cardinality
         first, middle, out = widths or (middle // reduce_first, middle, planes * self.expansion)
         filtered = aa_layer is not None and (stride == 2 or spatial != dilation)
-        self.conv1 = conv2d(inplanes, first, 1)
+        self.conv1 = conv2d(inplanes, first, 1, stride if stride_first else 1)
         self.bn1, self.act1 = norm.with_act(first, act_layer)
-        self.conv2 = conv2d(first, middle, 3, 1 if filtered else stride, spatial, cardinality)
+        self.conv2 = conv2d(first, middle, 3, 1 if filtered or stride_first else stride, spatial, cardinality)
         self.bn2, self.act2 = norm.with_act(middle, act_layer)
         self.drop_block = drop_block() if drop_block else nn.Identity()
         self.aa = create_aa(aa_layer, middle, stride, dilated=True) if filtered else nn.Identity()

@@ -5,14 +5,15 @@ one with group normalisation and weight standardisation.
     block: (normalisation, activation, convolution) two or three times -> added to the shortcut
 
 stages.1 to stages.3 halve the resolution in their first block, whose shortcut projects what comes out of the first
-activation. With `preact=False` blocks are those of ResNet (arXiv:1512.03385), as in the hybrid vision transformers of
-arXiv:2010.11929.
+activation; with `stride_last`, stages.0 to stages.2 do it in their last. With `preact=False` blocks are those of ResNet
+(arXiv:1512.03385), as in the hybrid vision transformers of arXiv:2010.11929.
 """
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -119,26 +120,30 @@ class PreActBottleneck(nn.Module):
 
     Args:
         out_chs, bottle_ratio, proj_layer, drop_path_rate: as in `PreActBasic`.
-        dilation, first_dilation: `first_dilation` is that of the 3x3 convolution; None is `dilation`.
+        dilation, first_dilation: `first_dilation` is that of the 3x3 convolution; None is `dilation`. Where there is a
+            stride and no `proj_layer`, the shortcut is the first of each `stride` rows and columns.
+        conv_bias: the last convolution, and the shortcut's, have a bias.
     """
 
     def __init__(self, in_chs: int, out_chs: int | None = None, bottle_ratio: float = 0.25, stride: int = 1,
                  dilation: int = 1, first_dilation: int | None = None, groups: int = 1, act_layer: ActLayer = 'relu',
                  conv_layer: ConvLayer = 'std_conv2d', norm_layer: NormLayer = 'groupnorm',
-                 proj_layer: Downsample | None = None, drop_path_rate: float = 0.0) -> None:
+                 proj_layer: Downsample | None = None, drop_path_rate: float = 0.0, conv_bias: bool = False) -> None:
         super().__init__()
         norm, conv, first = Norm(norm_layer), get_conv_layer(conv_layer), first_dilation or dilation
+        last = partial(conv, bias=True) if conv_bias else conv
         out = out_chs or in_chs
         middle = round_channels(out * bottle_ratio)
         self.downsample: nn.Module | None = None
         if proj_layer:
-            self.downsample = proj_layer(in_chs, out, stride, dilation, first, True, conv_layer, norm_layer)
+            self.downsample = proj_layer(in_chs, out, stride, dilation, first, True, last, norm_layer)
+        self.subsample: nn.Module | None = None if proj_layer or stride == 1 else nn.MaxPool2d(1, stride)
         self.norm1, self.act1 = norm.with_act(in_chs, act_layer)
         self.conv1 = conv(in_chs, middle, 1)
         self.norm2, self.act2 = norm.with_act(middle, act_layer)
         self.conv2 = conv(middle, middle, 3, stride=stride, dilation=first, groups=groups)
         self.norm3, self.act3 = norm.with_act(middle, act_layer)
-        self.conv3 = conv(middle, out, 1)
+        self.conv3 = last(middle, out, 1)
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
 
     def zero_init_last(self) -> None:
@@ -146,7 +151,7 @@ class PreActBottleneck(nn.Module):
         zero_weight(self.conv3)
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = x
+        shortcut = x if self.subsample is None else self.subsample(x)
         x = self.act1(self.norm1(x))
         if self.downsample is not None:
             shortcut = self.downsample(x)
@@ -204,6 +209,7 @@ class ResNetStage(nn.Module):
     (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride).
 
     Args:
+        stride_last: the last block has the stride; all have the same dilation.
         avg_down: the shortcut pools and then projects, in place of a convolution with a stride.
         block_dpr: rates of stochastic depth, one a block. block_fn: makes the blocks. block_kwargs: more for them.
     """
@@ -212,14 +218,15 @@ class ResNetStage(nn.Module):
                  groups: int = 1, avg_down: bool = False, block_dpr: Sequence[float] | None = None,
                  block_fn: Callable[..., nn.Module] = PreActBottleneck, act_layer: ActLayer = 'relu',
                  conv_layer: ConvLayer = 'std_conv2d', norm_layer: NormLayer = 'groupnorm',
-                 **block_kwargs: Any) -> None:
+                 stride_last: bool = False, **block_kwargs: Any) -> None:
         super().__init__()
-        first = 1 if dilation in (1, 2) else 2
+        first = dilation if stride_last else 1 if dilation in (1, 2) else 2
+        strided = depth - 1 if stride_last else 0
         self.blocks = nn.Sequential()
         for number in range(depth):
             self.blocks.append(block_fn(
-                in_chs if number == 0 else out_chs, out_chs, bottle_ratio=bottle_ratio, stride=1 if number else stride,
-                dilation=dilation, first_dilation=dilation if number else first, groups=groups, act_layer=act_layer,
+                in_chs if number == 0 else out_chs, out_chs, bottle_ratio=bottle_ratio,
+                stride=stride if number == strided else 1, dilation=dilation, first_dilation=dilation if number else first, groups=groups, act_layer=act_layer,
                 conv_layer=conv_layer, norm_layer=norm_layer, drop_path_rate=block_dpr[number] if block_dpr else 0.0,
                 proj_layer=None if number else DownsampleAvg if avg_down else DownsampleConv, **block_kwargs))
 
@@ -234,7 +241,7 @@ def is_stem_deep(stem_type: str) -> bool:
 
 def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', preact: bool = True,
                          conv_layer: ConvLayer = 'std_conv2d', norm_layer: NormLayer = 'groupnorm',
-                         act_layer: ActLayer = 'relu', conv_eps: float | None = None) -> Stem:
+                         act_layer: ActLayer = 'relu', conv_eps: float | None = None, conv_bias: bool = False) -> Stem:
     """What comes before the stages: (B, in_chs, H, W) -> (B, out_chs, H/4, W/4).
 
     Args:
@@ -243,6 +250,7 @@ def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', pr
             of BiT does, 'same' as TensorFlow, and without a word nothing that is padded counts.
         preact: leave it to the first block to normalise.
         conv_eps: eps of weight standardisation; None is the layer's own.
+        conv_bias: the last convolution has a bias.
 
     Raises:
         ValueError: another `stem_type`.
@@ -250,6 +258,7 @@ def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', pr
     if stem_type not in STEMS:
         raise ValueError(unknown('stem_type', stem_type, STEMS))
     norm, conv = Norm(norm_layer), get_conv_layer(conv_layer, conv_eps)
+    last = partial(conv, bias=True) if conv_bias else conv
     stem: OrderedDict[str, nn.Module] = OrderedDict()
     if is_stem_deep(stem_type):
         middle = out_chs // 2
@@ -258,9 +267,9 @@ def create_resnetv2_stem(in_chs: int, out_chs: int = 64, stem_type: str = '', pr
         stem['norm1'], stem['act1'] = norm.with_act(first, act_layer)
         stem['conv2'] = conv(first, middle, 3, stride=1)
         stem['norm2'], stem['act2'] = norm.with_act(middle, act_layer)
-        stem['conv3'] = conv(middle, out_chs, 3, stride=1)
+        stem['conv3'] = last(middle, out_chs, 3, stride=1)
     else:
-        stem['conv'] = conv(in_chs, out_chs, 7, stride=2)
+        stem['conv'] = last(in_chs, out_chs, 7, stride=2)
     if not preact:
         number = '3' if is_stem_deep(stem_type) else ''
         stem[f'norm{number}'], stem[f'act{number}'] = norm.with_act(out_chs, act_layer)
@@ -295,6 +304,9 @@ class ResNetV2(HeadNet):
             TensorFlow does, too, 'conv2d', or a class. conv_eps: eps of weight standardisation; None is the layer's own.
         drop_path_rate: stochastic depth at the last block.
         zero_init_last: a fresh block begins as its shortcut.
+        stride_last: the last block of each stage but the last has the stride, as in TensorFlow-Slim and Keras; maps are
+            of half the resolution.
+        conv_bias: convolutions that no normalisation follows have a bias, as in Keras.
 
     Raises:
         ValueError: numbers that do not fit each other, an option outside what is allowed.
@@ -309,7 +321,7 @@ class ResNetV2(HeadNet):
                  basic: bool = False, bottle_ratio: float = 0.25, act_layer: ActLayer = 'relu',
                  norm_layer: NormLayer = 'groupnorm', conv_layer: ConvLayer = 'std_conv2d',
                  conv_eps: float | None = None, drop_rate: float = 0.0, drop_path_rate: float = 0.0,
-                 zero_init_last: bool = False) -> None:
+                 zero_init_last: bool = False, stride_last: bool = False, conv_bias: bool = False) -> None:
         super().__init__()
         if not 0 < len(layers) <= len(channels):
             raise ValueError(f'layers and channels have one entry a stage, not {len(layers)} and {len(channels)}.')
@@ -317,10 +329,14 @@ class ResNetV2(HeadNet):
             raise ValueError(f'output_stride is 8, 16 or 32, not {output_stride}.')
         if basic and not preact:
             raise ValueError('Blocks of two convolutions (basic=True) normalise before them: preact=False is for others.')
+        if (stride_last or conv_bias) and (basic or not preact):
+            raise ValueError('stride_last and conv_bias are for blocks of three convolutions that normalise before them '
+                             '(basic=False, preact=True).')
         self.in_chans, self.zero_init_last = in_chans, zero_init_last
         conv = get_conv_layer(conv_layer, conv_eps)
         width = round_channels(stem_chs * width_factor)
-        self.stem = create_resnetv2_stem(in_chans, width, stem_type, preact, conv, norm_layer, act_layer)
+        self.stem = create_resnetv2_stem(in_chans, width, stem_type, preact, conv, norm_layer, act_layer,
+                                         conv_bias=conv_bias)
         before = [name for name in self.stem._modules if name not in ('pad', 'pool')]
         pooling = [f'stem.{name}' for name in self.stem._modules if name not in before]
         self.parts = replace(self.parts, stem=tuple(f'stem.{name}' for name in before), stages=(
@@ -330,14 +346,16 @@ class ResNetV2(HeadNet):
         self.stages = nn.Sequential()
         rates, reduction, dilation = iter(drop_path_rates(drop_path_rate, sum(layers))), 4, 1
         for number, (depth, planes) in enumerate(zip(layers, channels)):
-            stride, out = 2 if number else 1, round_channels(planes * width_factor)
+            strided = number + 1 < len(layers) if stride_last else number > 0
+            stride, first, out = 2 if strided else 1, dilation, round_channels(planes * width_factor)
             if reduction * stride > output_stride:
                 stride, dilation = 1, dilation * stride
             reduction *= stride
             self.stages.append(ResNetStage(
-                width, out, stride, dilation, depth, bottle_ratio, avg_down=avg_down, act_layer=act_layer,
-                block_dpr=[next(rates) for _ in range(depth)], conv_layer=conv, norm_layer=norm_layer,
-                block_fn=Bottleneck if not preact else PreActBasic if basic else PreActBottleneck))
+                width, out, stride, first if stride_last else dilation, depth, bottle_ratio, avg_down=avg_down,
+                act_layer=act_layer, block_dpr=[next(rates) for _ in range(depth)], conv_layer=conv, norm_layer=norm_layer,
+                block_fn=Bottleneck if not preact else PreActBasic if basic else PreActBottleneck,
+                stride_last=stride_last, **{'conv_bias': True} if conv_bias else {}))
             width = out
             self.feature_info.append(Feature(num_chs=width, reduction=reduction, module=f'stages.{number}',
                                              stage=number + 1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..spec import PretrainedCfg
 from .adapt import filled_by_constructors, load_into, materialise, without_storage
-from .convert import Conversion, convert
+from .convert import Conversion, convert, recognise
 from .locate import Located, Weights, fetch, locate
 from .read import own, read_state_dict, unwrap
 from .source import Source, model_config, parse
@@ -24,8 +24,8 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
                  cache_dir: str | Path | None = None, partial: bool = False,
                  device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
                  new_head: bool = False, strict: bool = True,
-                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> list[str]:
-    """Finds, reads and loads weights; returns what was adapted, in words.
+                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> dict[str, Any]:
+    """Finds, reads and loads weights; returns the fields of their record that their layout implies, see `Layout.data`.
 
     Args:
         source, cache_dir: as in `locate`. partial, device, settings, new_head, strict: as in `load_into`.
@@ -37,5 +37,8 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
-                     settings=settings, new_head=new_head, strict=strict)
+    layout = recognise(state)
+    implied = layout.data(state) if layout else {}
+    load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
+              settings=settings, new_head=new_head, strict=strict)
+    return implied

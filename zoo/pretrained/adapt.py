@@ -127,8 +127,10 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     classes = _other_classes(state, needed, cfg)
     if misfits:
         if layout and not layout.same_names:
-            known = layout.describe(given)[0]
-            misfits.insert(0, f'It is in the layout of {layout.name}{f", of {known}" if known else ""}.')
+            known, name = layout.describe(given)[0], cfg.architecture or 'the network'
+            other = layout.differences(given, settings, name) if settings is not None else []
+            what = f'It is in the layout of {layout.name}{f", of {known}" if known else ""}'
+            misfits.insert(0, '; '.join([what, *other]) + '.')
         if classes:
             misfits.append(f'Its classifier has {classes[0]} classes, and the network {classes[1]}.')
         raise Misfit('\n  '.join([f'{origin} does not fit {cfg.architecture or "the network"}.', *misfits]),

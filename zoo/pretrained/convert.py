@@ -30,6 +30,7 @@ class Conversion:
         architecture: the network's name in the catalog; None where its size is of none that the layout publishes.
         arguments: of `create_model`, beside the name, for the network that the checkpoint was made with:
             `zoo.create_model(c.architecture, pretrained=c.state, **c.arguments)`.
+        data: how images were prepared, where the layout implies it: `pretrained_cfg_overlay=c.data` of `create_model`.
     """
 
     state: dict[str, Tensor]
@@ -37,6 +38,7 @@ class Conversion:
     target: str
     architecture: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversion:
@@ -51,6 +53,8 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     - EfficientNet-PyTorch's `advprop` weights have the same keys as its others: their images are normalised with mean
       and std 0.5, as the tags .ap_in1k say here.
     - EfficientNet B5 to B7 and V2 of torchvision, and its MobileNetV3, have eps 1e-3 where ours have 1e-5.
+    - torchvision's Inception-v3 turns, with `transform_input`, images normalised for ImageNet into those of mean and std
+      0.5, as our data config has them.
     - EfficientFormer of transformers normalises tokens with eps 1e-12, that of its paper and ours with 1e-5.
     - transformers normalises the tokens of ViT and DeiT with eps 1e-12, where ours by name have 1e-6, and uses the
       quick GELU for CLIP: norm_eps and the names with 'quickgelu' say so.
@@ -62,6 +66,9 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
       networks here take RGB ones, normalised as ever.
     - EfficientFormerV2 of snap-research has index tables in its checkpoints that follow from the image size. Ours have
       not: there, load what is converted with strict=False.
+    - Keras' ResNet has its strides in the first convolutions of blocks, its ResNet V2 in the last blocks of stages; its
+      Xception pads as TensorFlow does, its Inception-v3 averages without the border, and its NASNet takes the border of max
+      pooling for zeros. The arguments say so.
 
     Args:
         source: a state dict, or a file of one; in any known layout.
@@ -76,13 +83,14 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     layout = recognise(state)
     ours = state if layout is None else to_ours(state, layout)
     name, arguments = layout.describe(state) if layout else (None, {})
+    data = layout.data(state) if layout else {}
     source_name = layout.name if layout else 'zoo'
     if to == 'zoo':
-        return Conversion(dict(ours), source_name, 'zoo', name, arguments)
+        return Conversion(dict(ours), source_name, 'zoo', name, arguments, data)
     target = _target(to, ours)
     if not name:
         name, arguments = target.identify(ours)
-    return Conversion(target.to_theirs(ours), source_name, target.name, name, arguments)
+    return Conversion(target.to_theirs(ours), source_name, target.name, name, arguments, data)
 
 
 def recognise(state: Mapping[str, Any]) -> Layout | None:
@@ -136,4 +144,4 @@ def _target(to: str, ours: Mapping[str, Tensor]) -> Layout:
     if fitting:
         raise ValueError(f'Several layouts have a place for all of it: '
                          f'{", ".join(repr(layout.name) for layout in fitting)}. Give one of these names.')
-    raise ValueError(' '.join(problems))
+    raise ValueError(' '.join(dict.fromkeys(problems)))

@@ -1,5 +1,5 @@
 """Reads weights from files that cannot execute anything: safetensors, PyTorch's own with tensors only, NumPy's of
-arrays only."""
+arrays only, Keras'."""
 from __future__ import annotations
 
 import argparse
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .files import weights_file
+from .foreign.hdf5 import SIGNATURE, in_archive, read_keras
 from .foreign.pickles import way_to_tensors
 from .hub import INDEX, shards
 
@@ -32,7 +33,7 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
 
     Args:
         path: safetensors, a list of safetensors shards (`….safetensors.index.json`), what torch.save wrote, or what
-            numpy.savez did (`.npz`); or a folder with such a file, see `weights_file`.
+            numpy.savez did (`.npz`) or Keras (`.h5`, `.keras`); or a folder with such a file, see `weights_file`.
         use_ema: of a training checkpoint take the averaged weights, if it has them.
 
     Raises:
@@ -46,12 +47,14 @@ def read_state_dict(path: str | Path, use_ema: bool = True) -> dict[str, Tensor]
         start = file.read(64)
     if start[8:9] == b'{':
         return unwrap(_read_safetensors(path), use_ema, path)
+    if start.startswith(SIGNATURE) or start[:2] == b'PK' and in_archive(path):
+        return read_keras(path, _damaged)
     if start[:2] == b'PK' and _is_numpy(path):
         return unwrap(_read_numpy(path), use_ema, path)
     if start[:2] == b'PK' or start[:1] == b'\x80':
         return own(unwrap(_read_torch(path), use_ema, path))
     what = 'is a pointer of Git LFS, whose file was not downloaded' if b'git-lfs' in start else f'starts {start[:16]!r}'
-    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file, nor one of NumPy: it {what}.')
+    raise ValueError(f'{path} is neither a safetensors nor a PyTorch file, nor one of NumPy or Keras: it {what}.')
 
 
 def own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

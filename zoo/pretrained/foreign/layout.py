@@ -70,14 +70,25 @@ class Layout(ABC):
         Args:
             model: the network's name, for the words.
         """
+        return self.differing(self.describe(state)[1], settings, model)
+
+    def differing(self, needed: Settings, settings: Settings, model: str) -> list[str]:
+        """Where settings are not those needed, in words; of a mapping, such as `block_args`, what it has to have."""
         wrong = []
-        for option, needed in self.describe(state)[1].items():
+        for option, value in needed.items():
             if option in self.decisive:
                 found = settings.get(option)
                 found = self.decisive[option] if found is None else found
-                if isinstance(found, (int, float, str, tuple)) and found != needed:
-                    wrong.append(f'it was made with {option}={needed!r}, and {model} has {found!r}')
+                same = found == value or isinstance(found, Mapping) and isinstance(value, Mapping) and all(
+                    found.get(key) == part for key, part in value.items())
+                if isinstance(found, (int, float, str, tuple, Mapping)) and not same:
+                    wrong.append(f'it was made with {option}={value!r}, and {model} has {found!r}')
         return wrong
+
+    def data(self, state: State) -> dict[str, Any]:
+        """Fields of `zoo.spec.PretrainedCfg` that a state dict in this layout implies, beside its architecture's record:
+        how images are prepared."""
+        return {}
 
 
 class SameNames(Layout):

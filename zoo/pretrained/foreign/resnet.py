@@ -109,16 +109,16 @@ _EXPANSION = {'bottleneck': 4, 'basic': 1}
 
 def _resnet(config: Config) -> Read:
     given = given_fields(config, _RESNET)
-    for field in ('downsample_in_first_stage', 'downsample_in_bottleneck'):
-        if given[field]:
-            raise ValueError(f'{field} is true; networks here have the stride in the second convolution, from the '
-                             'second stage on.')
+    if given['downsample_in_first_stage']:
+        raise ValueError('downsample_in_first_stage is true; networks here have a stride from the second stage on.')
     if given['embedding_size'] != 64:
         raise ValueError(f'embedding_size is {given["embedding_size"]}; networks here have 64.')
     kind = one_of(given, 'layer_type', {name: name for name in _EXPANSION})
     widths, depths = tuple(given['hidden_sizes']), tuple(given['depths'])
     arguments = dict(block=kind, layers=depths, channels=tuple(width // _EXPANSION[kind] for width in widths),
                      act_layer=one_of(given, 'hidden_act', ACTIVATIONS), size=given['image_size'])
+    if given['downsample_in_bottleneck'] and kind == 'bottleneck':
+        arguments['block_args'] = {'stride_first': True}
     fields = dict(first_conv='conv1', classifier='fc', paper_ids='arXiv:1512.03385')
     return DEPTHS.get((kind, depths), 'resnet50'), arguments, fields
 
