@@ -49,6 +49,7 @@ def convert(source: Mapping[str, Any] | str | Path, to: str = 'zoo') -> Conversi
     - EfficientNet of transformers pads as TensorFlow does for an even size, whatever the size is, and alike on all
       sides in the blocks of `depthwise_padding`: pad_type='even' and symmetric_blocks. It equals pad_type='same' of
       our tf_ networks at the nominal size only.
+    - MobileNetV2 of transformers is TensorFlow's: pad_type='same' and bn_eps=1e-3.
     - EfficientNet-PyTorch's `advprop` weights have the same keys as its others: their images are normalised with mean
       and std 0.5, as the tags .ap_in1k say here.
     - EfficientNet B5 to B7 and V2 of torchvision, and its MobileNetV3, have eps 1e-3 where ours have 1e-5.

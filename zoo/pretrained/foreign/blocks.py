@@ -28,7 +28,7 @@ class BlockLayout(NamedLayout):
     Attributes:
         mark: a key that every checkpoint in this layout has, and none in another.
         ends: modules outside the blocks, (theirs, ours); {after} is the number after their last block's, {last} the
-            number of our last stage.
+            number of our last stage. Blocks of ours that are among them have no number there.
         block: the start of a block's names, by {flat}, its number through all stages, or {stage} and {index}; the first
             of these numbers is `first`.
         step: (role, place in the row) -> the two modules of a step.
@@ -76,8 +76,10 @@ class BlockLayout(NamedLayout):
         modules = {self._plain(key).rpartition('.')[0]: self._plain(key) for key in shapes}
         blocks = self._foreign_blocks(shapes)
         flat = '{flat}' in self.block
+        places = places and [place for place in places if place not in self._outside]
         if flat and (places is None or len(places) < len(blocks)):
-            places = _stages([_signature(kind, start, shapes) for start, kind, _ in blocks])
+            stages = _stages([_signature(kind, start, shapes) for start, kind, _ in blocks])
+            places = [(stage + len(self._outside), index) for stage, index in stages]
         names: dict[str, str] = {}
         described = []
         for number, (start, kind, gated) in enumerate(blocks):
@@ -115,6 +117,12 @@ class BlockLayout(NamedLayout):
             raise ValueError(f'The layout {self.name!r} has no place for {len(strange)} modules: '
                              f'{", ".join(strange[:4])}{", …" if len(strange) > 4 else ""}.')
         return {module: names[module] for module in modules}
+
+    @property
+    def _outside(self) -> set[Position]:
+        """Our blocks that are among `ends`."""
+        found = (re.match(r'blocks\.(\d+)\.(\d+)\.', ours) for _, ours in self.ends)
+        return {(int(match[1]), int(match[2])) for match in found if match}
 
     def _plain(self, key: str) -> str:
         return key.removeprefix(self.prefix)
@@ -208,6 +216,7 @@ _EVEN = [dict(pad_type='even', symmetric_blocks=blocks)
          for blocks in ((), (16,), (5, 8, 16), (5, 18), (6,), (13, 27), (31,), (18,))]
 _STEM = (('features.0.0', 'conv_stem'), ('features.0.1', 'bn1'))
 _HEAD = (('features.{after}.0', 'conv_head'), ('features.{after}.1', 'bn2'), ('classifier.1', 'classifier'))
+_GOOGLE = dict(bn_eps=1e-3, pad_type='same')
 _V3, _MNASNET = dict(bn_eps=1e-3, bn_momentum=0.01), dict(bn_momentum=3e-4)
 
 LAYOUTS = (
@@ -229,6 +238,23 @@ LAYOUTS = (
             28_512_224: ('tf_efficientnet_b5', _EVEN[5]),
             40_958_624: ('tf_efficientnet_b6', _EVEN[6]),
             64_095_952: ('tf_efficientnet_b7', _EVEN[7]),
+        }),
+    BlockLayout(
+        'transformers MobileNetV2', mark='conv_stem.first_conv.convolution.weight', prefix='mobilenet_v2.',
+        ends=tuple((f'{theirs}.{kind}', name) for theirs, names in (
+            ('conv_stem.first_conv', ('conv_stem', 'bn1')), ('conv_stem.conv_3x3', ('blocks.0.0.conv_dw', 'blocks.0.0.bn1')),
+            ('conv_stem.reduce_1x1', ('blocks.0.0.conv_pw', 'blocks.0.0.bn2')), ('conv_1x1', ('conv_head', 'bn2')))
+            for kind, name in zip(('convolution', 'normalization'), names)) + (('classifier', 'classifier'),),
+        block='layer.{flat}.', first=0, kinds=('ir',),
+        step=_named(gate='', expand='expand_1x1.convolution expand_1x1.normalization',
+                    depthwise='conv_3x3.convolution conv_3x3.normalization',
+                    project='reduce_1x1.convolution reduce_1x1.normalization'),
+        eps=1e-3, pads=('same',), known={
+            409_776: ('mobilenetv2_035', _GOOGLE),
+            705_792: ('mobilenetv2_050', _GOOGLE),
+            1_381_416: ('mobilenetv2_075', _GOOGLE),
+            2_257_120: ('mobilenetv2_100', _GOOGLE),
+            4_362_416: ('mobilenetv2_140', _GOOGLE),
         }),
     BlockLayout(
         'EfficientNet-PyTorch', mark='_conv_stem.weight',

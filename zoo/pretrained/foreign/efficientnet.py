@@ -1,6 +1,6 @@
-"""The config.json of transformers' EfficientNet.
+"""The config.json of transformers' EfficientNet and MobileNetV2.
 
-What its documentation says and its code does differ in places; the network built here does what the code does:
+What EfficientNet's documentation says and its code does differ in places; the network built here does what the code does:
 
 - Padding is that of TensorFlow for an even size, at every size: exact at odd sizes too, where pad_type='same' is not.
 - `batch_norm_momentum` (0.99 in the published files) goes to PyTorch as it is, where Keras' 0.99 means 0.01: in
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from ...spec import HALF
-from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
+from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of, only
 
 STEM = 32                                                # channels of its first convolution, before scaling
 POOLING = {'mean': 'avg', 'max': 'max'}
@@ -86,7 +86,29 @@ def _rounded(channels: float, divisor: int) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
-CONFIGS = {'efficientnet': ConfigReader(_efficientnet, dict(
+MOBILENET_V2 = dict(
+    image_size=224, depth_multiplier=1.0, depth_divisible_by=8, min_depth=8, expand_ratio=6, output_stride=32,
+    first_layer_is_expansion=True, finegrained_output=True, hidden_act='relu6', tf_padding=True,
+    classifier_dropout_prob=0.8, layer_norm_eps=1e-3)
+MOBILENETS_V2 = {0.35: 'mobilenetv2_035', 0.5: 'mobilenetv2_050', 0.75: 'mobilenetv2_075', 1.4: 'mobilenetv2_140'}
+
+
+def _mobilenet_v2(config: Config) -> Read:
+    given = given_fields(config, MOBILENET_V2)
+    only(given, depth_divisible_by=8, min_depth=8, expand_ratio=6, output_stride=32, first_layer_is_expansion=True)
+    width = given['depth_multiplier']
+    arguments = dict(
+        width=width, head_size=1280 if given['finegrained_output'] and width < 1 else _rounded(1280 * width, 8),
+        bn_eps=given['layer_norm_eps'], pad_type='same' if given['tf_padding'] else '',
+        act_layer=one_of(given, 'hidden_act', ACTIVATIONS), drop_rate=given['classifier_dropout_prob'],
+        size=given['image_size'])
+    fields = dict(first_conv='conv_stem', classifier='classifier', paper_ids='arXiv:1801.04381')
+    return MOBILENETS_V2.get(width, 'mobilenetv2_100'), arguments, fields
+
+
+CONFIGS = {'mobilenet_v2': ConfigReader(_mobilenet_v2, dict(
+    size=dict(shortest_edge=256), resample=2, do_center_crop=True, default_to_square=False, image_mean=HALF,
+    image_std=HALF)), 'efficientnet': ConfigReader(_efficientnet, dict(
     size=dict(height=346, width=346), resample=0, crop_size=dict(height=289, width=289), image_mean=HALF,
     image_std=HALF,
     include_top=True))}

@@ -1,4 +1,4 @@
-"""BiT, PP-HGNetV2 and the ResNet-D of RT-DETR in transformers, both ways, beside its real classes."""
+"""BiT, PP-HGNetV2, MobileNetV2 and the ResNet-D of RT-DETR in transformers, both ways, beside its real classes."""
 from __future__ import annotations
 
 import json
@@ -55,6 +55,30 @@ def test_backbones_of_rt_detr_both_ways(tmp_path: Path) -> None:
     assert back.keys() == theirs.keys() and all(torch.equal(back[key], value) for key, value in theirs.items())
 
 
+@pytest.mark.parametrize('options', [dict(), dict(tf_padding=False, layer_norm_eps=1e-5, finegrained_output=False)], ids=str)
+@torch.no_grad()
+def test_mobilenet_v2_both_ways(options: dict[str, Any], tmp_path: Path) -> None:
+    transformers = pytest.importorskip('transformers')
+    config = transformers.MobileNetV2Config(depth_multiplier=0.35, num_labels=5, **options)
+    peer = randomize(transformers.MobileNetV2ForImageClassification(config)).eval()
+    peer.save_pretrained(tmp_path)
+    ours = zoo.create_model(f'local-dir:{tmp_path}', pretrained=True).eval()
+    assert ours.pretrained_cfg['architecture'] == 'mobilenetv2_035'
+    assert relative_error(ours(IMAGE), peer(IMAGE).logits) < 1e-5
+    back, theirs = zoo.convert(ours.state_dict(), 'transformers MobileNetV2').state, peer.state_dict()
+    assert back.keys() == theirs.keys() and all(torch.equal(back[key], value) for key, value in theirs.items())
+
+
+@pytest.mark.parametrize('width', ['035', '100', '140'])
+def test_mobilenet_v2_is_named(width: str) -> None:
+    """Where only a state dict is given, it is Google's, whose padding and eps are others than ours by name."""
+    model = on_meta(f'mobilenetv2_{width}')
+    theirs = zoo.convert(model.state_dict(), 'transformers').state
+    found = zoo.convert(theirs)
+    assert found.source == 'transformers MobileNetV2' and found.architecture == f'mobilenetv2_{width}'
+    assert found.arguments == dict(bn_eps=1e-3, pad_type='same') and found.state.keys() == model.state_dict().keys()
+
+
 def test_a_convolution_before_the_classifier_has_no_place() -> None:
     """PP-HGNetV2 by name has one, transformers' has not: arguments say so."""
     layout, options = 'transformers HGNetV2', dict(head_hidden_size=0)
@@ -75,6 +99,7 @@ def test_batch_normalisation_is_not_bit() -> None:
     (dict(model_type='bit', global_padding='VALID'), "'preactivation', 'VALID', False"),
     (dict(model_type='bit', num_groups=8), 'num_groups'), (dict(model_type='bit', hidden_act='rely'), 'hidden_act'),
     (dict(model_type='hgnet_v2', stem_strides=[1] * 5), 'stem_strides'),
+    (dict(model_type='mobilenet_v2', output_stride=16), 'output_stride'),
     (dict(model_type='rt_detr_resnet', layer_type='basic'), 'layer_type'),
     (dict(model_type='hgnet_v2', stage_in_channels=[1, 2, 3, 4]), 'stage_in_channels'),
     (dict(model_type='hgnet_v2', stage_downsample_strides=[2, 1, 2, 2]), 'from the second on')])
