@@ -136,6 +136,7 @@ def test_vissls_are_read_as_timm_reads_them() -> None:
     assert parts.keys() != trunk.keys() and zoo.convert(parts).state.keys() == read.keys()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('library', ['pycls', 'VISSL', 'SWAG', 'torchvision'])
 @pytest.mark.parametrize('name', ['regnetv_040', 'regnetz_005', 'regnety_040_sgn'])
 def test_networks_that_they_do_not_have_are_refused(library: str, name: str) -> None:

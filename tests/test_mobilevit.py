@@ -29,6 +29,7 @@ def few(name: str, **options) -> torch.nn.Module:
     return randomize(zoo.create_model(name, blocks=FEW[name], num_classes=3, **options)).eval()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', FEW)
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(name, options):
@@ -38,6 +39,7 @@ def test_options_equal_timms(name, options):
         assert rates[0] == pytest.approx(rates[1])
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['MobileVitBlock', 'MobileVitV2Block'])
 @pytest.mark.parametrize('options', [
     {}, dict(out_chs=24), dict(kernel_size=5), dict(group_size=8), dict(dilation=(2, 2)), dict(mlp_ratio=3.0),

@@ -66,6 +66,7 @@ CELLS = {                   # ours and timm's of the same, by (channels before, 
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('pad', PADS)
 @pytest.mark.parametrize('kind', CELLS)
 def test_cells_equal_timms(kind, pad):
