@@ -169,6 +169,7 @@ def test_what_cannot_be_folded_is_said_and_stays():
     assert model.fuse() is model                                                   # nothing to fold
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_optimising_and_exporting_fuse_a_copy(tmp_path):
     blocks = ['rep_r2_s2_c16', 'one_r1_s2_c16_gs1_nb2 one_r1_k1_s1_c24']
@@ -285,6 +286,7 @@ def test_odd_sizes_where_timms_fails():
     assert [m.shape[2:] for m in model(x)] == [(38, 45), (19, 23), (10, 12)]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, size, other', [
     ('repvgg_a0', 64, (96, 75)), ('test_byobnet', 64, (96, 75)), ('resnext26ts', 64, (96, 75)),
     ('resnet50_clip', 224, (96, 75)),

@@ -30,11 +30,13 @@ def test_options_equal_timms(name, options):
     assert rates[0] == pytest.approx(rates[1])
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['cspresnet50d', 'darknet53', 'cs3sedarknet_xdw', 'darknetaa53'])
 def test_filters_in_place_of_strides_equal_timms(name):
     compare_options(name, timms=dict(aa_layer=timm.layers.BlurPool2d), aa_layer='blur')
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['cspresnet50', 'darknetaa53', 'cs3se_edgenet_x', 'darknet17'])
 def test_maps_of_odd_sizes_equal_timms(name):
     image = torch.rand(1, 3, 93, 70, dtype=torch.float64)

@@ -46,6 +46,7 @@ def detector(name: str, head: str, **options: Any) -> nn.Module:
     return dense.create_detector(name, head, classes=['cell', 'platelet'], **{**SMALL, score: 0.0, **options})
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.parametrize('head', dense.DETECTION_HEADS)
 def test_detectors_train_and_come_back_from_a_file(head: str, name: str, tmp_path: Path) -> None:
@@ -68,6 +69,7 @@ def test_detectors_train_and_come_back_from_a_file(head: str, name: str, tmp_pat
         assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', BACKBONES)
 @pytest.mark.parametrize('head', HEADS)
 def test_segmenters_take_any_size_and_come_back_from_a_file(head: str, name: str, tmp_path: Path) -> None:

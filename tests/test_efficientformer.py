@@ -395,6 +395,7 @@ def test_attention_maps_are_those_that_are_used(name):
 # --- export
 
 
+@pytest.mark.slow
 @both
 def test_backbones_and_attentions_export_with_any_height_and_width(name):
     sizes = {2: Dim.DYNAMIC(min=64, max=1024), 3: Dim.DYNAMIC(min=64, max=1024)}

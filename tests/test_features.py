@@ -333,6 +333,7 @@ def test_networks_without_inner_maps_say_so():
 # --- how the maps are returned
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [SMALL, V1, V2])
 @pytest.mark.parametrize('kind', ['list', 'dict', 'hook', 'fx', 'getter', 'DICT', FeatureNet], ids=str)
 @torch.inference_mode()
@@ -449,6 +450,7 @@ def test_the_last_map_normalised(name):
 # --- pruning
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [SMALL, 'mobilenetv3_small_050', 'mobilenetv4_conv_small', 'efficientnet_x_b3',
                                   V1, V2])
 def test_a_pruned_network_is_as_it_says(name):

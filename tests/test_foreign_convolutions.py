@@ -21,6 +21,7 @@ def image(side: int = 224) -> Tensor:
     return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('theirs, ours', [('regnet_y_400mf', 'regnety_004'), ('regnet_x_400mf', 'regnetx_004_tv'),
                                           ('densenet121', 'densenet121'), ('vgg11', 'vgg11'), ('vgg11_bn', 'vgg11_bn')])
 @pytest.mark.parametrize('classes', [7, 0])

@@ -48,6 +48,7 @@ TORCHVISION_LARGE = {f'efficientnet_b{i}': f'efficientnet_b{i}' for i in (1, 3, 
     'efficientnet_v2_m': 'efficientnetv2_m', 'efficientnet_v2_l': 'efficientnetv2_l'}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [*TORCHVISION, *(pytest.param(n, marks=pytest.mark.slow) for n in TORCHVISION_LARGE)])
 def test_torchvisions_networks_convert_both_ways(name: str, tmp_path: Path) -> None:
     peer = theirs(name)
