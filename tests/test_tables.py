@@ -177,8 +177,8 @@ def test_the_table_of_architectures_says_what_the_networks_are() -> None:
             continue             # the table is of square images; timm gives a ViTamin the record of another one
         row = facts[name, height]
         assert row['param_count'] == pytest.approx(int(known['params']) / 1e6, abs=6e-4)
-        if known['gmacs']:
-            assert row['gmacs'] == pytest.approx(float(known['gmacs']), rel=0.01, abs=1e-4)
+        if known['gmacs']:       # test_models says where there are fewer, and that others are equal
+            assert 0.94 * float(known['gmacs']) - 1e-4 < row['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4
     with torch.device('meta'):
         cost = zoo.profile(zoo.create_model('tf_efficientnet_lite0'), 224)
     row = facts['tf_efficientnet_lite0', 224]

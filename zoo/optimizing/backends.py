@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..evaluation.network import prepare
 from ..export.graphs import DIMENSIONS, capture, to_openvino, write_onnx
 from ..export.quantise import quantise
-from ..runtime.sessions import OnnxSession, OpenVinoSession
+from ..runtime.sessions import OnnxSession, OpenVinoSession, openvino_core
 from ..spec import unknown
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16, 'int8': torch.int8}
@@ -276,8 +276,7 @@ class OpenVino(Graph):
 
     @classmethod
     def restore(cls, folder: Path, precision: str, variant: str) -> OpenVino:
-        import openvino
-        graph = openvino.Core().read_model(folder / 'model.xml')
+        graph = openvino_core().read_model(folder / 'model.xml')
         sides = [side.get_length() if side.is_static else None for side in graph.input(0).partial_shape]
         return cls(graph, precision, sides, len(graph.outputs) == 1)
 

@@ -1,6 +1,7 @@
 """Graphs in the runtimes of others, called as a network is: tensors in, tensors out."""
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import sys
@@ -60,6 +61,15 @@ class OnnxSession:
         return [torch.from_numpy(one) for one in found]
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of the process, which is never let go: its plugin for the CPU gives the thread that makes it
+    a stack for signals, and takes that away in whatever thread the core ends, from which on the first signal (of a child
+    process that ends, say) would end the process."""
+    import openvino
+    return openvino.Core()
+
+
 class OpenVinoSession:
     """A graph in OpenVINO, on the CPU.
 
@@ -72,8 +82,7 @@ class OpenVinoSession:
 
     def __init__(self, graph: Any, precision: str = 'f32', threads: int | None = None,
                  shape: Sequence[int] | None = None) -> None:
-        import openvino
-        core = openvino.Core()
+        core = openvino_core()
         if isinstance(graph, (str, Path)):
             graph = core.read_model(str(graph))
         if shape is not None and list(graph.input(0).partial_shape) != list(shape):
