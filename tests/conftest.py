@@ -87,14 +87,14 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test whose cases take turns the fast suite takes the first and a third of the others each day; the slow one
+    """Of a test whose cases take turns the fast suite takes the first and a fifth of the others each day; the slow one
     all."""
     from structures import turn_of
     begun = set()
     for item in items:
         if item.get_closest_marker('in_turn'):
             name, _, case = item.nodeid.partition('[')
-            if name in begun and not turn_of(case, 3):
+            if name in begun and not turn_of(case, 5):
                 item.add_marker(pytest.mark.slow)
             begun.add(name)
 

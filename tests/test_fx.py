@@ -58,7 +58,7 @@ def test_script_says_what_to_use_and_a_trace_is_the_network(name):
         assert torch.equal(torch.jit.trace(model, x)(x), model(x))
 
 
-@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('name', in_turn([*STRUCTURES]))
 def test_no_image_and_no_pixels(name):
     model = on_meta(name, **classes(name, 5), **short(name)).to_empty(device='cpu').eval()
     model.set_input_size(32)

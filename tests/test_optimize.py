@@ -80,6 +80,7 @@ def test_backbones_and_embedders(backend):
             assert relative_error(got, want) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('backend', ['eager', *(pytest.param(name, marks=pytest.mark.slow) for name in ('onnxruntime', 'openvino'))])
 def test_a_network_of_one_size_says_which(backend):
     ready(backend)
@@ -184,6 +185,7 @@ def test_commands_run_the_optimized_network(eager_alone, tmp_path, capsys):
     assert tables[0]['top1'] == tables[1]['top1'] and '"optimize": "fp32"' in tables[1]['options']
 
 
+@pytest.mark.slow
 def test_the_benchmark_says_what_ran(eager_alone, capsys):
     assert main(['benchmark', NAME, '--img-size', '64', '--optimize', '--json', '--keep-noisy']) == 0
     row = json.loads(capsys.readouterr().out)

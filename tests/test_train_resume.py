@@ -82,6 +82,7 @@ def has_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (folders.LAST, folders.BEST, folders.RECIPE))
 
 
+@pytest.mark.slow
 def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_path):
     drawn, killed, ends, resumed = random.Random(5), 0, 0, set()
     (tmp_path / 'recipe.yaml').write_text(write_recipe(tiny_recipe(images)))
