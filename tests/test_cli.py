@@ -67,14 +67,15 @@ def test_info_knows_every_network_without_building_it(monkeypatch: pytest.Monkey
         assert cfg == zoo.get_pretrained_cfg(name)
         assert [str(stage['num_chs']) for stage in network['features']] == known['feature_channels'].split(), name
         for stage, reduction, module in zip(network['features'], known['feature_reductions'].split(),
-                                            known['feature_modules'].split(' ')):
+                                            known['feature_modules'].split(' '), strict=True):
             assert not module or str(stage['reduction']) == reduction, name                     # timm has no such map
         family, first = resolve(name)[0], zoo.get_pretrained_cfg(cfg.architecture)     # which the reference was built with
         alike = network['num_classes'] == first.num_classes and 'x'.join(map(str, cfg.input_size)) == known['input_size']
         if alike and family.tag_args(cfg.architecture, cfg.tag) == family.tag_args(cfg.architecture, first.tag):
             assert network['parameters'] == int(known['params']), name
             if known['gmacs']:       # the reference has no figure for some; test_models says where there are fewer here
-                assert 0.94 * float(known['gmacs']) - 1e-4 < network['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4, name
+                least = 0.94 if resolve(cfg.architecture)[0].module == 'byoanet' else 0.99
+                assert least * float(known['gmacs']) - 1e-4 < network['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4, name
 
 
 @pytest.mark.parametrize('name', [

@@ -21,6 +21,7 @@ import zoo
 from conftest import architectures
 from zoo import tables
 from zoo.cli import main
+from zoo.registry import resolve
 from zoo.tables import check as checking
 from zoo.tables.page import page
 from zoo.tables.query import columns
@@ -178,7 +179,8 @@ def test_the_table_of_architectures_says_what_the_networks_are() -> None:
         row = facts[name, height]
         assert row['param_count'] == pytest.approx(int(known['params']) / 1e6, abs=6e-4)
         if known['gmacs']:       # test_models says where there are fewer, and that others are equal
-            assert 0.94 * float(known['gmacs']) - 1e-4 < row['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4
+            least = 0.94 if resolve(name)[0].module == 'byoanet' else 0.99
+            assert least * float(known['gmacs']) - 1e-4 < row['gmacs'] < 1.01 * float(known['gmacs']) + 1e-4
     with torch.device('meta'):
         cost = zoo.profile(zoo.create_model('tf_efficientnet_lite0'), 224)
     row = facts['tf_efficientnet_lite0', 224]

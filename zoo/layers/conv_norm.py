@@ -34,6 +34,13 @@ class ConvNorm(nn.Module):
         return self.aa(self.act(self.drop(self.bn(x))))
 
 
+def conv_norm_relu(in_chs: int, out_chs: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """A convolution, batch normalisation and ReLU, by their numbers: (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride),
+    ceil(W / stride))."""
+    return nn.Sequential(conv2d(in_chs, out_chs, kernel_size, stride, dilation), nn.BatchNorm2d(out_chs),
+                         nn.ReLU(inplace=True))
+
+
 class SeparableConvNorm(nn.Module):
     """A depthwise and a 1x1 convolution in a row, normalisation and activation: (B, in_chs, H, W) ->
     (B, out_chs, ceil(H / stride), ceil(W / stride)). Arguments as in `ConvNorm`."""

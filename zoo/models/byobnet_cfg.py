@@ -67,7 +67,6 @@ class ByoModelCfg:
         width_factor: factor of all channels.
         num_features: channels of a convolution before the pooling; 0 for no such convolution.
         zero_init_last: a fresh block begins as its shortcut.
-        fixed_input_size: has no effect: a network takes images of any size that its blocks take.
         norm_kwargs: options of `norm_layer`.
         aa_layer: filter in place of the stride of the stages' convolutions, see `create_aa`.
         head_type: 'classifier'; 'mlp' with normalisation and a hidden layer; 'attn_abs' or 'attn_rot', pooling by
@@ -87,7 +86,6 @@ class ByoModelCfg:
     width_factor: float = 1.0
     num_features: int = 0
     zero_init_last: bool = True
-    fixed_input_size: bool = False
     act_layer: ActLayer = 'relu'
     norm_layer: NormLayer = 'batchnorm'
     norm_kwargs: Kwargs = field(default_factory=dict)

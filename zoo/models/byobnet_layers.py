@@ -55,7 +55,6 @@ class LayerFn:
         """The gate, or nothing."""
         return create_attn(self.attn_layer, channels, **self.attn_kwargs) if wanted else nn.Identity()
 
-
     def self_attn(self, dim: int, stride: int, feat_size: Pair | None) -> nn.Module:
         """The layer of self-attention.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..contract import Parts
 from ..layers.conv import conv2d
+from ..layers.conv_norm import conv_norm_relu
 from ..layers.init import init_he
 from ..layers.pool import CeilMaxPool2d
 from ..spec import Feature, Sizes, unknown
@@ -60,7 +61,7 @@ class DLA(ConvClassifierNet):
                 raise ValueError(unknown('block', block, BLOCKS))
             block = BLOCKS[block]
         self.in_chans = in_chans
-        self.base_layer = conv_norm_act(in_chans, channels[0], 7)
+        self.base_layer = conv_norm_relu(in_chans, channels[0], 7)
         self.level0 = conv_level(channels[0], channels[0], levels[0])
         self.level1 = conv_level(channels[0], channels[1], levels[1], 2)
         for number in range(2, 6):
@@ -80,14 +81,9 @@ class DLA(ConvClassifierNet):
         return super().adapt_state({key: value for key, value in state.items() if not pattern.match(key)}, source)
 
 
-def conv_norm_act(in_chs: int, out_chs: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    """A convolution, batch normalisation and ReLU: (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)."""
-    return nn.Sequential(conv2d(in_chs, out_chs, kernel_size, stride), nn.BatchNorm2d(out_chs), nn.ReLU(inplace=True))
-
-
 def conv_level(in_chs: int, out_chs: int, count: int, stride: int = 1) -> nn.Sequential:
     """So many 3x3 convolutions, the first with the stride."""
-    return nn.Sequential(*(layer for number in range(count) for layer in conv_norm_act(
+    return nn.Sequential(*(layer for number in range(count) for layer in conv_norm_relu(
         out_chs if number else in_chs, out_chs, 3, 1 if number else stride)))
 
 

@@ -11,17 +11,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
-from ..layers.inception import Branches, Layers, Step, at_least
-from ..layers.init import init_he
+from ..layers.inception import Branches, Layers, Step
 from ..layers.norm import Norm, NormLayer
-from ..spec import Feature
-
-SIDES = (7, 3, 3, 3)                                                          # pixels a side that each stage needs
+from .inceptionnet import InceptionNet
 
 
-class InceptionResnetV2(ImageModel):
+
+class InceptionResnetV2(InceptionNet):
     """Inception-ResNet-v2, arXiv:1602.07261, Figure 15. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -36,7 +34,7 @@ class InceptionResnetV2(ImageModel):
         stem=('conv2d_1a', 'conv2d_2a', 'conv2d_2b'), classifier=('classif',),
         stages=(('maxpool_3a', 'conv2d_3b', 'conv2d_4a'), ('maxpool_5a', 'mixed_5b', 'repeat'), ('mixed_6a', 'repeat_1'),
                 ('mixed_7a', 'repeat_2', 'block8', 'conv2d_7b')))
-    draw = staticmethod(init_he)
+    sides = (7, 3, 3, 3)
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.0, output_stride: Literal[32] = 32,
                  global_pool: str = 'avg', norm_layer: NormLayer = 'batchnorm2d', norm_eps: float = 1e-3,
@@ -66,22 +64,10 @@ class InceptionResnetV2(ImageModel):
         self.repeat_2 = nn.Sequential(*(ScaledBlock(make, 2080, c, 0.2) for _ in range(9)))
         self.block8 = ScaledBlock(make, 2080, c, 1.0, activated=False)
         self.conv2d_7b = make.conv(2080, 1536)
-        self.feature_info = [
-            Feature(num_chs=width, reduction=2 ** (step + 1), module=module, stage=step, ceil_reduction=1, margin=margin)
-            for step, (width, module, margin) in enumerate([
-                (64, 'conv2d_2b', 5), (192, 'conv2d_4a', 15), (320, 'repeat', 19), (1088, 'repeat_1', 27),
-                (1536, 'conv2d_7b', 43)])]
+        self.describe((64, 'conv2d_2b', 5), (192, 'conv2d_4a', 15), (320, 'repeat', 19),
+                      (1088, 'repeat_1', 27), (1536, 'conv2d_7b', 43))
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    def enter_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map that goes into stage `number`: not smaller than its kernels."""
-        return at_least(state, SIDES[number])
-
-    def run_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map after all layers of stage `number`."""
-        x: Tensor = self._run(self.stage_names()[number], state)
-        return x
 
 
 class ScaledBlock(Branches):

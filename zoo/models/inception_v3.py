@@ -13,19 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
-from ..layers.inception import Layers, Step, at_least
-from ..layers.init import init_he
+from ..layers.inception import Layers, Step
 from ..layers.norm import Norm, NormLayer
-from ..spec import Feature
+from .inceptionnet import InceptionNet
 
-SIDES = (7, 3, 3, 3)                                                          # pixels a side that each stage needs
 Row = Sequence[Step | list[Step]]                             # convolutions in a row; a list of those that a row ends in
 WIDE, TALL = (1, 7), (7, 1)
 
 
-class InceptionV3(ImageModel):
+class InceptionV3(InceptionNet):
     """Inception-v3, arXiv:1512.00567, Table 1. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -37,7 +35,7 @@ class InceptionV3(ImageModel):
         stem=('Conv2d_1a_3x3', 'Conv2d_2a_3x3', 'Conv2d_2b_3x3'), classifier=('fc',),
         stages=(('Pool1', 'Conv2d_3b_1x1', 'Conv2d_4a_3x3'), ('Pool2', 'Mixed_5b', 'Mixed_5c', 'Mixed_5d'),
                 ('Mixed_6a', 'Mixed_6b', 'Mixed_6c', 'Mixed_6d', 'Mixed_6e'), ('Mixed_7a', 'Mixed_7b', 'Mixed_7c')))
-    draw = staticmethod(init_he)
+    sides = (7, 3, 3, 3)
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, drop_rate: float = 0.0, global_pool: str = 'avg',
                  norm_layer: NormLayer = 'batchnorm2d', norm_eps: float = 1e-3, act_layer: ActLayer = 'relu',
@@ -62,22 +60,10 @@ class InceptionV3(ImageModel):
         for part in self.modules():
             if isinstance(part, Mixed):
                 part.count_include_pad = count_include_pad
-        self.feature_info = [
-            Feature(num_chs=width, reduction=2 ** (step + 1), module=module, stage=step, ceil_reduction=1, margin=margin)
-            for step, (width, module, margin) in enumerate([
-                (64, 'Conv2d_2b_3x3', 5), (192, 'Conv2d_4a_3x3', 15), (288, 'Mixed_5d', 19), (768, 'Mixed_6e', 27),
-                (2048, 'Mixed_7c', 43)])]
+        self.describe((64, 'Conv2d_2b_3x3', 5), (192, 'Conv2d_4a_3x3', 15), (288, 'Mixed_5d', 19),
+                      (768, 'Mixed_6e', 27), (2048, 'Mixed_7c', 43))
         self.build_head(self.num_features, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    def enter_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map that goes into stage `number`: not smaller than its kernels."""
-        return at_least(state, SIDES[number])
-
-    def run_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map after all layers of stage `number`."""
-        x: Tensor = self._run(self.stage_names()[number], state)
-        return x
 
 
 class Mixed(nn.Module):

@@ -13,18 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..contract import ImageModel, Parts
+from ..contract import Parts
 from ..layers.act import ActLayer
-from ..layers.inception import Branches, Layers, at_least
-from ..layers.init import init_he
+from ..layers.inception import Branches, Layers
 from ..layers.norm import Norm, NormLayer
-from ..spec import Feature
+from .inceptionnet import InceptionNet
 
 A, B, C = 384, 1024, 1536                                                     # channels of the three kinds of blocks
-SIDES = (3, 5, 3, 3)                                                          # pixels a side that each stage needs
 
 
-class InceptionV4(ImageModel):
+class InceptionV4(InceptionNet):
     """Inception-v4, arXiv:1602.07261, Figure 9. Images (B, in_chans, H, W) -> logits (B, num_classes).
 
     Args:
@@ -35,7 +33,7 @@ class InceptionV4(ImageModel):
     """
 
     parts = Parts(stem=(), stages=(), classifier=('last_linear',))
-    draw = staticmethod(init_he)
+    sides = (3, 5, 3, 3)
 
     def __init__(self, num_classes: int = 1000, in_chans: int = 3, output_stride: Literal[32] = 32, drop_rate: float = 0.0,
                  global_pool: str = 'avg', norm_layer: NormLayer = 'batchnorm2d', norm_eps: float = 1e-3,
@@ -56,21 +54,9 @@ class InceptionV4(ImageModel):
         names = [f'features.{number}' for number in range(len(self.features))]
         self.parts = replace(self.parts, stem=tuple(names[:3]), stages=(
             names[3], tuple(names[4:10]), tuple(names[10:18]), tuple(names[18:])))
-        self.feature_info = [
-            Feature(num_chs=width, reduction=2 ** (step + 1), module=module, stage=step, ceil_reduction=1, margin=margin)
-            for step, (width, module, margin) in enumerate([
-                (64, names[2], 5), (160, names[3], 7), (A, names[9], 19), (B, names[17], 27), (C, names[21], 43)])]
+        self.describe((64, names[2], 5), (160, names[3], 7), (A, names[9], 19), (B, names[17], 27), (C, names[21], 43))
         self.build_head(C, num_classes, global_pool, drop_rate)
         self.init_fresh()
-
-    def enter_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map that goes into stage `number`: not smaller than its kernels."""
-        return at_least(state, SIDES[number])
-
-    def run_stage(self, number: int, state: Tensor) -> Tensor:
-        """The map after all layers of stage `number`."""
-        x: Tensor = self._run(self.stage_names()[number], state)
-        return x
 
 
 def inception_a(make: Layers) -> Branches:

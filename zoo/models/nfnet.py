@@ -213,9 +213,9 @@ def act_with_gamma(act_type: ActLayer, gamma: float = 1.0) -> MakeLayer:
 
 class DownsampleAvg(nn.Module):
     """The shortcut of a stage's first block: average pooling and a 1x1 convolution;
-    (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride). `first_dilation` changes nothing."""
+    (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)."""
 
-    def __init__(self, in_chs: int, out_chs: int, stride: int = 1, dilation: int = 1, first_dilation: int | None = None,
+    def __init__(self, in_chs: int, out_chs: int, stride: int = 1, dilation: int = 1,
                  conv_layer: MakeLayer = ScaledStdConv2d) -> None:
         super().__init__()
         self.pool = pool_shortcut(stride, dilation)
@@ -258,7 +258,7 @@ class NormFreeBlock(nn.Module):
         self.alpha, self.beta, self.attn_gain = alpha, beta, attn_gain
         self.downsample: nn.Module | None = None
         if in_chs != out or stride != 1 or dilation != first:
-            self.downsample = DownsampleAvg(in_chs, out, stride, dilation, first, conv_layer)
+            self.downsample = DownsampleAvg(in_chs, out, stride, dilation, conv_layer)
         self.act1 = get_act_layer(act_layer)()                                     # of what the shortcut is
         self.conv1 = conv_layer(in_chs, inner, 1)
         self.act2 = create_act(act_layer)

@@ -185,10 +185,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x
-        x = self.conv1(x)
-        x = self.conv2(x)
-        x = self.se(x)
-        x = self.conv3(x)
+        x = self.conv2(self.conv1(x))
+        x = self.conv3(self.se(x))
         if self.downsample is not None:
             x = self.drop_path(x)
             x += self.downsample(shortcut)

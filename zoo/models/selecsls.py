@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contract import ImageModel, Parts
-from ..layers.conv import conv2d
+from ..layers.conv_norm import conv_norm_relu
 from ..layers.init import init_he
 from ..layers.stages import same_stages
 from ..spec import Feature
@@ -49,7 +49,7 @@ class SelecSls(ImageModel):
         if len(head_chs) != 4:
             raise ValueError(f'head_chs are of four convolutions, not {list(head_chs)}.')
         self.in_chans = in_chans
-        self.stem = conv_norm_act(in_chans, STEM, 3, 2)
+        self.stem = conv_norm_relu(in_chans, STEM, 3, 2)
         self.feature_info = [Feature(num_chs=STEM, reduction=2, module='stem.2', stage=0)]
         self.features, width, stages = nn.Sequential(), STEM, []
         for number, (count, inner, out) in enumerate(zip(block_num, mid_chs, out_chs)):
@@ -63,7 +63,7 @@ class SelecSls(ImageModel):
             self._add_feature(width, names[-1])
         self.head = nn.Sequential()
         for number, (out, kernel) in enumerate(zip(head_chs, (3, 3, 3, head_kernel))):
-            self.head.append(conv_norm_act(width, out, kernel, 1 if number % 2 else 2))
+            self.head.append(conv_norm_relu(width, out, kernel, 1 if number % 2 else 2))
             width = out
             if number % 2:
                 self._add_feature(width, f'head.{number}')
@@ -95,12 +95,6 @@ def last_of(maps: Maps) -> Tensor:
     return maps[0] if isinstance(maps, (tuple, list)) else maps
 
 
-def conv_norm_act(in_chs: int, out_chs: int, kernel_size: int = 3, stride: int = 1, dilation: int = 1) -> nn.Sequential:
-    """A convolution, batch normalisation and ReLU: (B, in_chs, H, W) -> (B, out_chs, H / stride, W / stride)."""
-    return nn.Sequential(conv2d(in_chs, out_chs, kernel_size, stride, dilation), nn.BatchNorm2d(out_chs),
-                         nn.ReLU(inplace=True))
-
-
 class SelecSlsBlock(nn.Module):
     """A block (arXiv:1907.00837, Figure 3): a map (B, in_chs, H, W) and the stage's first (B, skip_chs, H, W) -> a map
     (B, out_chs, H / stride, W / stride) and the stage's first.
@@ -113,12 +107,12 @@ class SelecSlsBlock(nn.Module):
                  dilation: int = 1) -> None:
         super().__init__()
         self.is_first = is_first
-        self.conv1 = conv_norm_act(in_chs, mid_chs, 3, stride, dilation)
-        self.conv2 = conv_norm_act(mid_chs, mid_chs, 1)
-        self.conv3 = conv_norm_act(mid_chs, mid_chs // 2, 3)
-        self.conv4 = conv_norm_act(mid_chs // 2, mid_chs, 1)
-        self.conv5 = conv_norm_act(mid_chs, mid_chs // 2, 3)
-        self.conv6 = conv_norm_act(2 * mid_chs + (0 if is_first else skip_chs), out_chs, 1)
+        self.conv1 = conv_norm_relu(in_chs, mid_chs, 3, stride, dilation)
+        self.conv2 = conv_norm_relu(mid_chs, mid_chs, 1)
+        self.conv3 = conv_norm_relu(mid_chs, mid_chs // 2, 3)
+        self.conv4 = conv_norm_relu(mid_chs // 2, mid_chs, 1)
+        self.conv5 = conv_norm_relu(mid_chs, mid_chs // 2, 3)
+        self.conv6 = conv_norm_relu(2 * mid_chs + (0 if is_first else skip_chs), out_chs, 1)
 
     def forward(self, x: Any) -> tuple[Tensor, Tensor]:
         skip = None if self.is_first else x[1]

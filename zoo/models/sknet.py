@@ -16,7 +16,33 @@ from ..layers.selective_kernel import SelectiveKernel
 from .resnet import BlockClass, ResNet, without
 
 
-class SelectiveKernelBasic(nn.Module):
+class SelectiveKernelBlock(nn.Module):
+    """Base of the blocks: what a subclass adds are its `convolutions`, by name, in a row."""
+
+    convolutions: ClassVar[tuple[str, ...]]
+
+    def finish(self, out: int, attn_layer: AttnLayer, act_layer: ActLayer, drop_path: nn.Module | None,
+               downsample: nn.Module | None) -> None:
+        """Adds what follows the convolutions."""
+        self.se = create_attn(attn_layer, out)
+        self.drop_path = drop_path or nn.Identity()
+        self.act = create_act(act_layer)
+        self.downsample = downsample
+
+    def zero_init_last(self) -> None:
+        """Makes the branch zero at first, so that the block begins as its shortcut."""
+        zero_weight(self.get_submodule(f'{self.convolutions[-1]}.bn'))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x
+        for name in self.convolutions:
+            x = self.get_submodule(name)(x)
+        x = self.drop_path(self.se(x))
+        x += shortcut if self.downsample is None else self.downsample(shortcut)
+        return self.act(x)
+
+
+class SelectiveKernelBasic(SelectiveKernelBlock):
     """Selective kernels and a 3x3 convolution: (B, inplanes, H, W) -> (B, planes, H / stride, W / stride).
 
     Args:
@@ -33,6 +59,7 @@ class SelectiveKernelBasic(nn.Module):
         ValueError: groups or another base width.
     """
 
+    convolutions = 'conv1', 'conv2'
     expansion: ClassVar[int] = 1
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
@@ -48,25 +75,10 @@ class SelectiveKernelBasic(nn.Module):
             inplanes, first, stride=stride, dilation=first_dilation or dilation, act_layer=act_layer,
             norm_layer=norm_layer, aa_layer=aa_layer, drop_layer=drop_block, **sk_kwargs or {})
         self.conv2 = ConvNorm(first, planes, 3, dilation=dilation, act_layer=None, norm_layer=norm_layer)
-        self.se = create_attn(attn_layer, planes)
-        self.drop_path = drop_path or nn.Identity()
-        self.act = create_act(act_layer)
-        self.downsample = downsample
-
-    def zero_init_last(self) -> None:
-        """Makes the branch zero at first, so that the block begins as its shortcut."""
-        zero_weight(self.conv2.bn)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x
-        x = self.conv1(x)
-        x = self.conv2(x)
-        x = self.drop_path(self.se(x))
-        x += shortcut if self.downsample is None else self.downsample(shortcut)
-        return self.act(x)
+        self.finish(planes, attn_layer, act_layer, drop_path, downsample)
 
 
-class SelectiveKernelBottleneck(nn.Module):
+class SelectiveKernelBottleneck(SelectiveKernelBlock):
     """A 1x1 convolution, selective kernels and a 1x1 convolution (Table 1):
     (B, inplanes, H, W) -> (B, 4 planes, H / stride, W / stride).
 
@@ -76,6 +88,7 @@ class SelectiveKernelBottleneck(nn.Module):
         downsample, sk_kwargs, reduce_first, attn_layer, aa_layer, drop_block, drop_path: as in `SelectiveKernelBasic`.
     """
 
+    convolutions = 'conv1', 'conv2', 'conv3'
     expansion: ClassVar[int] = 4
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, downsample: nn.Module | None = None,
@@ -91,23 +104,7 @@ class SelectiveKernelBottleneck(nn.Module):
             width // reduce_first, width, stride=stride, dilation=first_dilation or dilation, groups=cardinality,
             act_layer=act_layer, norm_layer=norm_layer, aa_layer=aa_layer, drop_layer=drop_block, **sk_kwargs or {})
         self.conv3 = ConvNorm(width, out, act_layer=None, norm_layer=norm_layer)
-        self.se = create_attn(attn_layer, out)
-        self.drop_path = drop_path or nn.Identity()
-        self.act = create_act(act_layer)
-        self.downsample = downsample
-
-    def zero_init_last(self) -> None:
-        """Makes the branch zero at first, so that the block begins as its shortcut."""
-        zero_weight(self.conv3.bn)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = x
-        x = self.conv1(x)
-        x = self.conv2(x)
-        x = self.conv3(x)
-        x = self.drop_path(self.se(x))
-        x += shortcut if self.downsample is None else self.downsample(shortcut)
-        return self.act(x)
+        self.finish(out, attn_layer, act_layer, drop_path, downsample)
 
 
 class SKNet(ResNet):

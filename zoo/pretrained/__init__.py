@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..spec import PretrainedCfg
 from .adapt import filled_by_constructors, load_into, materialise, without_storage
-from .convert import Conversion, convert, recognise
+from .convert import Conversion, convert
 from .locate import Located, Weights, fetch, locate
 from .read import own, read_state_dict, unwrap
 from .source import Source, model_config, parse
@@ -37,8 +37,5 @@ def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = 
     """
     found = locate(cfg, source, cache_dir)
     state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    layout = recognise(state)
-    implied = layout.data(state) if layout else {}
-    load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
-              settings=settings, new_head=new_head, strict=strict)
-    return implied
+    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
+                     settings=settings, new_head=new_head, strict=strict).implied

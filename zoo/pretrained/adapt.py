@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,13 @@ class Fitting(Protocol):
 
     def init_head(self) -> None:
         """Draws the classifiers anew."""
+
+
+class Loaded(NamedTuple):
+    """What was done to weights, in words, and the fields of their record that their layout implies."""
+
+    adapted: list[str]
+    implied: dict[str, Any]
 
 
 class _Unfilled(TorchFunctionMode):
@@ -85,8 +92,8 @@ def filled_by_constructors(model: nn.Module) -> bool:
 @torch.no_grad()
 def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg, *, partial: bool = False,
               device: torch.device | str = 'cpu', origin: str = 'the state dict',
-              settings: Mapping[str, Any] | None = None, new_head: bool = False, strict: bool = True) -> list[str]:
-    """Loads weights into a network; returns what was adapted, in words. Nothing is changed where it fails.
+              settings: Mapping[str, Any] | None = None, new_head: bool = False, strict: bool = True) -> Loaded:
+    """Loads weights into a network; says what was adapted. Nothing is changed where it fails.
 
     Args:
         model: built `without_storage` (it takes over the tensors, and is whole afterwards), or an ordinary network
@@ -106,7 +113,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     given, layout = state, None
     if isinstance(model, Fitting):                   # not a user's own network, whose names are nobody else's
         layout, (_, height, width) = recognise(state), cfg.input_size
-        state = model.adapt_state(to_ours(state, layout, model), Sizes(img_size=(height, width)))
+        ours = to_ours(state, layout, model) if layout else state
+        state = model.adapt_state(ours, Sizes(img_size=(height, width)))
     state = dict(state)
     own = model.state_dict()                         # only now: for fused weights, the network has been fused
     wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
@@ -152,7 +160,7 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
     adapted += [f'{key}: drawn anew for {wanted[key][0][0]} classes' for key in anew]
     for line in adapted:
         _log.info('%s: %s', origin, line)
-    return adapted
+    return Loaded(adapted, layout.data(given) if layout else {})
 
 
 def _fit_first_conv(state: dict[str, Tensor], wanted: Wanted, cfg: PretrainedCfg) -> Iterator[str]:
