@@ -99,10 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             begun.add(name)
 
 
-# A worker that dies without a report of its own: pytest-xdist says only which test it ran. Here it is said how it died, and
-# the test runs once more in a new worker; a test that ends its process twice has failed.
-
-CRASHED = pytest.StashKey[dict[str, str]]()
+# A worker that dies without a report of its own: pytest-xdist says only which test it ran. Here it is said how it died.
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -119,29 +116,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
-    """Says how the worker ended, and schedules its test again, once."""
+def pytest_handlecrashitem(report: Any) -> None:
+    """Adds how the worker ended to the failure."""
     status = None
     with contextlib.suppress(Exception):                        # execnet's own process, not a part of its interface
         status = report.node.gateway._io.popen.wait(10)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2 ** 20
-    config = report.node.config
     report.longrepr = (f'{report.longrepr}: status {status} (negative: a signal), largest process so far {peak:.1f} GiB\n'
                        + Path(report.node.workerinput['faults']).read_text())
-    crashed = config.stash.setdefault(CRASHED, {})
-    if crashitem not in crashed:
-        crashed[crashitem] = report.longrepr
-        report.outcome = 'again'
-        sched.mark_test_pending(crashitem)
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Tests that ran again, and how their workers ended."""
-    for text in config.stash.get(CRASHED, {}).values():
-        terminalreporter.section('ran once more')
-        terminalreporter.write_line(text)
-
-
-def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """A test that runs again is counted as such."""
-    return ('again', 'A', 'AGAIN') if report.outcome == 'again' else None
