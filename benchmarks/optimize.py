@@ -6,8 +6,9 @@ Runtime and in OpenVINO, each as its own documentation has it.
 
 All run in one process on the same images, in turn by blocks (`zoo.benchmarking.timing.in_blocks`). The ratios are timm's
 time over zoo's, and that of the best by hand over zoo's; the difference is that of zoo's outputs from timm's, of their
-norm. On a CPU what is set up by hand computes in float32, whatever zoo's precision is. On a CUDA device timm's network
-runs under autocast to zoo's precision, and by hand it is put into channels_last, too.
+norm. On a CPU what is set up by hand computes in float32, whatever zoo's precision is, and `bare` is what zoo runs where
+no other runtime is installed, its ratio `bare_over_timm`. On a CUDA device timm's network runs under autocast to zoo's
+precision, and by hand it is put into channels_last, too.
 """
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.benchmarking.timing import in_blocks
+from zoo.optimizing import BACKENDS
 from zoo.tables import provenance
 
 MODELS = ('efficientnet_b0', 'tf_efficientnet_lite0', 'mobilenetv3_large_100', 'efficientformer_l1', 'resnet50',
@@ -107,6 +109,11 @@ def main() -> None:
                 runs = {runtime: autocast(run) for runtime, run in runs.items()}
             optimized = zoo.optimize(model, images, precision=args.precision, backend=args.backend)
             runs['zoo'] = lambda: optimized(images)
+            if cpu and args.backend == 'auto':
+                trials = [trial for trial in optimized.report.trials if not BACKENDS[trial.backend].packages]
+                fastest = min((trial for trial in trials if not trial.problem), key=lambda trial: trial.milliseconds)
+                bare = zoo.optimize(model, images, precision=args.precision, backend=fastest.backend)
+                runs['bare'] = lambda: bare(images)
             timings = dict(zip(runs, in_blocks([*runs.values()], args.device, rounds=9, seconds=args.seconds)))
             ours = timings['zoo'].median
             best = min(by_hand, key=lambda one: timings[one].median)
@@ -117,16 +124,17 @@ def main() -> None:
                    'zoo_ms_p10': round(timings['zoo'].p10 * 1e3, 2), 'zoo_ms_p90': round(timings['zoo'].p90 * 1e3, 2),
                    'over_timm': round(timings['timm'].median / ours, 2), 'best_by_hand': best,
                    'over_best': round(timings[best].median / ours, 3),
+                   **({'bare_over_timm': round(timings['timm'].median / timings['bare'].median, 2)} if 'bare' in runs else {}),
                    'difference': f'{((optimized(images) - expected).norm() / expected.norm()).item():.1e}'}
             print('  '.join(f'{key} {value}' for key, value in row.items()), flush=True)
             command = (f'python benchmarks/optimize.py {name} --batch-size {batch} --precision {args.precision}' +
                        ('' if cpu else f' --device {args.device}'))
             rows.append({**row, 'threads': args.threads, 'peers': peers, **provenance(command, args.device)})
-    if args.csv:
-        with open(args.csv, 'w', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+            if args.csv:
+                with open(args.csv, 'w', newline='', encoding='utf-8') as file:
+                    writer = csv.DictWriter(file, rows[0])
+                    writer.writeheader()
+                    writer.writerows(rows)
 
 
 if __name__ == '__main__':

@@ -30,6 +30,22 @@ def test_runs_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         benchmarking.in_turn([], repeats=0)
 
 
+def test_blocks_of_long_runs_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], {'short': 0, 'long': 0}
+
+    def work(name: str, seconds: float) -> None:
+        calls[name] += 1
+        now[0] += seconds
+
+    monkeypatch.setattr(benchmarking.timing.time, 'perf_counter', lambda: now[0])
+    monkeypatch.setattr(benchmarking.timing.time, 'sleep', lambda seconds: None)
+    runs = [lambda: work('short', 0.125), lambda: work('long', 8.0)]
+    short, long = benchmarking.in_blocks(runs, rounds=9, seconds=2)
+    assert long == Timing((8.0,) * 3) and calls['long'] == 1 + 3            # three rounds, the first with one untimed
+    assert short == Timing((0.125,) * 6) and calls['short'] == 3 + 6        # in each round an untimed one, then two
+    assert len(benchmarking.in_blocks(runs[:1], rounds=9, seconds=2)[0].seconds) == 9 * 2
+
+
 def test_median_and_spread() -> None:
     timing = Timing(tuple(float(i) for i in [5, 1, 4, 2, 3, 0, 10, 9, 8, 7, 6]))
     assert (timing.p10, timing.median, timing.p90) == (1.0, 5.0, 9.0)

@@ -75,17 +75,23 @@ def in_turn(runs: Sequence[Callable[[], object]], device: str = 'cpu', warmup: i
 @torch.inference_mode()
 def in_blocks(runs: Sequence[Callable[[], object]], device: str = 'cpu', rounds: int = 3, seconds: float = 1.0,
               ) -> list[Timing]:
-    """Times each of `runs` for `seconds`, in `rounds` that take turns, each of one untimed and then at least two timed
-    repetitions. For runs in several runtimes: the threads of one go on spinning for a while after it has answered, and
-    would take the processor from the next if each ran once in turn."""
+    """Times each of `runs` for about `seconds`, in at most `rounds` that take turns, each of one untimed and then at least
+    one timed repetition. For runs in several runtimes: the threads of one go on spinning for a while after it has
+    answered, and would take the processor from the next if each ran once in turn. That matters little to a run that takes
+    a quarter of a second: of such the first alone is untimed. There are no more rounds when each has been timed three
+    times and all together have taken three times as long as they should."""
     found: list[list[float]] = [[] for _ in runs]
     gc.collect()
+    start_of_all = time.perf_counter()
     for number in range(rounds):
+        if number >= 3 and time.perf_counter() - start_of_all > 3 * seconds * len(runs):
+            break
         for run, times in zip(runs, found) if number % 2 == 0 else reversed(list(zip(runs, found))):
             time.sleep(0.02)
-            run()
-            synchronize(device)
-            begin, least = time.perf_counter(), len(times) + 2
+            if not times or times[-1] < 0.25:
+                run()
+                synchronize(device)
+            begin, least = time.perf_counter(), len(times) + 1
             while time.perf_counter() - begin < seconds / rounds or len(times) < least:
                 start = time.perf_counter()
                 run()

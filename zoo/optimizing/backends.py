@@ -241,8 +241,7 @@ class OnnxRuntime(Graph):
         return cls(file, precision, source.program[1], source.outputs == ['outputs'])
 
     def session(self, shape: tuple[int, ...]) -> Callable[..., list[Tensor]]:
-        free = {name: shape[place] for name, place in DIMENSIONS.items() if self.fixed[place] is None}
-        return OnnxSession(self.graph, sizes=free)
+        return OnnxSession(self.graph, shape=shape)
 
     def save(self, folder: Path) -> None:
         (folder / 'model.onnx').write_bytes(self.graph)

@@ -5,7 +5,7 @@ import functools
 import importlib
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,18 +34,17 @@ class OnnxSession:
     Args:
         file: the file, or its content.
         threads: of the processor; by default as many as PyTorch uses.
-        sizes: a number for each named dimension that is to stand still, which is somewhat faster.
+        shape: of the images (B, C, H, W), if it is to stand still, which is faster.
     """
 
-    def __init__(self, file: str | Path | bytes, threads: int | None = None, sizes: Mapping[str, int] | None = None,
-                 ) -> None:
+    def __init__(self, file: str | Path | bytes, threads: int | None = None, shape: Sequence[int] | None = None) -> None:
         import onnxruntime
+        if shape is not None:
+            file = _standing(file, shape)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        for name, size in (sizes or {}).items():
-            options.add_free_dimension_override_by_name(name, size)
         self.session = onnxruntime.InferenceSession(file if isinstance(file, bytes) else str(file), options,
                                                     providers=['CPUExecutionProvider'])
         self.inputs = [one.name for one in self.session.get_inputs()]
@@ -59,6 +58,20 @@ class OnnxSession:
     def __call__(self, *images: Tensor) -> list[Tensor]:
         found = self.session.run(None, {name: image.contiguous().numpy() for name, image in zip(self.inputs, images)})
         return [torch.from_numpy(one) for one in found]
+
+
+def _standing(file: str | Path | bytes, shape: Sequence[int]) -> bytes:
+    """An ONNX graph of images of one shape. What it says of the shapes in between is left out: they are worked out anew
+    when it is loaded, and with them whatever depends on them alone (SAME padding, say) becomes constant."""
+    import onnx
+    model = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
+    for side, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        side.dim_value = size
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField('shape')
+    content: bytes = model.SerializeToString()
+    return content
 
 
 @functools.cache
