@@ -173,3 +173,18 @@ def test_public_names():
     assert set(zoo.__all__) <= set(dir(zoo))
     with pytest.raises(AttributeError, match="'list_models'"):
         zoo.list_model
+
+
+@pytest.mark.slow
+def test_no_network_loads_pytorchs_compiler_when_it_is_built():
+    code = """
+import sys, torch, zoo
+for module in zoo.list_modules():
+    names = zoo.list_models(module=module)
+    for name in {names[0], names[len(names) // 2], names[-1]}:
+        with torch.device('meta'):
+            zoo.create_model(name)
+        loaded = {'torch._dynamo', 'sympy'} & set(sys.modules)
+        assert not loaded, (name, loaded)
+"""
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stderr == ''

@@ -114,9 +114,9 @@ class BlurPool2d(nn.Module):
 
     def reset_constants(self) -> None:
         """Fills the kernel, which no checkpoint holds."""
-        line = torch.tensor([0.25, 0.5, 0.25], dtype=self.kernel.dtype, device=self.kernel.device)
+        line = torch.tensor([0.25, 0.5, 0.25], device='cpu')        # PyTorch would load its compiler to multiply on 'meta'
         with torch.no_grad():
-            self.kernel.copy_(torch.outer(line, line).expand_as(self.kernel))
+            self.kernel.copy_((line[:, None] * line).expand_as(self.kernel))
 
     def init_non_persistent_buffers(self) -> None:
         """`reset_constants`, by the name that transformers calls after it has loaded a checkpoint."""

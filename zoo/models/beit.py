@@ -198,7 +198,7 @@ class Attention(RelPosTable):
         """Fills the keys' bias, which is zero, and the table's index."""
         super().reset_constants()
         if self.q_bias is not None:
-            self.k_bias = torch.zeros_like(self.q_bias)
+            self.k_bias = torch.zeros(self.q_bias.shape, dtype=self.q_bias.dtype, device=self.q_bias.device)
 
     def forward(self, x: Tensor, shared_rel_pos_bias: Tensor | None = None, window: Pair | None = None) -> Tensor:
         if self.q_bias is None or self.k_bias is None or self.v_bias is None:

@@ -9,7 +9,6 @@ Res2Net (arXiv:1904.01169) splits the middle convolution into scales.
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -76,9 +75,9 @@ class DLA(ConvClassifierNet):
 
     def adapt_state(self, state: Mapping[str, Tensor], source: Sizes = Sizes()) -> dict[str, Tensor]:
         """Leaves out projections of trees of trees, which published weights have and no network uses."""
-        unused = [name for name, module in self.named_modules() if isinstance(module, DlaTree) and module.levels > 1]
-        pattern = re.compile(rf'(?:{"|".join(map(re.escape, unused))})\.project\.') if unused else re.compile('(?!)')
-        return super().adapt_state({key: value for key, value in state.items() if not pattern.match(key)}, source)
+        unused = tuple(f'{name}.project.' for name, module in self.named_modules()
+                       if isinstance(module, DlaTree) and module.levels > 1)
+        return super().adapt_state({key: value for key, value in state.items() if not key.startswith(unused)}, source)
 
 
 def conv_level(in_chs: int, out_chs: int, count: int, stride: int = 1) -> nn.Sequential:

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of, only
 from .layout import Described, State, headless
-from .templates import AS_IT_IS, Reshape, Rule, TemplateLayout
+from .templates import AS_IT_IS, BLUE_FIRST, Reshape, Rule, TemplateLayout
 
 # what is normalised last in a network -> its name: channels of MobileViT's last convolution, of MobileViTv2's last stage
 FIRST: Mapping[int, str] = {320: 'mobilevit_xxs', 384: 'mobilevit_xs', 640: 'mobilevit_s'}
 SECOND: Mapping[int, str] = {round(5.12 * percent): f'mobilevitv2_{percent:03}' for percent in range(50, 201, 25)}
-TURNED = Reshape(lambda value: value.flip(1), lambda value: value.flip(1))
 BOTTLENECK = {'expand_1x1': 'conv1_1x1', 'conv_3x3': 'conv2_kxk', 'reduce_1x1': 'conv3_1x1'}
 BLOCK = {'conv_kxk': 'conv_kxk', 'conv_projection': 'conv_proj', 'fusion': 'conv_fusion'}
 ATTENTION = 'attention.attention.'
@@ -38,7 +37,7 @@ class MobileViTLayout(TemplateLayout):
     def __init__(self, version: str, prefix: str, mark: str, layer: tuple[Rule, ...], networks: Mapping[int, str]) -> None:
         self.name, self.prefix, self.networks = f'transformers MobileViT{version}', prefix, networks
         self.marks = ('conv_stem.convolution.weight', f'encoder.layer.2.transformer.layer.0.{mark}.weight')
-        rules = [*_conv_norm('conv_stem', 'stem', TURNED), *_conv_norm('conv_1x1_exp', 'final_conv'),
+        rules = [*_conv_norm('conv_stem', 'stem', BLUE_FIRST), *_conv_norm('conv_1x1_exp', 'final_conv'),
                  Rule('classifier', 'head.fc')]
         inside = [*layer, Rule('layernorm_before', 'norm1'), Rule('layernorm_after', 'norm2')]
         block = [rule for theirs, ours in BLOCK.items() for rule in _conv_norm(theirs, ours)]

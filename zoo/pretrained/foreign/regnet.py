@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .configs import ACTIVATIONS, Config, ConfigReader, Read, given_fields, one_of
 from .layout import Described, State, headless
-from .templates import Rule, TemplateLayout
+from .templates import BLUE_FIRST, Rule, TemplateLayout
 
 # whether there is squeeze-and-excitation, and the channels of each stage
 NETWORKS: dict[tuple[bool, tuple[int, ...]], str] = {
@@ -33,9 +33,19 @@ PART = re.compile(r'block\d-part\d+\.')                   # what VISSL puts arou
 
 
 class RegNetLayout(TemplateLayout):
-    """A layout whose blocks are counted from 0; ours are from 1."""
+    """A layout of RegNets."""
 
     networks = NETWORKS
+
+    def identify(self, state: State) -> Described:
+        """See `Layout.identify`."""
+        kernels = [state.get(f's{stage + 1}.b1.conv3.conv.weight') for stage in range(STAGES)]
+        widths = tuple(len(kernel) for kernel in kernels if kernel is not None)
+        return NETWORKS.get(('s1.b1.se.fc1.weight' in state, widths)), headless(state)
+
+
+class CountedFrom0(RegNetLayout):
+    """A layout whose blocks are counted from 0; ours are from 1."""
 
     def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         """Counts blocks from 1."""
@@ -45,18 +55,12 @@ class RegNetLayout(TemplateLayout):
         """Counts blocks from 0."""
         return {_counted(key, -1): value for key, value in ours.items()}
 
-    def identify(self, state: State) -> Described:
-        """See `Layout.identify`."""
-        kernels = [state.get(f's{stage + 1}.b1.conv3.conv.weight') for stage in range(STAGES)]
-        widths = tuple(len(kernel) for kernel in kernels if kernel is not None)
-        return NETWORKS.get(('s1.b1.se.fc1.weight' in state, widths)), headless(state)
-
 
 def _counted(key: str, more: int) -> str:
     return BLOCK.sub(lambda match: f'{match[1]}{int(match[2]) + more}', key)
 
 
-class Torchvision(RegNetLayout):
+class Torchvision(CountedFrom0):
     """torchvision's."""
 
     name, marks = 'torchvision RegNet', ('stem.1.running_mean', 'trunk_output.block1.block1-0.f.a.0.weight')
@@ -71,7 +75,7 @@ class Torchvision(RegNetLayout):
         self.rules = tuple(rules)
 
 
-class Transformers(RegNetLayout):
+class Transformers(CountedFrom0):
     """That of transformers, of networks with squeeze-and-excitation, which is a layer of the row there, or without."""
 
     prefix, classifiers = 'regnet.', ('classifier',)
@@ -98,33 +102,19 @@ class Transformers(RegNetLayout):
 
 
 class Pycls(RegNetLayout):
-    """The authors' own, of pycls, whose images are BGR: the channels of the first convolution are turned round, and
-    networks here take RGB ones."""
+    """The authors' own, of pycls, whose images are BGR."""
 
     name = 'pycls RegNet'
     marks = ('stem.bn.running_mean', 's1.b1.proj.weight', 's1.b1.f.a_bn.weight')
-    rules = (Rule('stem.conv', 'stem.conv'), Rule('stem.bn', 'stem.bn'), Rule('head.fc', 'head.fc'), *(
+    rules = (Rule('stem.conv', 'stem.conv', BLUE_FIRST), Rule('stem.bn', 'stem.bn'), Rule('head.fc', 'head.fc'), *(
         Rule(f's{stage}.b{{i}}.{theirs}', f's{stage}.b{{i}}.{ours}') for stage in range(1, STAGES + 1)
         for theirs, ours in (
             ('f.a', 'conv1.conv'), ('f.a_bn', 'conv1.bn'), ('f.b', 'conv2.conv'), ('f.b_bn', 'conv2.bn'),
             ('f.se.f_ex.0', 'se.fc1'), ('f.se.f_ex.2', 'se.fc2'), ('f.c', 'conv3.conv'), ('f.c_bn', 'conv3.bn'),
             ('proj', 'downsample.conv'), ('bn', 'downsample.bn'))))
 
-    def complete(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Makes the first convolution take RGB images."""
-        return _turned_round(ours)
 
-    def reduce(self, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Makes the first convolution take BGR images."""
-        return _turned_round(ours)
-
-
-def _turned_round(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    kernel = state.get('stem.conv.weight')
-    return state if kernel is None or kernel.shape[1] != 3 else {**state, 'stem.conv.weight': kernel.flip(1)}
-
-
-class Classy(RegNetLayout):
+class Classy(CountedFrom0):
     """ClassyVision's, as two libraries have it: VISSL, which SEER (arXiv:2103.01988) was trained with, of a trunk and
     heads, or of the trunk alone; and SWAG (arXiv:2201.08371). Heads of self-supervised training are left out.
 

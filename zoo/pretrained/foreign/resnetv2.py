@@ -122,7 +122,7 @@ def _bit(config: Config) -> Read:
         layers=depths, channels=tuple(width * given['width_factor'] for width in given['hidden_sizes']), width_factor=1,
         stem_chs=given['embedding_size'], act_layer=one_of(given, 'hidden_act', ACTIVATIONS), size=given['image_size'],
         **_KINDS[kind])
-    name = f'resnetv2_{DEPTHS.get((depths), 50)}x1_bit'
+    name = f'resnetv2_{DEPTHS.get(depths, 50)}x1_bit'
     return name, arguments, dict(first_conv='stem.conv', classifier='head.fc', paper_ids='arXiv:1912.11370')
 
 

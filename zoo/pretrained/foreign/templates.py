@@ -26,6 +26,8 @@ TOKEN = Reshape(lambda value: value[None, None], lambda value: value[0, 0])     
 FLAT = Reshape(lambda value: value.flatten(), lambda value: value[None, None, None])     # (1, 1, 1, C) there, (C) here
 POINTWISE = Reshape(lambda value: value[:, :, None, None] if value.ndim == 2 else value,         # a linear layer there,
                     lambda value: value.flatten(1) if value.ndim == 4 else value)                # a convolution here
+BLUE_FIRST = Reshape(lambda value: value.flip(1) if value.shape[1] == 3 else value,       # the first kernels, of images
+                     lambda value: value.flip(1) if value.shape[1] == 3 else value)      # BGR there, RGB here
 TRANSPOSED = Reshape(lambda value: value.t().contiguous(), lambda value: value.t().contiguous())
 
 
