@@ -26,19 +26,9 @@ class NaFlexMixup:
         ValueError: a value that cannot be used, or neither kind of mixing.
     """
 
-    def __init__(
-        self,
-        *,
-        num_classes: int,
-        mixup_alpha: float = 0.8,
-        cutmix_alpha: float = 1.0,
-        switch_prob: float = 0.5,
-        prob: float = 1.0,
-        local_shuffle: int = 4,
-        label_smoothing: float = 0.0,
-        mixup_off_epoch: int = 0,
-        multi_label: bool = False,
-    ) -> None:
+    def __init__(self, *, num_classes: int, mixup_alpha: float = 0.8, cutmix_alpha: float = 1.0, switch_prob: float = 0.5,
+                 prob: float = 1.0, local_shuffle: int = 4, label_smoothing: float = 0.0, mixup_off_epoch: int = 0,
+                 multi_label: bool = False) -> None:
         if local_shuffle < 1 or mixup_off_epoch < 0:
             raise ValueError('local_shuffle is at least 1 and mixup_off_epoch at least 0; got '
                              f'{local_shuffle}, {mixup_off_epoch}.')
