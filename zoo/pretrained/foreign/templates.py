@@ -20,14 +20,18 @@ class Reshape:
     back: Callable[[Tensor], Tensor]
 
 
+def _turned(kernels: Tensor) -> Tensor:
+    """Convolutions of three colours, with these in the opposite order."""
+    return kernels.flip(1) if kernels.shape[1] == 3 else kernels
+
+
 AS_IT_IS = Reshape(lambda value: value, lambda value: value)
 IN_BATCH = Reshape(lambda value: value[None], lambda value: value[0])                    # (…) there, (1, …) here
 TOKEN = Reshape(lambda value: value[None, None], lambda value: value[0, 0])              # (C) there, (1, 1, C) here
 FLAT = Reshape(lambda value: value.flatten(), lambda value: value[None, None, None])     # (1, 1, 1, C) there, (C) here
 POINTWISE = Reshape(lambda value: value[:, :, None, None] if value.ndim == 2 else value,         # a linear layer there,
                     lambda value: value.flatten(1) if value.ndim == 4 else value)                # a convolution here
-BLUE_FIRST = Reshape(lambda value: value.flip(1) if value.shape[1] == 3 else value,       # the first kernels, of images
-                     lambda value: value.flip(1) if value.shape[1] == 3 else value)      # BGR there, RGB here
+BLUE_FIRST = Reshape(_turned, _turned)                  # the first kernels, of images BGR there, RGB here
 TRANSPOSED = Reshape(lambda value: value.t().contiguous(), lambda value: value.t().contiguous())
 
 
