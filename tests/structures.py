@@ -16,7 +16,7 @@ import pytest
 
 import zoo
 from conftest import architectures
-from zoo.catalog import FAMILIES
+from zoo.catalog import families
 from zoo.registry import resolve
 
 # arguments that change how wide, deep or large a network is, and nothing else
@@ -48,7 +48,7 @@ def structures() -> dict[str, list[str]]:
     """The smallest name of each structure -> all names of that structure."""
     sizes = {name: int(facts['params']) for name, facts in architectures().items()}
     found: dict[Hashable, list[str]] = {}
-    for family in FAMILIES:
+    for family in families():
         for name in family.variants:
             args = family.model_args(name)
             extent = EXTENT | ({'group_size'} if 'w0' in args else set())       # of a network whose blocks all have groups

@@ -12,14 +12,14 @@ from timm.models.efficientnet import EfficientNet as PeerEfficientNet
 import zoo
 from conftest import randomize, relative_error
 from zoo.blocks import BLOCK_KINDS, compound, parse, parse_stages, round_channels, scale, text
-from zoo.catalog import FAMILIES
+from zoo.catalog import families
 from zoo.layers.mbconv import BLOCK_CLASSES
 from zoo.models.efficientnet import EfficientNet
 
 
 def catalog_stages(kinds=BLOCK_CLASSES):
     """The different networks of the catalog, as tuples of stages, whose first block is of one of these kinds."""
-    return sorted({tuple(family.model_args(name)['blocks']) for family in FAMILIES for name in family.variants
+    return sorted({tuple(family.model_args(name)['blocks']) for family in families() for name in family.variants
                    if 'blocks' in family.model_args(name)
                    and parse(family.model_args(name)['blocks'][0].split()[0]).kind in kinds})
 

@@ -107,8 +107,9 @@ def test_gates_equal_timms(kind, options, channels):
         for result in results:
             result.square().sum().backward()
         assert relative_error(x.grad, y.grad) < 1e-9
-    for a, b in zip(ours.parameters(), other.parameters(), strict=True):
-        assert relative_error(a.grad, b.grad) < 1e-9
+    largest = max(b.grad.norm() for b in other.parameters())
+    for a, b in zip(ours.parameters(), other.parameters(), strict=True):   # that of a bias before a softmax is rounding alone
+        assert (a.grad - b.grad).norm() < 1e-9 * b.grad.norm() + 1e-13 * largest
 
 
 def test_gates_are_chosen_by_name_class_or_switch():

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import pretrained as weights
-from . import registry
+from . import catalog, registry
 from .contract import ImageModel
 from .features import OPTIONS as BACKBONE_OPTIONS
 from .features import feature_wrapper
 from .memory import memory_size
+from .pretrained.storage import filled_by_constructors, materialise, without_storage
 from .spec import PretrainedCfg, between, unknown, whole
 
 Weights = str | Path | Mapping[str, Any]
@@ -74,7 +74,8 @@ def create_model(model_name: str, pretrained: bool | Weights = False,
     if checkpoint_path and pretrained:
         raise ValueError('pretrained and checkpoint_path both name weights; give one.')
     if ':' in model_name:
-        architecture, cfg, args = weights.model_config(model_name, cache_dir)
+        from .pretrained.source import model_config
+        architecture, cfg, args = model_config(model_name, cache_dir)
         family, architecture, _ = registry.resolve(architecture)
     else:
         family, architecture, tag = registry.resolve(model_name)
@@ -148,8 +149,8 @@ def network_class_of(path: str) -> type[ImageModel]:
         ValueError: there is none.
     """
     module, _, name = path.partition('.')
-    if module not in registry.list_modules():
-        raise ValueError(unknown('Network module', module, registry.list_modules()))
+    if module not in catalog.modules():
+        raise ValueError(unknown('Network module', module, catalog.modules()))
     content = importlib.import_module(f'.models.{module}', __package__)
     found: type[ImageModel] | None = getattr(content, name, None)
     if found is None:
@@ -166,7 +167,7 @@ def _flexible(network_class: Callable[..., nn.Module], architecture: str, argume
         return network_class, given, cfg
     flexible: Any = network_class_of('naflexvit.NaFlexVit')
     named = f'naflex{architecture}'
-    row = registry.resolve(named)[0].model_args(named) if named in registry.list_models() else {}
+    row = registry.resolve(named)[0].model_args(named) if registry.is_model(named) else {}
     positions = {name: value for name, value in row.items() if name.startswith('pos_embed')}
     given = flexible.options_of(network_class, {**positions, **given})
     return flexible, given, cfg.replace(first_conv='embeds.proj', fixed_input_size=False)
@@ -225,7 +226,9 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
 
     def build() -> tuple[nn.Module, nn.Module]:
         """The network, and what it is wrapped in."""
-        network = network_class(**arguments).to(dtype=dtype)
+        network = network_class(**arguments)
+        if dtype:
+            network.to(dtype=dtype)
         if not wrap:
             return network, network
         if not isinstance(network, ImageModel):
@@ -234,9 +237,9 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
         return network, wrap(network)
 
     try:
-        with device if own else weights.without_storage():
+        with device if own else without_storage():
             model, wrapped = build()
-        if not own and device.type != 'meta' and weights.filled_by_constructors(model):
+        if not own and device.type != 'meta' and filled_by_constructors(model):
             model, wrapped = build()
     except (RuntimeError, OverflowError) as error:
         problem = str(error).partition('\n')[0]
@@ -246,12 +249,13 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
-        implied = weights.load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
+        from .pretrained.load import load_weights
+        implied = load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                                        settings=settings, new_head=new_head, strict=strict, adapt=adapt)
         if settings is not None:
             cfg = cfg.replace(**{name: value for name, value in implied.items() if name not in told})
     elif isinstance(model, ImageModel) and not own:
-        weights.materialise(model, device)
+        materialise(model, device)
         model.init_weights()
     return _described(model, wrapped, cfg, sized)
 
@@ -284,7 +288,8 @@ def _called(function: Callable[..., nn.Module], pretrained: bool | Weights, chec
         raise TypeError(f'{function.__name__} makes no torch.nn.Module, but {type(model).__name__}.')
     model = model.to(dtype=dtype)
     if source:
-        weights.load_weights(model, cfg, source)
+        from .pretrained.load import load_weights
+        load_weights(model, cfg, source)
     if record := getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None):
         model.pretrained_cfg = model.default_cfg = record
         return model

@@ -9,34 +9,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .catalog import FAMILIES
+from . import catalog
 from .spec import Family, PretrainedCfg, nearest, unknown
 
 ELSEWHERE = {'googlenet': 'inception_v3', 'inception_v1': 'inception_v3'}    # of other libraries -> the nearest here
 _added: list[Family] = []                     # users' own, see `register_family`
 
 
+def _find(name: str) -> Family | None:
+    """The family whose rows hold an architecture; a user's own goes before zoo's, the last before earlier ones."""
+    own = (family for family in reversed(_added) if name in family.variants)
+    return next(own, None) or catalog.family_of(name)
+
+
 @functools.cache
 def _families() -> dict[str, Family]:
-    """Architecture -> the family whose rows hold it."""
-    return {name: family for family in (*FAMILIES, *_added) for name in family.variants}
-
-
-@functools.cache
-def _tags() -> dict[str, tuple[str, ...]]:
-    """Architecture -> its tags, default first."""
-    tags: dict[str, list[str]] = {name: [] for name in _families()}
-    for family in (*FAMILIES, *_added):
-        for full_name in family.weights:
-            name, _, tag = full_name.partition('.')
-            if _families()[name] is family:
-                tags[name].append(tag)
-    return {name: tuple(known) for name, known in tags.items()}
+    """Every architecture -> the family whose rows hold it."""
+    return {name: family for family in (*catalog.families(), *_added) for name in family.variants}
 
 
 @functools.cache
 def _former() -> dict[str, str]:
-    return {old: new for family in (*FAMILIES, *_added) for old, new in family.former.items()}
+    return {old: new for family in (*catalog.families(), *_added) for old, new in family.former.items()}
 
 
 def register_family(family: Family) -> None:
@@ -62,7 +56,7 @@ def register_family(family: Family) -> None:
             raise ValueError(unknown(f'Weights {full_name!r}: the network', full_name.partition('.')[0],
                                      family.variants))
     for name in family.variants:
-        if name in _families():
+        if _find(name):
             warnings.warn(f'The model name {name!r} was known; it means the network of {family.model} now.', UserWarning,
                           stacklevel=2)
     _added.append(family)
@@ -82,7 +76,7 @@ def unregister_family(family: Family) -> None:
 
 
 def _forget() -> None:
-    for known in (_families, _tags, _former):
+    for known in (_families, _former):
         known.cache_clear()
 
 
@@ -101,7 +95,7 @@ def names_of_timm() -> frozenset[str]:
 def _split(model_name: str) -> tuple[str, str]:
     """Architecture and tag, in small letters and without the hub's 'timm/'."""
     name, tag = split_model_name_tag(model_name)
-    if name in _families():                        # a user's own may have capital letters
+    if _find(name):                                # a user's own may have capital letters
         return name, tag
     return split_model_name_tag(model_name.lower().removeprefix('timm/'))
 
@@ -117,26 +111,32 @@ def resolve(model_name: str) -> tuple[Family, str, str]:
             tags there are).
     """
     name, tag = _split(model_name)
-    if name not in _families() and name in _former():
+    family = _find(name)
+    if not family and name in _former():
         today = _former()[name]
         warnings.warn(f'The model name {name!r} is a former one; it is {today!r} today.', DeprecationWarning,
                       stacklevel=3)
         name, today_tag = split_model_name_tag(today)
-        tag = tag or today_tag
-    if name in names_of_timm() - _families().keys():
-        raise ValueError(f"zoo does not have the model {name!r} yet, which timm has. What it has is listed by "
-                         "zoo.list_models(), or by the command zoo list.")
-    if name in ELSEWHERE:
-        raise ValueError(f'zoo, as timm, has no model {name!r}. The nearest that it has is {ELSEWHERE[name]!r}.')
-    if name not in _families():
-        close = nearest(name, [*_families(), *_former()])
-        hint = f'Did you mean {", ".join(map(repr, close))}?' if close else \
-            'zoo.list_models(), or the command zoo list, lists every name.'
-        raise ValueError(f'There is no model named {name!r}. {hint}')
-    tags = _tags()[name]
+        tag, family = tag or today_tag, _find(name)
+    if not family:
+        raise ValueError(_unknown_name(name))
+    tags = family.tags(name)
     if tag and tag not in tags:
         raise ValueError(f'Model {name!r} has no weights tagged {tag!r}. Its tags: {", ".join(tags) or "none"}.')
-    return _families()[name], name, tag or (tags[0] if tags else '')
+    return family, name, tag or (tags[0] if tags else '')
+
+
+def _unknown_name(name: str) -> str:
+    """The text of an error about a name that no row has: who has it, or what is nearest."""
+    if name in names_of_timm():
+        return (f"zoo does not have the model {name!r} yet, which timm has. What it has is listed by zoo.list_models(), "
+                'or by the command zoo list.')
+    if name in ELSEWHERE:
+        return f'zoo, as timm, has no model {name!r}. The nearest that it has is {ELSEWHERE[name]!r}.'
+    close = nearest(name, [*_families(), *_former()])
+    hint = f'Did you mean {", ".join(map(repr, close))}?' if close else \
+        'zoo.list_models(), or the command zoo list, lists every name.'
+    return f'There is no model named {name!r}. {hint}'
 
 
 def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> PretrainedCfg | None:
@@ -146,7 +146,7 @@ def get_pretrained_cfg(model_name: str, allow_unregistered: bool = True) -> Pret
         ValueError: as `resolve`, and with `allow_unregistered=False` also for an architecture without any tag.
     """
     family, name, tag = resolve(model_name)
-    if tag or '' in _tags()[name]:
+    if tag or '' in family.tags(name):
         return family.pretrained_cfg(_full_name(name, tag))
     if allow_unregistered:
         return None
@@ -166,26 +166,28 @@ def get_arch_name(model_name: str) -> str:
 def _today(model_name: str) -> tuple[str, str]:
     """Architecture and tag, a former name put in today's words without a warning."""
     name, tag = _split(model_name)
-    today, today_tag = split_model_name_tag(_former().get(name, name))
+    today, today_tag = split_model_name_tag(name if _find(name) else _former().get(name, name))
     return today, tag or today_tag
 
 
 def is_model(model_name: str) -> bool:
     """Whether the name's architecture is known, today's or a former name; its tag is not looked at."""
-    return _today(model_name)[0] in _families()
+    return _find(_today(model_name)[0]) is not None
 
 
 def is_model_in_modules(model_name: str, module_names: str | Iterable[str]) -> bool:
     """Whether the name's architecture is one of those in the modules named."""
     names = {module_names} if isinstance(module_names, str) else set(module_names)
-    return is_model(model_name) and _families()[_today(model_name)[0]].module in names
+    family = _find(_today(model_name)[0])
+    return family is not None and family.module in names
 
 
 def is_model_pretrained(model_name: str) -> bool:
     """Whether there are weights for the name: of the tag named, else of any tag."""
     name, tag = _today(model_name)
-    tags = _tags().get(name, ())
-    return any(_families()[name].pretrained_cfg(_full_name(name, t)).has_weights for t in tags if tag in ('', t))
+    family = _find(name)
+    return family is not None and any(family.pretrained_cfg(_full_name(name, known)).has_weights
+                                      for known in family.tags(name) if tag in ('', known))
 
 
 def list_modules() -> list[str]:
@@ -212,7 +214,7 @@ def list_models(filter: str | Iterable[str] = '', module: str | Iterable[str] = 
     names = [name for name, family in _families().items() if not modules or family.module in modules]
     if name_matches_cfg:
         names = [name for name in names if get_pretrained_cfg_value(name, 'architecture') == name]
-    candidates = [_full_name(name, tag) for name in names for tag in _tags()[name]] if with_tags else names
+    candidates = [_full_name(name, tag) for name in names for tag in _families()[name].tags(name)] if with_tags else names
     kept = _matching(candidates, filter) if filter else candidates
     dropped = set(_matching(candidates, exclude_filters))
     return sorted((name for name in kept if name not in dropped and (not pretrained or is_model_pretrained(name))),

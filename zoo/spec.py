@@ -7,6 +7,7 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import difflib
+import functools
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -287,7 +288,16 @@ class Family:
 
     def tags(self, name: str) -> list[str]:
         """The tags of the variant `name`, default first."""
-        return [full.partition('.')[2] for full in self.weights if full.partition('.')[0] == name]
+        return list(self._tags.get(name, ()))
+
+    @functools.cached_property
+    def _tags(self) -> dict[str, list[str]]:
+        """Variant -> its tags."""
+        tags: dict[str, list[str]] = {}
+        for full_name in self.weights:
+            name, _, tag = full_name.partition('.')
+            tags.setdefault(name, []).append(tag)
+        return tags
 
     def pretrained_cfg(self, full_name: str) -> PretrainedCfg:
         """The record of one row of `weights`.

@@ -3,25 +3,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from concurrent.futures import ThreadPoolExecutor
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-
-@runtime_checkable
-class HasParameters(Protocol):
-    """A layer that draws its own parameters."""
-
-    def reset_parameters(self) -> None:
-        """Draws them anew."""
+PIECE = 1 << 17                              # numbers that a thread draws at a time
 
 
-@runtime_checkable
-class HasConstants(Protocol):
-    """A layer with buffers that no checkpoint holds."""
+def fans(weight: Tensor) -> tuple[int, int]:
+    """Inputs and outputs that a weight (outputs, inputs, ...) joins, of a convolution times the size of its kernel."""
+    size = weight[0, 0].numel()
+    return weight.shape[1] * size, weight.shape[0] * size
 
-    def reset_constants(self) -> None:
-        """Fills them."""
+
+def draw_normal(weight: Tensor, std: float) -> None:
+    """Fills a weight with normal numbers of mean 0, see `_in_pieces`."""
+    _in_pieces(weight, lambda piece, generator: piece.normal_(0, std, generator=generator))
+
+
+def draw_uniform(weight: Tensor, bound: float) -> None:
+    """Fills a weight with numbers uniform within `bound` of 0, see `_in_pieces`."""
+    _in_pieces(weight, lambda piece, generator: piece.uniform_(-bound, bound, generator=generator))
+
+
+def _in_pieces(weight: Tensor, fill: Callable[[Tensor, torch.Generator | None], Tensor]) -> None:
+    """Draws a weight; a large one on the CPU in pieces, by PyTorch's threads, which alone draws with one.
+
+    Each piece has a generator of its own, seeded by the default one: what is drawn depends on `torch.manual_seed` and
+    not on the number of threads.
+    """
+    values = weight.detach()
+    if values.device.type != 'cpu' or values.numel() <= PIECE or not values.is_contiguous():
+        fill(values, None)
+        return
+    pieces = values.view(-1).split(PIECE)
+    generators = [torch.Generator().manual_seed(seed) for seed in torch.randint(2 ** 63 - 1, (len(pieces),)).tolist()]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for _ in threads.map(fill, pieces, generators):
+            pass
 
 
 def draw_anew(module: nn.Module, conv: Callable[[nn.Conv2d], None] | None = None,
@@ -39,10 +59,10 @@ def draw_anew(module: nn.Module, conv: Callable[[nn.Conv2d], None] | None = None
         elif linear and isinstance(layer, nn.Linear):
             linear(layer)
             _no_bias(layer)
-        elif isinstance(layer, HasParameters):
-            layer.reset_parameters()
-        if isinstance(layer, HasConstants):
-            layer.reset_constants()
+        elif hasattr(layer, 'reset_parameters'):
+            getattr(layer, 'reset_parameters')()
+        if hasattr(layer, 'reset_constants'):
+            getattr(layer, 'reset_constants')()
 
 
 def init_tensorflow(module: nn.Module) -> None:
@@ -73,7 +93,7 @@ def init_transformer(module: nn.Module, convs: bool = False) -> None:
 
 def xavier_uniform(layer: nn.Conv2d | nn.Linear) -> None:
     """Draws a layer's weight uniformly within sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio, 2010)."""
-    nn.init.xavier_uniform_(layer.weight)
+    draw_uniform(layer.weight, math.sqrt(6 / sum(fans(layer.weight))))
 
 
 def zero_weight(layer: nn.Module) -> None:
@@ -103,25 +123,24 @@ def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
 
 def _normal_of_group(layer: nn.Conv2d) -> None:
     fan_out = layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels // layer.groups
-    nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
+    draw_normal(layer.weight, math.sqrt(2 / fan_out))
 
 
 def _uniform_of_outputs(layer: nn.Linear) -> None:
-    bound = 1 / math.sqrt(layer.out_features)
-    nn.init.uniform_(layer.weight, -bound, bound)
+    draw_uniform(layer.weight, 1 / math.sqrt(layer.out_features))
 
 
 def _normal_of_fan_out(layer: nn.Conv2d) -> None:
-    nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+    draw_normal(layer.weight, math.sqrt(2 / fans(layer.weight)[1]))
 
 
 def _normal_of_fan_in(layer: nn.Conv2d) -> None:
-    nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+    draw_normal(layer.weight, math.sqrt(2 / fans(layer.weight)[0]))
 
 
 def _narrow_normal(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.normal_(layer.weight, std=0.02)
+    draw_normal(layer.weight, 0.02)
 
 
 def _narrower_normal(layer: nn.Linear) -> None:
-    nn.init.normal_(layer.weight, std=0.01)
+    draw_normal(layer.weight, 0.01)

@@ -8,6 +8,7 @@ Every stage's first block halves the map.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from ..layers.act import ActLayer
 from ..layers.conv import conv2d
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init import draw_anew, init_tensorflow, init_transformer, xavier_uniform
+from ..layers.init import draw_anew, draw_normal, fans, init_tensorflow, init_transformer, xavier_uniform
 from ..layers.mlp import Mlp
 from ..layers.norm import Norm, NormLayer
 from ..layers.scale import LayerScale, LayerScale2d
@@ -153,7 +154,7 @@ def _draw_by_widths(module: nn.Module) -> None:
 
 
 def _xavier_normal(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.xavier_normal_(layer.weight)
+    draw_normal(layer.weight, math.sqrt(2 / sum(fans(layer.weight))))
 
 
 DRAWS: dict[str, Callable[[nn.Module], None]] = {

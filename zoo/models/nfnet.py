@@ -25,7 +25,7 @@ from ..layers.act import ActLayer, create_act, get_act_layer
 from ..layers.channel_attention import AttnLayer, create_attn
 from ..layers.drop import DropPath
 from ..layers.head import Head
-from ..layers.init import draw_anew
+from ..layers.init import draw_anew, draw_normal, fans
 from ..layers.pool import pool_shortcut
 from ..layers.stages import drop_path_rates, same_stages
 from ..layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame
@@ -94,11 +94,11 @@ def init_variance(module: nn.Module) -> None:
 
 
 def _draw_linear(layer: nn.Linear) -> None:
-    nn.init.normal_(layer.weight, std=0.01)
+    draw_normal(layer.weight, 0.01)
 
 
 def _draw_conv(layer: nn.Conv2d) -> None:
-    nn.init.kaiming_normal_(layer.weight, nonlinearity='linear')
+    draw_normal(layer.weight, fans(layer.weight)[0] ** -0.5)
     if isinstance(layer, ScaledStdConv2d):
         layer.reset_gain()
 

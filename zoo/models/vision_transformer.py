@@ -15,6 +15,7 @@ from ..layers.attention_tokens import (Attention, AttentionLayer, DiffAttention,
                                        merge_heads, norms_for)
 from ..layers.drop import DropPath
 from ..layers.glu import MlpLayer, get_mlp_layer
+from ..layers.init import draw_uniform, xavier_uniform
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
@@ -143,8 +144,7 @@ def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None
         layer.reset_parameters()
     if mode == 'moco' and isinstance(layer, nn.Linear):
         outputs = layer.out_features // 3 if name.endswith('qkv') else layer.out_features
-        bound = math.sqrt(6 / (layer.in_features + outputs))
-        nn.init.uniform_(layer.weight, -bound, bound)
+        draw_uniform(layer.weight, math.sqrt(6 / (layer.in_features + outputs)))
     if not mode.startswith('jax') or not isinstance(layer, (nn.Linear, nn.Conv2d)):
         return
     if name == 'head':
@@ -156,7 +156,7 @@ def draw_layer(layer: nn.Module, name: str, mode: str, num_classes: int) -> None
         std = layer.weight[0].numel() ** -0.5 / 0.8796                  # 0.8796 of it is left between two deviations
         nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
     else:
-        nn.init.xavier_uniform_(layer.weight)
+        xavier_uniform(layer)
     if layer.bias is not None:
         nn.init.normal_(layer.bias, std=1e-6) if 'mlp' in name else nn.init.zeros_(layer.bias)
 

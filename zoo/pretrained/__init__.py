@@ -1,41 +1,16 @@
-"""Trained weights: where they lie, reading them safely, and fitting them into a network."""
+"""Trained weights: where they lie, reading them safely, and fitting them into a network; each module is imported when it
+is first used."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from ..lazy import lazy_names
 
-import torch
-from torch import Tensor, nn
-
-from ..spec import PretrainedCfg
-from .adapt import filled_by_constructors, load_into, materialise, without_storage
-from .convert import Conversion, convert
-from .locate import Located, Weights, fetch, locate
-from .read import own, read_state_dict, unwrap
-from .source import Source, model_config, parse
-from .write import read_record, write_tensors
-
-__all__ = ['Conversion', 'Located', 'Source', 'convert', 'fetch', 'filled_by_constructors', 'load_into', 'load_weights',
-           'locate', 'materialise', 'model_config', 'parse', 'read_record', 'read_state_dict', 'without_storage', 'write_tensors']
-
-
-def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
-                 cache_dir: str | Path | None = None, partial: bool = False,
-                 device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
-                 new_head: bool = False, strict: bool = True,
-                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> dict[str, Any]:
-    """Finds, reads and loads weights; returns the fields of their record that their layout implies, see `Layout.data`.
-
-    Args:
-        source, cache_dir: as in `locate`. partial, device, settings, new_head, strict: as in `load_into`.
-        adapt: applied to the state dict before.
-
-    Raises:
-        FileNotFoundError: no place has the weights.
-        ValueError: they cannot be read safely, or do not fit (`zoo.spec.Misfit`).
-    """
-    found = locate(cfg, source, cache_dir)
-    state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
-    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
-                     settings=settings, new_head=new_head, strict=strict).implied
+__all__, __getattr__, __dir__ = lazy_names(__name__, {
+    'adapt': ('load_into',),
+    'conversion': ('Conversion', 'convert'),
+    'load': ('load_weights',),
+    'location': ('Located', 'fetch', 'locate'),
+    'read': ('read_state_dict',),
+    'source': ('Source', 'model_config', 'parse'),
+    'storage': ('filled_by_constructors', 'materialise', 'without_storage'),
+    'write': ('read_record', 'write_tensors'),
+})
