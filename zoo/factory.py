@@ -249,7 +249,7 @@ def assemble(network_class: Callable[..., nn.Module], arguments: Mapping[str, An
     if device.type == 'meta':
         pass                                         # shapes are all that was asked for
     elif source:
-        from .pretrained.load import load_weights
+        from .pretrained.adapt import load_weights
         implied = load_weights(model, cfg, source, cache_dir=cache_dir, partial=wrap is not None, device=device,
                                        settings=settings, new_head=new_head, strict=strict, adapt=adapt)
         if settings is not None:
@@ -288,7 +288,7 @@ def _called(function: Callable[..., nn.Module], pretrained: bool | Weights, chec
         raise TypeError(f'{function.__name__} makes no torch.nn.Module, but {type(model).__name__}.')
     model = model.to(dtype=dtype)
     if source:
-        from .pretrained.load import load_weights
+        from .pretrained.adapt import load_weights
         load_weights(model, cfg, source)
     if record := getattr(model, 'pretrained_cfg', None) or getattr(model, 'default_cfg', None):
         model.pretrained_cfg = model.default_cfg = record

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ..lazy import lazy_names
 
-__all__, __getattr__, __dir__ = lazy_names(__name__, {
+_PUBLIC = {
     'act': ('create_act', 'get_act_layer'),
     'attention': ('MultiHeadAttention2d', 'MultiQueryAttention2d'),
     'conv': ('CondConv2d', 'MixedConv2d', 'SameConv2d', 'conv2d', 'pad_same'),
@@ -17,4 +17,5 @@ __all__, __getattr__, __dir__ = lazy_names(__name__, {
     'positions': ('resample_abs_pos_embed', 'resample_patch_embed'),
     'scale': ('LayerScale', 'LayerScale2d'),
     'squeeze': ('GlobalContext', 'SqueezeExcite'),
-})
+}
+__all__, __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..lazy import lazy_names
 
-__all__, __getattr__, __dir__ = lazy_names(__name__, {
-    'adapt': ('load_into',),
+_PUBLIC = {
+    'adapt': ('load_into', 'load_weights'),
     'conversion': ('Conversion', 'convert'),
-    'load': ('load_weights',),
     'location': ('Located', 'fetch', 'locate'),
     'read': ('read_state_dict',),
     'source': ('Source', 'model_config', 'parse'),
     'storage': ('filled_by_constructors', 'materialise', 'without_storage'),
     'write': ('read_record', 'write_tensors'),
-})
+}
+__all__, __getattr__, __dir__ = lazy_names(__name__, _PUBLIC)

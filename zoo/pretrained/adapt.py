@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from ..spec import Misfit, PretrainedCfg, Sizes
 from .conversion import check_settings, recognise, to_ours
+from .location import Weights, locate
+from .read import own, read_state_dict, unwrap
 from .storage import materialise
 
 Wanted = dict[str, tuple[torch.Size, torch.dtype]]
@@ -35,6 +38,27 @@ class Loaded(NamedTuple):
 
     adapted: list[str]
     implied: dict[str, Any]
+
+
+def load_weights(model: nn.Module, cfg: PretrainedCfg, source: Weights | bool = True, *,
+                 cache_dir: str | Path | None = None, partial: bool = False,
+                 device: torch.device | str = 'cpu', settings: Mapping[str, Any] | None = None,
+                 new_head: bool = False, strict: bool = True,
+                 adapt: Callable[[dict[str, Tensor]], Mapping[str, Tensor]] | None = None) -> dict[str, Any]:
+    """Finds, reads and loads weights; returns the fields of their record that their layout implies, see `Layout.data`.
+
+    Args:
+        source, cache_dir: as in `locate`. partial, device, settings, new_head, strict: as in `load_into`.
+        adapt: applied to the state dict before.
+
+    Raises:
+        FileNotFoundError: no place has the weights.
+        ValueError: they cannot be read safely, or do not fit (`zoo.spec.Misfit`).
+    """
+    found = locate(cfg, source, cache_dir)
+    state = read_state_dict(found.path) if found.path else own(unwrap(found.state))
+    return load_into(model, adapt(state) if adapt else state, cfg, partial=partial, device=device, origin=found.origin,
+                     settings=settings, new_head=new_head, strict=strict).implied
 
 
 @torch.no_grad()
@@ -64,9 +88,9 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], cfg: PretrainedCfg,
         ours = to_ours(state, layout, model) if layout else state
         state = model.adapt_state(ours, Sizes(img_size=(height, width)))
     state = dict(state)
-    own = model.state_dict()                         # only now: for fused weights, the network has been fused
-    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in own.items()}
-    empty = any(tensor.is_meta for tensor in own.values())
+    there = model.state_dict()                       # only now: for fused weights, the network has been fused
+    wanted = {key: (tensor.shape, tensor.dtype) for key, tensor in there.items()}
+    empty = any(tensor.is_meta for tensor in there.values())
     _fit_dimensions(state, wanted)
     adapted = list(_fit_first_conv(state, wanted, cfg))
     anew = list(_fit_classifier(state, wanted, cfg, new_head))
