@@ -150,9 +150,9 @@ MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_0
 
 def in_turn(names: list[str]) -> list[object]:
     """The names as parameters of a test: those whose turn it is today, within a fortnight, and of the first of each class
-    a third a day, as they are, the others as slow ones, and so those that are large and cannot be cut short."""
+    a fifth a day, as they are, the others as slow ones, and so those that are large and cannot be cut short."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
-    return [name if not heavy(name) and turn_of(name, 3 if name in firsts else FORTNIGHT) else
+    return [name if not heavy(name) and turn_of(name, 5 if name in firsts else FORTNIGHT) else
             pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 

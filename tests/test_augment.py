@@ -335,6 +335,7 @@ def test_mixing_by_the_same_shares_and_boxes_is_timms(settings, mode, monkeypatc
         assert not torch.equal(found[0], images)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('settings', [
     *MIXES[:5], dict(prob=0.4), dict(mixup_alpha=0.3, cutmix_alpha=0.5, prob=0.7)], ids=str)
 @pytest.mark.parametrize('mode', mixing.MODES)

@@ -104,6 +104,7 @@ def test_another_network_of_that_name_is_refused(monkeypatch: pytest.MonkeyPatch
         benchmarking.same_network('mnasnet_small', 'torchvision')
 
 
+@pytest.mark.slow
 def test_more_images_take_more_memory() -> None:
     least, most = (benchmarking.peak_memory(Setup('zoo', 'test_efficientnet', 224, batch)) for batch in (1, 64))
     images = 63 * 3 * 224 * 224 * 4 / 2 ** 20

@@ -52,6 +52,7 @@ def test_a_block_is_built_as_timms(options):
     assert relative_error(ours(x.clone()), theirs(x.clone())) < 1e-5
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, options', [
     ('botnet26t_256', dict(img_size=128)), ('botnet26t_256', dict(img_size=(64, 128), num_classes=0)),
     ('botnet26t_256', dict(img_size=64, output_stride=16)), ('sebotnet33ts_256', dict(img_size=64, in_chans=1)),

@@ -51,6 +51,7 @@ def test_options_equal_timms(options):
         assert rates[0] == pytest.approx(rates[1])
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name, options', [
     ('repvgg_a0', dict(output_stride=8)), ('repvgg_a0', dict(drop_path_rate=0.2)), ('mobileone_s0', dict(act_layer='silu')),
     ('resnet61q', dict(output_stride=16)), ('gernet_s', dict(output_stride=8)), ('resnext26ts', dict(drop_path_rate=0.2)),
@@ -101,6 +102,7 @@ def test_drop_block_is_where_timms_is():
 # --- fused
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', ['repvgg_a0', 'repvgg_b1g4', 'repvgg_d2se', 'mobileone_s0', 'mobileone_s4'])
 @torch.no_grad()
 def test_fused_branches_give_the_same_outputs(name):

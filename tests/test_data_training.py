@@ -58,6 +58,7 @@ def furthest(a, b):
     return max(distance(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('mode', ['rrc', 'rkrc', 'rkrr'])
 @pytest.mark.parametrize('shape, settings', [
     ((80, 110), dict()), ((120, 50), dict(scale=(0.3, 0.5))), ((80, 110), dict(ratio=(0.4, 2.5))),

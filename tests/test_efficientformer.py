@@ -180,6 +180,7 @@ def test_stretching_keeps_the_ends_and_straight_lines():
     assert pair_of(5) == (5, 5) and pair_of([3, 4]) == (3, 4)
 
 
+@pytest.mark.in_turn
 @both
 @pytest.mark.parametrize('size', SIZES, ids=str)
 def test_three_ways_to_another_size_agree(name, size):
@@ -200,6 +201,7 @@ def test_three_ways_to_another_size_agree(name, size):
     assert dict(built.state_dict()).keys() == state.keys()
 
 
+@pytest.mark.in_turn
 @both
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_any_size_changes_nothing_at_the_own_size(name, dtype):
@@ -407,6 +409,7 @@ def test_backbones_and_attentions_export_with_any_height_and_width(name):
             assert relative_error(exported, ours) < 1e-5
 
 
+@pytest.mark.slow
 @both
 def test_attention_maps_and_both_heads_compile(name):
     torch._dynamo.reset()

@@ -348,6 +348,7 @@ def test_what_does_not_fit_is_said(name, options, words):
         on_meta(name, **SMALL[name] | options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [*MERGED, *ENCODERS])
 def test_compiles(name):
     model, x = small(name), image(80, 112, dtype=torch.float32)

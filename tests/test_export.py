@@ -71,6 +71,7 @@ def test_an_export_of_any_number_of_images_takes_one(name):
         assert relative_error(program(image), model(image)) < 1e-5
 
 
+@pytest.mark.slow
 def test_same_padding_stays_one_short_expression():
     """A symbolic size may not grow faster with depth than in the twin without SAME padding."""
     lengths = {}
@@ -91,6 +92,7 @@ def test_compiles_with_the_default_backend(name):
         assert relative_error(torch.compile(model, fullgraph=True)(image), model(image)) < 1e-4
 
 
+@pytest.mark.slow
 def test_onnx_takes_any_number_of_images(tmp_path):
     """By the plain call, of a network whose attention has learnt biases."""
     onnxruntime = pytest.importorskip('onnxruntime')

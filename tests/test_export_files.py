@@ -86,6 +86,7 @@ def test_any_batch_height_and_width(format: str, name: str, tmp_path: Path) -> N
         assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('format', each(*HERE))
 def test_maps_and_embeddings(format: str, tmp_path: Path) -> None:
     path = file_of(tmp_path, format)
@@ -154,6 +155,7 @@ def test_levels_in(format: str, tmp_path: Path) -> None:
     assert relative_error(again(prepared), expected) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('format', each(*(name for name in HERE if 'fp16' in FORMATS[name].precisions)))
 def test_half_precision_is_half_as_large(format: str, tmp_path: Path) -> None:
     model, path = network('resnet18'), file_of(tmp_path, format)
@@ -226,6 +228,7 @@ def test_without_photographs_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert not outcome.photographs and 'images of noise' in str(outcome)
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'file.pt2'
     options = ['export', 'lcnet_035', '--no-pretrained', '--img-size', '64', '-o', str(path)]
@@ -244,6 +247,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(['benchmark', str(path), '--compile']) == 2 and 'leave --compile out' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_leaves_height_and_width_of_a_vision_transformer_open(tmp_path: Path) -> None:
     path = tmp_path / 'file.onnx'
     assert main(['export', 'vit_tiny_patch16_224', '--no-pretrained', '--model-kwargs', 'depth=1', 'embed_dim=48',
@@ -252,6 +256,7 @@ def test_the_command_leaves_height_and_width_of_a_vision_transformer_open(tmp_pa
     assert all(again(images(1, 3, *size)).shape == (1, 1000) for size in ((224, 224), (101, 330)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('preprocess', [False, True])
 def test_files_are_validated_like_any_network(preprocess: bool, tmp_path: Path,
                                                capsys: pytest.CaptureFixture[str]) -> None:

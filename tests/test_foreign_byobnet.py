@@ -51,6 +51,7 @@ def test_clips_resnets_give_the_numbers_of_open_clips():
 NETWORKS = [name for name in zoo.list_models(module='byobnet') if name.startswith(('repvgg', 'mobileone'))]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', NETWORKS)
 @pytest.mark.parametrize('fused', [False, True])
 def test_networks_of_branches_are_known_in_their_authors_names(name, fused):

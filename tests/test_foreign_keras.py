@@ -162,6 +162,7 @@ def test_small_networks_answer_as_in_keras(name: str, tmp_path: Path) -> None:
     assert same(answer(again, name), name)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', EXPECTED)
 def test_every_layer_of_a_network_has_its_place(name: str) -> None:
     state = {f'{layer}/{key}': torch.ones(shape, device='cpu' if kind == 'Normalization' else 'meta')

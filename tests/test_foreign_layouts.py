@@ -86,6 +86,7 @@ def layout(name: str) -> Any:
     return next(each for each in layouts() if each.name == name)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', [each.name for each in layouts() if isinstance(each, NamedLayout)])
 def test_the_sizes_of_known_networks_are_theirs(name: str) -> None:
     for size, (architecture, arguments) in layout(name).known.items():

@@ -59,6 +59,7 @@ def assert_equals(ours: torch.Tensor, theirs: dict[str, Any], tolerance: float =
     assert found['norm'] == pytest.approx(theirs['norm'], rel=tolerance)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', NETWORKS)
 def test_folders_give_what_transformers_gives_at_every_size(name: str, tmp_path: Path) -> None:
     case = NETWORKS[name]
@@ -291,6 +292,7 @@ def test_efficientformers_weights_under_their_names_and_ours(name: str) -> None:
 SNAP_RESEARCH = json.loads((FIXTURES / 'snap_research.json').read_text())['networks']
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', SNAP_RESEARCH)
 def test_original_efficientformer_v2_gives_its_own_logits(name: str) -> None:
     architecture, _, one_head = name.partition(', ')

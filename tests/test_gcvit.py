@@ -207,6 +207,7 @@ def test_what_does_not_fit_is_said():
         on_meta(NAME, **SMALL).set_input_size(patch_size=8)
 
 
+@pytest.mark.slow
 def test_compiles_whole():
     model = randomize(zoo.create_model(NAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
     check_compiled(model, image(75, 101, dtype=torch.float32))

@@ -188,6 +188,7 @@ def test_what_does_not_fit_is_said(options, words):
         HighResolutionModule(2, 'basic', (1,), (8, 16), (8, 16))
 
 
+@pytest.mark.slow
 def test_compiles_and_traces(narrow):
     x, other = torch.rand(2, 3, 64, 96), torch.rand(1, 3, 75, 90)
     torch._dynamo.reset()

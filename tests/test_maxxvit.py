@@ -139,6 +139,7 @@ def test_biases_of_maxvits_authors_equal_timms():
         RelPosBiasTf((3, 5), 2, prefix_tokens=1)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(), dict(transformer_rel_pos_type='bias_tf'), dict(transformer_rel_pos_type='mlp')], ids=str)
 @pytest.mark.parametrize(('name', 'kinds'), [(COAT, ('C', 'C', 'T', 'T')), (MAX, ('M',) * 4), (MAX, ('M', 'M', 'T', 'PM'))])

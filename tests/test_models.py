@@ -18,6 +18,7 @@ from zoo.layers.non_local import BilinearAttnTransform
 ARCHITECTURES = architectures()
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', NAMES)
 def test_architecture_equals_the_reference(name):
     facts = ARCHITECTURES[name]
@@ -39,6 +40,7 @@ def test_architecture_equals_the_reference(name):
 LESS = (BottleneckAttn, HaloAttn, LambdaLayer, BilinearAttnTransform)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', share(NAMES))          # test_cli looks at the table with those of all
 def test_gmacs_equal_the_reference(name):
     facts = ARCHITECTURES[name]

@@ -274,6 +274,7 @@ def test_installed_wheels_carry_lite_weights(number: int) -> None:
         zoo.create_model('efficientnet_b2', checkpoint_path=path)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', [
     dict(dtype=torch.float64), dict(device='cpu', dtype=torch.bfloat16), dict(device='meta')])
 @pytest.mark.parametrize('name', [NAME, 'efficientformerv2_s0', next(n for n in zoo.list_models('*blur*'))])

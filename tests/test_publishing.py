@@ -60,6 +60,7 @@ def assert_same(model: nn.Module, other: nn.Module) -> None:
     assert settings(zoo, other) == settings(timm, other) == settings(zoo, model)
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('serialization', [True, False, 'both'])
 @pytest.mark.parametrize('case', CASES)
 def test_timm_and_zoo_build_what_was_saved(case: str, serialization: bool | str, tmp_path: Path) -> None:

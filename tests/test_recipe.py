@@ -183,6 +183,7 @@ def switches() -> list[str]:
     return found + ['model.initial_checkpoint=x.pth', 'data.hold_out=0.2', 'data.val_data=x']
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
 def test_an_override_of_a_recipe_in_configs_wins(path):
     left = 0

@@ -311,6 +311,7 @@ ELSEWHERE = {key: {'dense.task': 'segment', 'dense.classes': '[a, b]', 'dense.cr
              for key, section in SECTION_OF.items() if LISTS[key] and (section == 'dense' or key.startswith('naflex'))}
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('key', [key for key, items in LISTS.items() if items and key not in ELSEWHERE])
 def test_lists_of_another_length_are_refused(key, photos, tmp_path, capsys):
     """Each list of a recipe, with from none to five numbers: it trains, or the error names the key."""

@@ -108,6 +108,7 @@ def test_what_a_run_leaves_is_a_network_of_zoo_dense(done):
     assert last.classes == model.classes and not last.training
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('parts', [
     dict(), dict(data=dict(workers=1), run=dict(grad_accum_steps=2, recovery_interval=0)),
 ], ids=['plain', 'accumulated'])

@@ -113,6 +113,7 @@ def test_fifty_kills_leave_whole_files_and_the_same_end(images, whole_run, tmp_p
     assert ends >= 2 and len(resumed) >= 5                   # there were kills at different places, and ends
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('parts', [
     dict(augment=dict(mixup=0.2, cutmix=1.0, reprob=0.5, aa='rand-m9-mstd0.5'), data=dict(workers=1)),
     dict(augment=dict(aug_splits=2, aa='augmix-m3'), loss=dict(loss='jsd'), run=dict(grad_accum_steps=2)),

@@ -342,6 +342,7 @@ def test_tensorboard_has_what_the_log_has(images, tmp_path):
     assert any(len(values) == 7 for values in logged.values())                  # 15 steps, every second one
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('kind, hard', [('logit', True), ('feature', True), ('token', True), ('token', False)])
 def test_a_teacher_is_learned_from(images, tmp_path, kind, hard):
     """With no weight on the task, the student's answers come nearer to the teacher's."""

@@ -14,6 +14,7 @@ STUBS = sorted((ROOT / 'zoo').rglob('*.pyi'))
 LAZY = [path.parent for path in (ROOT / 'zoo').rglob('__init__.py') if '_PUBLIC = ' in path.read_text()]
 
 
+@pytest.mark.slow
 def test_a_strict_checker_passes():
     pytest.importorskip('mypy')
     done = subprocess.run([sys.executable, '-m', 'mypy', '--no-error-summary'], cwd=ROOT, capture_output=True, text=True)

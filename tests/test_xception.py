@@ -17,6 +17,7 @@ OPTIONS = [{}, dict(num_classes=0), dict(num_classes=0, global_pool=''), dict(in
            dict(global_pool='max'), dict(global_pool='catavgmax'), dict(drop_rate=0.1)]
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_options_equal_timms(options):
     ours, theirs = compare_options('legacy_xception', **options)

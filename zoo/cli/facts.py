@@ -1,6 +1,8 @@
 """What `zoo info` says of a network that only building it tells: read from results/networks.csv, without torch."""
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import zoo
@@ -22,10 +24,16 @@ def facts(name: str) -> tuple[zoo.PretrainedCfg, Facts]:
     """
     if ':' not in name:
         cfg = zoo.get_pretrained_cfg(name)
-        for row in tables.read(tables.results_folder() / TABLE) if cfg else ():
-            if cfg and tuple(row[column] for column in KEY) == key_of(cfg):
-                return cfg, _from_row(row)
+        row = _rows(tables.results_folder() / TABLE).get(key_of(cfg)) if cfg else None
+        if cfg and row:
+            return cfg, _from_row(row)
     return measured(name)
+
+
+@functools.cache
+def _rows(table: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The lines of the table by what they depend on."""
+    return {tuple(row[column] for column in KEY): row for row in tables.read(table)}
 
 
 def measured(name: str) -> tuple[zoo.PretrainedCfg, Facts]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 PIECE = 1 << 17                              # numbers that a thread draws at a time
+LARGE = 8 * PIECE                            # those of a weight that starting threads is worth for
 
 
 def fans(weight: Tensor) -> tuple[int, int]:
@@ -34,7 +35,7 @@ def _in_pieces(weight: Tensor, fill: Callable[[Tensor, torch.Generator | None], 
     not on the number of threads.
     """
     values = weight.detach()
-    if values.device.type != 'cpu' or values.numel() <= PIECE or not values.is_contiguous():
+    if values.device.type != 'cpu' or values.numel() < LARGE or not values.is_contiguous():
         fill(values, None)
         return
     pieces = values.view(-1).split(PIECE)

@@ -1,36 +1,35 @@
 """Networks without memory: built of shapes alone, and given memory where weights are to lie in it."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-FILLS = {'uniform_', 'normal_', 'trunc_normal_', 'zero_', 'fill_'}
+# what makes tensors, and what only fills them with initial values
+FACTORIES = {torch.arange, torch.as_tensor, torch.asarray, torch.empty, torch.empty_strided, torch.eye, torch.full,
+             torch.linspace, torch.logspace, torch.ones, torch.rand, torch.randint, torch.randn, torch.randperm,
+             torch.scalar_tensor, torch.tensor, torch.tril_indices, torch.triu_indices, torch.zeros}
+FILLS = {Tensor.fill_, Tensor.normal_, Tensor.uniform_, Tensor.zero_, *filter(callable, vars(nn.init).values())}
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what only fills tensors with initial values."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
-                           kwargs: Mapping[str, Any] | None = None) -> Any:
-        given = dict(kwargs or {})
-        if func.__name__ in FILLS or getattr(func, '__module__', None) == 'torch.nn.init':
-            return args[0] if args else given['tensor']
-        return func(*args, **given)
-
-
-@contextmanager
-def without_storage() -> Iterator[None]:
+class without_storage(TorchFunctionMode):
     """Modules built inside have shapes, but no memory and no values: see `load_into` and `materialise`.
 
-    Random initialisation is left out, since on the meta device its first use imports PyTorch's compiler (2 s).
+    Initial values are left out, since on the meta device their first drawing imports PyTorch's compiler (2 s). One mode
+    takes half the time of this and PyTorch's own for a device, as every attribute of a tensor goes through both.
     """
-    with torch.device('meta'), _Unfilled():
-        yield
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        given = kwargs or {}
+        if func in FILLS:
+            return args[0] if args else given['tensor']
+        if func in FACTORIES and given.get('device') is None:
+            given['device'] = 'meta'
+        return func(*args, **given)
 
 
 def materialise(model: nn.Module, device: torch.device | str = 'cpu',
