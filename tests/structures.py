@@ -6,6 +6,7 @@ alike.
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import inspect
 import re
@@ -13,6 +14,8 @@ import zlib
 from collections.abc import Hashable
 
 import pytest
+import timm
+import torch
 
 import zoo
 from conftest import architectures
@@ -29,7 +32,6 @@ SMALL = 15_000_000                                             # parameters; suc
 HEAVY = 60_000_000                                             # parameters of networks whose comparison is slow
 CHANNELS = 64                                                  # of the first stage, where no heads share them
 BLOCKS = 2                                                     # of a stage, in a shortened network
-FOLLOWING = ('transformer_partition_ratio', 'window_ratio', 'num_levels', 'rel_pos_type')   # windows, or positions, follow the image
 
 
 def _kind(value: object) -> Hashable:
@@ -78,8 +80,9 @@ def short(name: str) -> dict[str, object]:
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
     cut: dict[str, object] = {}
-    if any(takes(name, option) for option in FOLLOWING):
-        cut['img_size'] = 64
+    if zoo.get_pretrained_cfg(name).fixed_input_size and takes(name, 'img_size'):
+        halos = any('halo' in stage for stage in row.get('blocks', ()))           # of 8 pixels a side, of a 16th of the image's
+        cut = {'img_size': size for size in (128 if halos else 64,) if timms_follows(name, size)}
     if int(architectures()[architecture]['params']) < SMALL:
         return cut
     for key in DEPTHS:
@@ -105,14 +108,15 @@ def short(name: str) -> dict[str, object]:
     if cut and isinstance(row.get('embed_dim'), int) and isinstance(row.get('num_heads', ()), tuple):
         heads = row.get('num_heads', ())                                      # of each stage, twice as many in the next
         cut['embed_dim'] = min(row['embed_dim'], 16 * heads[0] if heads else CHANNELS)
-        if heads and takes(name, 'window_size'):
-            cut['img_size'] = 128
-    if cut and 'num_heads' in row and isinstance(row.get('embed_dim'), tuple):
-        cut['embed_dim'] = tuple(16 * heads for heads in row['num_heads'])
+    if cut and isinstance(row.get('embed_dim'), tuple):                       # heads of 32 channels, where their number is not given
+        cut['embed_dim'] = tuple(16 * heads for heads in row['num_heads']) if 'num_heads' in row else tuple(
+            CHANNELS * width // row['embed_dim'][0] for width in row['embed_dim'])
+    if isinstance(row.get('stem_width'), tuple):                              # of two convolutions, as wide as the first stage
+        cut['stem_width'] = (CHANNELS // 2, CHANNELS)
     if cut and 'dims' in row:
         cut['dims'] = tuple(width // max(row['dims'][0] // CHANNELS, 1) for width in row['dims'])
     if 'global_attn_indexes' in row:                                # of which blocks attention looks at the whole map
-        cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=16 * row.get('patch_size', 16))
+        cut |= dict(global_attn_indexes=(1,), embed_dim=16 * row.get('num_heads', 12), img_size=8 * row.get('patch_size', 16))
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut
@@ -175,6 +179,15 @@ def few_patches(name: str) -> dict[str, object]:
 def takes(name: str, option: str) -> bool:
     """Whether the network's constructor has the option."""
     return option in inspect.signature(network_class(name)).parameters
+
+
+@functools.cache
+def timms_follows(name: str, size: int) -> bool:
+    """Whether timm's network can be fitted to images of that size, and has the weights that ours has then: its
+    EfficientFormer has positions for one size alone."""
+    with torch.device('meta'):
+        ours, theirs = (library.create_model(name, img_size=size) for library in (zoo, timm))
+    return {key: w.shape for key, w in ours.state_dict().items()} == {key: w.shape for key, w in theirs.state_dict().items()}
 
 
 FORTNIGHT = 14
