@@ -5,6 +5,7 @@ import contextlib
 import csv
 import ctypes
 import faulthandler
+import functools
 import gc
 import resource
 import sys
@@ -35,6 +36,7 @@ def give_memory_back() -> Iterator[None]:
         getattr(ctypes.CDLL(None), 'malloc_trim', int)(0)
 
 
+@functools.cache
 def architectures() -> dict[str, dict[str, str]]:
     """Name -> parameters, GMACs, features and digest of the state dict, as measured on the published networks."""
     with open(REFERENCE / 'architectures.csv', newline='') as file:
@@ -87,15 +89,24 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test whose cases take turns the fast suite takes the first and a fifth of the others each day; the slow one
-    all."""
-    from structures import turn_of
+    """What is fast, and of the rest, what comes today.
+
+    Of a test whose cases take turns the first and a fifth of the others each day are fast, and a third of the rest is
+    today's; of the sweeps, a fourth of the cases.
+    """
+    from structures import TURN, turn_of
     begun = set()
     for item in items:
+        name, _, case = item.nodeid.partition('[')
+        if item.get_closest_marker('sweep'):
+            item.add_marker(pytest.mark.slow)
+            if not turn_of(item.nodeid, 4):
+                item.add_marker(pytest.mark.another_day)
         if item.get_closest_marker('in_turn'):
-            name, _, case = item.nodeid.partition('[')
             if name in begun and not turn_of(case, 5):
                 item.add_marker(pytest.mark.slow)
+                if not turn_of(case, TURN):
+                    item.add_marker(pytest.mark.another_day)
             begun.add(name)
 
 

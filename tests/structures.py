@@ -65,7 +65,7 @@ def structures() -> dict[str, list[str]]:
 def short(name: str) -> dict[str, object]:
     """Options that leave at most `BLOCKS` blocks of each stage of a network that is not small, few channels of
     one without heads, few patches, of few channels, of one whose tokens are an image's patches, and a small image of one
-    whose windows follow it."""
+    that is fitted to its size."""
     family, architecture, _ = resolve(name)
     row = family.model_args(architecture)
     if encodes(name):
@@ -79,19 +79,28 @@ def short(name: str) -> dict[str, object]:
         heads = row.get('num_kv_heads')                                           # of each block
         return dict(img_size=(4 * patch, 3 * patch), depth=BLOCKS, **narrow,      # else tokens are as wide as the map
                     **(dict(num_kv_heads=(max(heads), min(heads))) if heads else {}))
-    cut: dict[str, object] = {}
+    image: dict[str, object] = {}
     if zoo.get_pretrained_cfg(name).fixed_input_size and takes(name, 'img_size'):
         halos = any('halo' in stage for stage in row.get('blocks', ()))           # of 8 pixels a side, of a 16th of the image's
-        cut = {'img_size': size for size in (128 if halos else 64,) if timms_follows(name, size)}
+        image = {'img_size': size for size in (128 if halos else 64,) if timms_follows(name, size)}
+    return image | cut_short(name)
+
+
+def cut_short(name: str) -> dict[str, object]:
+    """Of `short`, what is of a pyramid's blocks and channels."""
+    family, architecture, _ = resolve(name)
+    row = family.model_args(architecture)
+    cut: dict[str, object] = {}
     if int(architectures()[architecture]['params']) < SMALL:
         return cut
     for key in DEPTHS:
-        if key in row:
-            value = row[key]
-            if isinstance(value, float):                             # a multiplier of the depth
-                cut[key] = min(value, 1.0)
-            else:
-                cut[key] = min(value, BLOCKS) if isinstance(value, int) else tuple(min(v, BLOCKS) for v in value)
+        value = row.get(key, default_of(name, key))
+        if isinstance(value, float) and key in row:                  # a multiplier of the depth
+            cut[key] = min(value, 1.0)
+        elif isinstance(value, int):
+            cut[key] = min(value, BLOCKS)
+        elif isinstance(value, tuple):
+            cut[key] = tuple(min(v, BLOCKS) for v in value)
     if 'blocks' in row and takes(name, 'block_kwargs'):                       # block strings, a text a stage
         cut['blocks'] = tuple(' '.join(re.sub(r'_r(\d+)', lambda count: f'_r{min(int(count[1]), BLOCKS)}', block)
                                        for block in stage.split()[:BLOCKS]) for stage in row['blocks'])
@@ -120,6 +129,12 @@ def short(name: str) -> dict[str, object]:
     if cut and 'mlp_ratios' in row:                                           # a number of each block, in some
         cut['mlp_ratios'] = tuple(one[:BLOCKS] if isinstance(one, tuple) else one for one in row['mlp_ratios'])
     return cut
+
+
+def default_of(name: str, option: str) -> object:
+    """What the network's constructor takes for an option where nothing is said; None where it has none."""
+    parameter = inspect.signature(network_class(name)).parameters.get(option)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 def encodes(name: str) -> bool:
@@ -154,15 +169,18 @@ MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_0
 
 def in_turn(names: list[str]) -> list[object]:
     """The names as parameters of a test: those whose turn it is today, within a fortnight, and of the first of each class
-    a fifth a day, as they are, the others as slow ones, and so those that are large and cannot be cut short."""
+    a fifth a day, as they are, the others as slow ones, and so those that are large and cannot be cut short. Of the slow
+    ones a third is today's."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
+    marks = {name: [pytest.mark.slow] + [pytest.mark.another_day] * (not turn_of(name, TURN)) for name in names}
     return [name if not heavy(name) and turn_of(name, 5 if name in firsts else FORTNIGHT) else
-            pytest.param(name, marks=pytest.mark.slow) for name in names]
+            pytest.param(name, marks=marks[name]) for name in names]
 
 
 def heavy(name: str) -> bool:
     """Whether a network is large, and has no options that would make it small."""
-    return int(architectures()[name]['params']) > HEAVY and not short(name)
+    of_one_width = encodes(name) or of_tokens(resolve(name)[0].model)
+    return int(architectures()[name]['params']) > HEAVY and not (of_one_width or cut_short(name))
 
 
 def network_class(name: str) -> type:
@@ -191,6 +209,7 @@ def timms_follows(name: str, size: int) -> bool:
 
 
 FORTNIGHT = 14
+TURN = 3                                                       # days within which each slow case of many comes
 TODAY = datetime.date.today().toordinal()
 
 
@@ -199,6 +218,6 @@ def turn_of(text: str, days: int) -> bool:
     return zlib.crc32(text.encode()) % days == TODAY % days
 
 
-def share(names: list[str]) -> list[str]:
-    """Today's share of long work: each name comes once a fortnight."""
-    return [name for name in names if turn_of(name, FORTNIGHT)]
+def share(names: list[str], days: int = FORTNIGHT) -> list[str]:
+    """Today's share of long work: each name comes once in so many days."""
+    return [name for name in names if turn_of(name, days)]

@@ -145,7 +145,7 @@ def test_mistakes_are_named(options, words):
         on_meta(NAME, **TINY | options)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_and_exports_with_any_height_and_width():
     options = TINY | dict(depth=1, num_classes=3, use_shared_rel_pos_bias=True, use_abs_pos_emb=True)
     model = randomize(zoo.create_model(NAME, **options))

@@ -95,7 +95,7 @@ def test_attention_weights_of_blocks():
     assert [w.shape[1:] for w in model.forward_attentions(x)] == [(4, 64, 64), (4, 64, 64), (4, 16, 16)]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name, size, other', [
     ('botnet26t_256', 256, (288, 200)), ('halonet26t', 288, (320, 352)), ('lambda_resnet26t', 128, (96, 150)),
 ])

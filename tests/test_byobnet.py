@@ -171,7 +171,7 @@ def test_what_cannot_be_folded_is_said_and_stays():
     assert model.fuse() is model                                                   # nothing to fold
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @torch.no_grad()
 def test_optimising_and_exporting_fuse_a_copy(tmp_path):
     blocks = ['rep_r2_s2_c16', 'one_r1_s2_c16_gs1_nb2 one_r1_k1_s1_c24']

@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_said():
             on_meta(SMALL, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_and_exports_with_any_height_and_width():
     model, x = randomize(zoo.create_model(SMALL, num_classes=3)).eval(), torch.rand(2, 3, 64, 96)
     torch._dynamo.reset()

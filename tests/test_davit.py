@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_said():
         on_meta(NAME, **SHORT).set_input_size(patch_size=8)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('options', [dict(), dict(channel_attn_v2=True, down_kernel_size=3)], ids=str)
 def test_compiles_and_exports_with_any_height_and_width(options):
     model = randomize(zoo.create_model(NAME, **SHORT, **options, num_classes=3)).eval()

@@ -289,7 +289,7 @@ def strangers(found: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -
     return (~same.any(1)).nonzero().flatten().tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientformer_l1'])
 @pytest.mark.parametrize('head', dense.DETECTION_HEADS)
 def test_detectors_export_to_onnx(head: str, name: str, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_detectors_in_a_file_resize_images_as_they_do_outside(tmp_path: Path) ->
     assert len(ours['boxes']) == len(theirs['boxes']) > 10 and not strangers(ours, theirs)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['davit_tiny', 'focalnet_tiny_srf'])
 def test_detectors_whose_maps_are_normalised_export_to_onnx(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
@@ -340,7 +340,7 @@ def test_detectors_whose_maps_are_normalised_export_to_onnx(name: str, tmp_path:
         assert relative_error(torch.from_numpy(boxes), model([IMAGES[0]])[0]['boxes']) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientformer_l1'])
 @pytest.mark.parametrize('head', HEADS)
 def test_segmenters_export_to_onnx_at_any_size(head: str, name: str, tmp_path: Path) -> None:

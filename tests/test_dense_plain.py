@@ -116,7 +116,7 @@ def test_mistakes_are_named(call: Any, error: type[Exception], words: str) -> No
     assert words in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('head, options', [('unet', dict(neck='simple')), ('dpt', {})])
 def test_segmenters_export_to_onnx_at_any_size(head: str, options: dict[str, Any], tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')
@@ -130,7 +130,7 @@ def test_segmenters_export_to_onnx_at_any_size(head: str, options: dict[str, Any
         assert relative_error(torch.from_numpy(session.run(None, {'images': images.numpy()})[0]), expected) <= 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name, size', [(PLAIN[0], (96, 128)), (PLAIN[0], (90, 70)),
                                         ('eva02_tiny_patch14_224', (90, 110))])
 def test_detectors_export_to_onnx(name: str, size: tuple[int, int], tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_backbone_without_the_two_maps_is_named() -> None:
             make(SAM, num_classes=2, neck='sam2_fpn', backbone_options=SHORT[SAM])
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', BOTH)
 def test_detectors_export_to_onnx(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip('onnxruntime')

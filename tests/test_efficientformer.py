@@ -397,7 +397,7 @@ def test_attention_maps_are_those_that_are_used(name):
 # --- export
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @both
 def test_backbones_and_attentions_export_with_any_height_and_width(name):
     sizes = {2: Dim.DYNAMIC(min=64, max=1024), 3: Dim.DYNAMIC(min=64, max=1024)}
@@ -409,7 +409,7 @@ def test_backbones_and_attentions_export_with_any_height_and_width(name):
             assert relative_error(exported, ours) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @both
 def test_attention_maps_and_both_heads_compile(name):
     torch._dynamo.reset()

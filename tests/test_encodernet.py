@@ -348,7 +348,7 @@ def test_what_does_not_fit_is_said(name, options, words):
         on_meta(name, **SMALL[name] | options)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [*MERGED, *ENCODERS])
 def test_compiles(name):
     model, x = small(name), image(80, 112, dtype=torch.float32)
@@ -356,7 +356,7 @@ def test_compiles(name):
     assert relative_error(torch.compile(model, fullgraph=True, backend='eager')(x), model(x)) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', SMALL)
 def test_exports_with_any_height_and_width(name):
     model = small(name)

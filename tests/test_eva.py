@@ -373,7 +373,7 @@ SHOWN = ['eva02_tiny_patch14_224', 'vit_small_patch16_dinov3', 'vit_pe_core_tiny
          'vit_large_patch16_sapiens2']
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', SHOWN)
 def test_compiles_and_exports_for_any_size(name):
     model = randomize(zoo.create_model(name, **short(name) | dict(dynamic_img_size=True, dynamic_img_pad=True))).eval()

@@ -14,7 +14,6 @@ from structures import NAMES, STRUCTURES, classes, share, short
 from zoo.catalog import families
 
 FIRSTS = [name for family in families() for name in [*family.variants][:1]]
-SOME = sorted({*share([*STRUCTURES]), *share(NAMES)})                   # every structure once a fortnight, every name
 
 
 def network(name: str, **options) -> nn.Module:
@@ -35,7 +34,7 @@ def test_every_network_can_be_shortened():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', SOME)
+@pytest.mark.parametrize('name', share([*STRUCTURES]))
 def test_compiles_as_one_graph(name):
     torch._dynamo.reset()
     model, image = network(name, **short(name)), torch.rand(1, 3, 64, 48)
@@ -45,7 +44,7 @@ def test_compiles_as_one_graph(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', SOME)
+@pytest.mark.parametrize('name', share([*STRUCTURES]))
 def test_exports_with_any_height_and_width(name):
     model = network(name, **short(name))
     margin = max(f.get('margin', 0) for f in model.feature_info)
@@ -58,7 +57,7 @@ def test_exports_with_any_height_and_width(name):
         assert relative_error(program.module()(image), model(image)) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['pvt_v2_b0', 'samvit_base_patch16', 'coatnet_0_rw_224', 'davit_tiny', 'convnext_atto',
                                   'maxxvitv2_rmlp_large_rw_224', 'twins_pcpvt_small', 'twins_svt_small', 'mvitv2_tiny',
                                   'nest_tiny', 'gcvit_xxtiny'])
@@ -83,7 +82,7 @@ def test_same_padding_stays_one_short_expression():
     assert lengths['tf_efficientnet_b0'] < 150
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientnetv2_rw_t', 'mixnet_s', 'efficientnet_cc_b0_4e'])
 def test_compiles_with_the_default_backend(name):
     torch._dynamo.reset()
@@ -92,7 +91,7 @@ def test_compiles_with_the_default_backend(name):
         assert relative_error(torch.compile(model, fullgraph=True)(image), model(image)) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_onnx_takes_any_number_of_images(tmp_path):
     """By the plain call, of a network whose attention has learnt biases."""
     onnxruntime = pytest.importorskip('onnxruntime')

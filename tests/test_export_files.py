@@ -70,7 +70,7 @@ def test_a_file_is_called_as_its_network_and_knows_what_it_is(format: str, tmp_p
         again.set_input_size(96)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'efficientformer_l1', 'swin_tiny_patch4_window7_224',
                                   'vit_tiny_patch16_224', 'resnet18', 'convnext_atto'])
 @pytest.mark.parametrize('format', HERE)
@@ -86,7 +86,7 @@ def test_any_batch_height_and_width(format: str, name: str, tmp_path: Path) -> N
         assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('format', each(*HERE))
 def test_maps_and_embeddings(format: str, tmp_path: Path) -> None:
     path = file_of(tmp_path, format)
@@ -155,7 +155,7 @@ def test_levels_in(format: str, tmp_path: Path) -> None:
     assert relative_error(again(prepared), expected) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('format', each(*(name for name in HERE if 'fp16' in FORMATS[name].precisions)))
 def test_half_precision_is_half_as_large(format: str, tmp_path: Path) -> None:
     model, path = network('resnet18'), file_of(tmp_path, format)
@@ -166,7 +166,7 @@ def test_half_precision_is_half_as_large(format: str, tmp_path: Path) -> None:
     assert sizes[1] < 0.6 * sizes[0] and zoo.load_exported(path).precision == 'fp16'
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('preprocess', [False, True])
 @pytest.mark.parametrize('format', [name for name in HERE if 'int8' in FORMATS[name].precisions
                                     and not missing(name, 'int8')])
@@ -228,7 +228,7 @@ def test_without_photographs_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     assert not outcome.photographs and 'images of noise' in str(outcome)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / 'file.pt2'
     options = ['export', 'lcnet_035', '--no-pretrained', '--img-size', '64', '-o', str(path)]
@@ -247,7 +247,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(['benchmark', str(path), '--compile']) == 2 and 'leave --compile out' in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_the_command_leaves_height_and_width_of_a_vision_transformer_open(tmp_path: Path) -> None:
     path = tmp_path / 'file.onnx'
     assert main(['export', 'vit_tiny_patch16_224', '--no-pretrained', '--model-kwargs', 'depth=1', 'embed_dim=48',
@@ -256,7 +256,7 @@ def test_the_command_leaves_height_and_width_of_a_vision_transformer_open(tmp_pa
     assert all(again(images(1, 3, *size)).shape == (1, 1000) for size in ((224, 224), (101, 330)))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('preprocess', [False, True])
 def test_files_are_validated_like_any_network(preprocess: bool, tmp_path: Path,
                                                capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,7 +304,7 @@ def test_environments_are_looked_at_before_they_are_used(tmp_path: Path) -> None
     assert find_python('litert', tmp_path) is None
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
 @pytest.mark.parametrize('make, options', [(dense.create_segmenter, dict(head='fpn')), (dense.create_detector, dict(
     head='fcos', min_size=96, max_size=128, pyramid_channels=64, score_thresh=0.0))])
@@ -322,7 +322,7 @@ def test_detectors_and_segmenters(make: Any, options: dict[str, Any], format: st
     assert main([*options, '--preprocess']) == 2 and 'leave --preprocess out' in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('format, name, input', [
     ('litert', 'efficientformer_l1', 'float32'), ('litert', 'efficientformer_l1', 'uint8'),
     ('executorch', 'lcnet_035', 'float32')])
@@ -340,7 +340,7 @@ def test_converters_of_their_own(format: str, name: str, input: str, tmp_path: P
             assert relative_error(again(images(2, 3, 64, 64)), model(images(2, 3, 64, 64))) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_file_may_run_in_another_interpreter(tmp_path: Path) -> None:
     model, path = network('lcnet_035'), tmp_path / 'maps.pte'
     zoo.export_model(model, path, what='features')
@@ -357,7 +357,7 @@ def test_a_file_may_run_in_another_interpreter(tmp_path: Path) -> None:
             open_session(path, python=python)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 def test_core_ml(precision: str, tmp_path: Path) -> None:
     import coremltools

@@ -16,7 +16,7 @@ from torch.export import Dim
 import zoo
 from conftest import architectures, randomize, relative_error
 from beside_timm import on_meta, options_of
-from structures import MODEST, NAMES, STRUCTURES, classes, in_turn, network_class, share, short
+from structures import FORTNIGHT, MODEST, NAMES, STRUCTURES, classes, in_turn, network_class, share, short
 from zoo.features import FeatureInfo, FeatureNet
 
 SIZES = [(224, 224), (256, 192), (227, 301)]
@@ -236,7 +236,7 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', share(MODEST))
+@pytest.mark.parametrize('name', share(MODEST, 2 * FORTNIGHT))
 @torch.inference_mode()
 def test_maps_at_full_sizes(name):
     fitted = on_meta(name).img_size
@@ -543,7 +543,7 @@ def test_gradients_of_a_backbone_with_checkpointing(name):
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize(('name', 'options'), [
     ('tf_efficientnet_b0', dict(out_indices=(-1, 2))), ('mobilenetv4_conv_small', dict(feature_cls='dict')),
     ('efficientnet_x_b3', dict(out_indices=(1,), feature_cls='dict')), (V1, dict(norm=True)),

@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_said():
         zoo.create_model(NAME, **SHORT).forward_attentions(image(32, 32, dtype=torch.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [NAME, LARGE])
 def test_compiles_traces_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()

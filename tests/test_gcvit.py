@@ -207,13 +207,13 @@ def test_what_does_not_fit_is_said():
         on_meta(NAME, **SMALL).set_input_size(patch_size=8)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_whole():
     model = randomize(zoo.create_model(NAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
     check_compiled(model, image(75, 101, dtype=torch.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_exports_with_any_number_height_and_width():
     model = randomize(zoo.create_model(NAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
     check_exported(model, image(96, 128, dtype=torch.float32), ((227, 301), (75, 90), (224, 224)))

@@ -224,7 +224,7 @@ def test_compiles_whole():
     check_compiled(model, x)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('options', [dict(), dict(abs_win_pos_embed=True, use_expand_proj=False)], ids=str)
 def test_exports_with_any_height_and_width(options):
     options = {**SMALL, 'stages': (1, 1, 1, 1), **options}

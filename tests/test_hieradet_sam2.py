@@ -137,7 +137,7 @@ def test_compiles_whole():
     check_compiled(model, x)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_exports_with_any_height_and_width():
     options = {**SHORT, 'stages': (1, 1, 2, 1), 'global_att_blocks': (3,)}
     model = randomize(zoo.create_model(NAME, **options, num_classes=3)).eval()

@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_said(options, words):
         HighResolutionModule(2, 'basic', (1,), (8, 16), (8, 16))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_and_traces(narrow):
     x, other = torch.rand(2, 3, 64, 96), torch.rand(1, 3, 75, 90)
     torch._dynamo.reset()
@@ -196,7 +196,7 @@ def test_compiles_and_traces(narrow):
     assert torch.equal(torch.fx.symbolic_trace(narrow)(other), narrow(other))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_exports_with_any_height_and_width(narrow):
     sides = {0: Dim('batch'), 2: Dim('height', min=33, max=1024), 3: Dim('width', min=33, max=1024)}
     program = torch.export.export(narrow, (torch.rand(2, 3, 64, 96),), dynamic_shapes=(sides,)).module()

@@ -256,7 +256,7 @@ def test_options_that_do_not_fit_are_said():
         maxxvit.TransformerBlock2d(32, 64)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [MAX, COAT, TF, NEXT])
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SMALL, dynamic_img_size=True, num_classes=3)).eval()

@@ -102,7 +102,7 @@ def test_graphs_take_other_sizes(name):
     check_exported(model, torch.rand(2, 3, 48, 32), [(64, 96), (50, 43), (7, 35)], batch=3, one_window=True)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', FEW)
 @torch.no_grad()
 def test_compiled_and_in_onnx_it_takes_other_sizes(name, tmp_path):

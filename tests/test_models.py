@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from conftest import architectures, randomize
 from beside_timm import compare_options, compare_with_timm, named_here, on_meta
-from structures import MODEST, NAMES, STRUCTURES, few_patches, in_turn, share, short
+from structures import FORTNIGHT, MODEST, NAMES, STRUCTURES, few_patches, in_turn, share, short
 from zoo.layers.attention_map import BottleneckAttn, HaloAttn, LambdaLayer
 from zoo.layers.non_local import BilinearAttnTransform
 
@@ -61,7 +61,7 @@ def test_outputs_and_gradients_equal_timms(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', share(MODEST))
+@pytest.mark.parametrize('name', share(MODEST, 2 * FORTNIGHT))
 def test_whole_networks_equal_timms(name):
     compare_with_timm(name, **few_patches(name))
 

@@ -188,7 +188,7 @@ def test_originals_are_known_by_what_is_in_them(name):
     assert zoo.pretrained.foreign.mvitv2.LAYOUTS[0].describe(there) == (name, {})
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [NAME, CLS])
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()

@@ -204,7 +204,7 @@ def test_compiles_whole():
     check_compiled(model, image(75, 101, dtype=torch.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [NAME, SAME])
 def test_exports_with_any_number_height_and_width(name):
     model = randomize(zoo.create_model(name, **SMALL, dynamic_img_size=True, num_classes=3)).eval()

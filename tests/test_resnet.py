@@ -273,7 +273,7 @@ KINDS = [(MIXED, {}), (BASIC, dict(aa_layer='avg', **NARROW)),
          (BASIC, dict(block_args=dict(attn_layer='gca'), **NARROW))]
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize(('name', 'options'), KINDS, ids=str)
 def test_compiles_exports_and_traces_at_any_size(name, options):
     model, x = randomize(zoo.create_model(name, num_classes=3, **options)).eval(), torch.rand(2, 3, 64, 96)

@@ -170,7 +170,7 @@ def test_googles_archives_load_as_in_timm_and_can_be_written(tmp_path):
         assert {*file.files} == {*back.state} and all(np.array_equal(file[key], back.state[key]) for key in file.files)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_and_exports_with_any_height_and_width():
     for name in ('resnetv2_50x1_bit', 'resnetv2_50d_evos'):
         model, x = randomize(zoo.create_model(name, num_classes=3, layers=(1, 1, 1, 1))).eval(), torch.rand(2, 3, 64, 96)

@@ -81,7 +81,7 @@ def test_optimising_standardises_once() -> None:
     assert all(m.is_fused for m in ready.modules() if isinstance(m, Reparam))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_exporting_standardises_once(tmp_path: Path) -> None:
     import onnx
     zoo.export_model(of_nfnet(), tmp_path / 'model.onnx', img_size=64)

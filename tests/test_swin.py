@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_said():
         on_meta(NAME, **SMALL).set_input_size(patch_size=(4, 8))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_compiles_and_exports_with_any_height_and_width():
     model = randomize(zoo.create_model(NAME, **SMALL, dynamic_img_size=True, num_classes=3)).eval()
     x = image(96, 128, dtype=torch.float32)

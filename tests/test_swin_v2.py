@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_said():
         on_meta(CR, **SMALL).set_input_size(patch_size=(4, 8))
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @BOTH
 def test_compiles_and_exports_with_any_height_and_width(name):
     few = dict(depths=(2, 1), num_heads=(2, 4))

@@ -365,7 +365,7 @@ def test_a_teacher_is_learned_from(images, tmp_path, kind, hard):
     assert load_trained(tmp_path / 'run' / 'last.safetensors').num_classes == 2
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_a_compiled_network_trains_and_is_saved_plain(images, tmp_path):
     plain, compiled = (tiny_recipe(images, schedule=dict(epochs=1, warmup_epochs=0),
                                    model=dict(drop=0.0, drop_path=0.0, torchcompile=on)) for on in (False, True))

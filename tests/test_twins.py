@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_said():
             on_meta(NAME, **{**SHORT, **options})
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [NAME, COARSE])
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **SHORT, num_classes=3)).eval()

@@ -396,7 +396,7 @@ def test_a_network_that_has_learned_to_leave_a_rest_leaves_it():
     assert backbone(torch.rand(1, 3, 43, 50))[0].shape[2:] == (3, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', ['test_vit', 'test_vit3', 'vit_so400m_patch14_siglip_384', 'vit_dpwee_patch16_reg1_gap_256', 'deit_tiny_distilled_patch16_224'])
 def test_compiles_and_exports_for_any_size(name):
     model = randomize(zoo.create_model(name, **short(name) | dict(dynamic_img_size=True, dynamic_img_pad=True))).eval()

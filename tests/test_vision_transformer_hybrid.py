@@ -130,7 +130,7 @@ def test_attention_maps_and_prefix_tokens():
     assert features.shape == (1, 384, 3, 2) and prefix.shape == (1, 1, 384)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', CUT)
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, num_classes=3, dynamic_img_size=True, dynamic_img_pad=True, **CUT[name])).eval()

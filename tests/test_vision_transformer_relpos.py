@@ -125,7 +125,7 @@ def test_mistakes_are_named(options, words):
         on_meta(NAME, **TINY | options)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('options', [KINDS[2], KINDS[4]], ids=str)
 def test_compiles_and_exports_with_any_height_and_width(options):
     model = randomize(zoo.create_model(NAME, **TINY | dict(depth=1, num_classes=3) | options)).eval()

@@ -122,7 +122,7 @@ def test_compiles():
     check_compiled(model, x)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 def test_exports_with_any_height_and_width():
     model = randomize(zoo.create_model(NAME, **SMALL)).eval()
     program = capture(model, image(96, 144, dtype=torch.float32), ('batch', 'height', 'width')).module()

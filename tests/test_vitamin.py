@@ -137,7 +137,7 @@ def test_fresh_convolutions_keep_the_variance():
         assert not conv.bias.any()
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize('name', [SMALL, XLARGE])
 def test_compiles_and_exports_with_any_height_and_width(name):
     model = randomize(zoo.create_model(name, **NARROW | dict(num_classes=3, dynamic_img_size=True, depth=1))).eval()
