@@ -91,6 +91,7 @@ def test_loading_reads_the_file(library: str, tmp_path: Path) -> None:
         run()
 
 
+@pytest.mark.slow
 def test_the_same_network_in_torchvision() -> None:
     for name in IN_TORCHVISION:
         benchmarking.same_network(name, 'torchvision')

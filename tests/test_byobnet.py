@@ -288,7 +288,7 @@ def test_odd_sizes_where_timms_fails():
     assert [m.shape[2:] for m in model(x)] == [(38, 45), (19, 23), (10, 12)]
 
 
-@pytest.mark.in_turn
+@pytest.mark.sweep
 @pytest.mark.parametrize('name, size, other', [
     ('repvgg_a0', 64, (96, 75)), ('test_byobnet', 64, (96, 75)), ('resnext26ts', 64, (96, 75)),
     ('resnet50_clip', 224, (96, 75)),

@@ -256,6 +256,7 @@ def test_a_broken_image_is_named_skipped_and_counted(tmp_path: Path, capsys: pyt
     assert '3 of 5 images could not be read' in err
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf8_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b'caf\xe9.jpg')).write_bytes((PHOTOS / 'espresso.jpg').read_bytes())
     (tmp_path / os.fsdecode(b'th\xe9.jpg')).touch()

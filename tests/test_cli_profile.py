@@ -28,6 +28,7 @@ def counted(model: nn.Module, size: tuple[int, int, int]) -> tuple[float, float]
     return flops.get_total_flops() / 2e9, ActivationCountAnalysis(model, image).unsupported_ops_warnings(False).total() / 1e6
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize('name', PEERS)
 def test_counts_equal_the_peers(name: str) -> None:
     model = timm.create_model(name)

@@ -356,9 +356,10 @@ def test_a_plain_networks_weights_are_fitted_alike(options):
 # --- elsewhere
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize('options', [
-    dict(pos_embed_ar_preserving=True), dict(pos_embed='factorized'), pytest.param({}, marks=pytest.mark.slow),
-    pytest.param(dict(rope_type='axial', pos_embed_ar_preserving=True), marks=pytest.mark.slow)], ids=str)
+    dict(pos_embed_ar_preserving=True), dict(pos_embed='factorized'), {},
+    dict(rope_type='axial', pos_embed_ar_preserving=True)], ids=str)
 def test_compiles_and_exports_for_any_size(options):
     model = small(**options, dynamic_img_pad=True).float()
     x, other = torch.rand(2, 3, 14, 27), torch.rand(3, 3, 33, 18)
@@ -369,8 +370,8 @@ def test_compiles_and_exports_for_any_size(options):
     assert relative_error(exported(other), model(other)) < 1e-4
 
 
-@pytest.mark.parametrize('options', [
-    dict(pos_embed='factorized'), pytest.param(dict(pos_embed_use_grid_sample=True), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.sweep
+@pytest.mark.parametrize('options', [dict(pos_embed='factorized'), dict(pos_embed_use_grid_sample=True)], ids=str)
 def test_packed_patches_compile_and_export(options):
     model = small(**options).float()
     (_, given), (_, other) = packed(dtype=torch.float32), packed(GRIDS[:3], 20, dtype=torch.float32)

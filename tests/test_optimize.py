@@ -161,6 +161,7 @@ def eager_alone(monkeypatch):
     monkeypatch.setattr('zoo.optimizing.choice.installed', lambda: ['eager'])
 
 
+@pytest.mark.slow
 def test_commands_run_the_optimized_network(eager_alone, tmp_path, capsys):
     for number in range(3):
         folder = tmp_path / 'data' / f'class{number}'

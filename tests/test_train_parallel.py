@@ -52,7 +52,7 @@ def losses(folder: Path) -> list[tuple[float, float]]:
         return [(float(row['train_loss']), float(row['top1'])) for row in csv.DictReader(file)]
 
 
-@pytest.mark.in_turn
+@pytest.mark.slow
 @pytest.mark.parametrize('how, model', [('ddp', dict(sync_bn=True)), ('ddp', dict(model_kwargs=GROUPS)),
                                         ('fsdp', dict(model_kwargs=GROUPS))], ids=['ddp-sync', 'ddp', 'fsdp'])
 def test_two_processes_have_the_loss_curve_of_one(images, tmp_path, how, model):

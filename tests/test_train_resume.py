@@ -305,6 +305,7 @@ runner._measure = slow
 '''
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_in_validation_saves_and_ends(images, whole_run, tmp_path):
     recipe = tiny_recipe(images, data=dict(workers=2, validation_batch_size=1), run=dict(recovery_interval=0))
     (tmp_path / 'recipe.yaml').write_text(write_recipe(recipe))

@@ -35,13 +35,20 @@ def _in_pieces(weight: Tensor, fill: Callable[[Tensor, torch.Generator | None], 
     not on the number of threads.
     """
     values = weight.detach()
-    if values.device.type != 'cpu' or values.numel() < LARGE or not values.is_contiguous():
+    plain = type(values) is Tensor and values.device.type == 'cpu' and values.is_contiguous()
+    if not plain or values.numel() < LARGE:
         fill(values, None)
         return
     pieces = values.view(-1).split(PIECE)
     generators = [torch.Generator().manual_seed(seed) for seed in torch.randint(2 ** 63 - 1, (len(pieces),)).tolist()]
+
+    def draw(piece: Tensor, generator: torch.Generator) -> None:
+        """Tensors made in inference mode cannot be changed outside it, and another thread is in none."""
+        with torch.inference_mode(values.is_inference()):
+            fill(piece, generator)
+
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        for _ in threads.map(fill, pieces, generators):
+        for _ in threads.map(draw, pieces, generators):
             pass
 
 
