@@ -122,3 +122,23 @@ def test_onnx_gives_the_same_logits(name, tmp_path):
     logits = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: image.numpy()})[0])
     with torch.no_grad():
         assert relative_error(logits, model(image)) < 1e-4
+
+
+@pytest.mark.sweep
+def test_a_session_of_one_shape_computes_no_padding(tmp_path):
+    """SAME padding follows from the shape: what is left of it is constant, where a session of any shape works it out."""
+    onnx, onnxruntime = pytest.importorskip('onnx'), pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    from zoo.runtime.sessions import _standing
+    path = tmp_path / 'model.onnx'
+    zoo.export_model(zoo.create_model('tf_mobilenetv3_small_minimal_100', num_classes=5).eval(), path,
+                     dynamic=('batch', 'height', 'width'))
+
+    def operations(graph: str | bytes) -> list[str]:
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / 'optimised.onnx')
+        onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+        return [node.op_type for node in onnx.load(tmp_path / 'optimised.onnx').graph.node]
+
+    any_shape, one_shape = operations(str(path)), operations(_standing(path, (1, 3, 224, 224)))
+    assert 'Shape' in any_shape and 'Shape' not in one_shape and len(one_shape) < len(any_shape) / 2
