@@ -1,6 +1,6 @@
 """Time to list every model name, and to build a model, beside timm: whole processes, in turn, medians and the ratio.
 
-    python benchmarks/startup.py [--runs 5] [--model efficientnet_b0 ...] [--each-family [--runs 3]]
+    python benchmarks/startup.py [--runs 5] [--model efficientnet_b0 ...] [--each-family]
 
 With --each-family it builds the smallest and the middle network of every module, without timm, in a process of its own
 each, and names those that take longer than 0.3 s, of which it says how long the drawing of their weights takes. Modules
@@ -69,14 +69,14 @@ def each_family(runs: int) -> None:
         program = f'import time, torch\nstart = time.perf_counter()\n{BUILD.format(name=name)}'
         columns = zip(*(printed(program) for _ in range(runs)))
         times[name] = tuple(statistics.median(column) for column in columns)
-    taken = [time for time, *_ in times.values()]
-    rest = [max(time - drawn, 0) for time, drawn, _ in times.values()]
+    taken = [whole for whole, *_ in times.values()]
+    rest = [max(whole - drawn, 0) for whole, drawn, _ in times.values()]
     for what, each in (('build', taken), ('all but drawing weights', rest)):
         print(f'{what}, {len(names)} networks (beyond import torch): {statistics.median(each):.3f} s in the median, '
-              f'{max(each):.3f} s at most, {sum(time > LIMIT for time in each)} longer than {LIMIT} s')
-    for name, (time_, drawn, millions) in times.items():
-        if time_ > LIMIT:
-            print(f'  {name}, {millions:.0f} million parameters: {time_:.2f} s, of which {drawn:.2f} s to draw them')
+              f'{max(each):.3f} s at most, {sum(one > LIMIT for one in each)} longer than {LIMIT} s')
+    for name, (whole, drawn, millions) in times.items():
+        if whole > LIMIT:
+            print(f'  {name}, {millions:.0f} million parameters: {whole:.2f} s, of which {drawn:.2f} s to draw them')
 
 
 def main() -> None:

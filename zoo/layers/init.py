@@ -67,10 +67,10 @@ def draw_anew(module: nn.Module, conv: Callable[[nn.Conv2d], None] | None = None
         elif linear and isinstance(layer, nn.Linear):
             linear(layer)
             _no_bias(layer)
-        elif hasattr(layer, 'reset_parameters'):
-            getattr(layer, 'reset_parameters')()
-        if hasattr(layer, 'reset_constants'):
-            getattr(layer, 'reset_constants')()
+        elif draw := getattr(layer, 'reset_parameters', None):
+            draw()
+        if fill := getattr(layer, 'reset_constants', None):
+            fill()
 
 
 def init_tensorflow(module: nn.Module) -> None:
