@@ -163,7 +163,8 @@ class DlaBottle2neck(nn.Module):
         shortcut = x if shortcut is None else shortcut
         x = self.conv1(x)
         x = self.relu(self.bn1(x))
-        parts, found = x.split(self.width, 1), list[Tensor]()
+        found: list[Tensor] = []
+        parts = x.split(self.width, 1)
         for number, (conv, norm) in enumerate(zip(self.convs, self.bns)):
             part = parts[number]
             if number and not self.strided:
