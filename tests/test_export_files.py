@@ -86,6 +86,20 @@ def test_any_batch_height_and_width(format: str, name: str, tmp_path: Path) -> N
         assert relative_error(again(images(3, 3, 101, 70)), model(images(3, 3, 101, 70))) < 1e-4
 
 
+@pytest.mark.parametrize(('options', 'dimensions'), [
+    (dict(dynamic=('batch', 'height', 'width')), ['batch', 3, 'height', 'width']),
+    (dict(dynamic=['batch']), ['batch', 3, 64, 64]),
+    (dict(), [1, 3, 64, 64]),
+    (dict(dynamic=['batch'], preprocess=True), ['batch', 'height', 'width', 3]),
+])
+def test_dimensions_that_may_change_have_names(options: dict[str, Any], dimensions: list[Any], tmp_path: Path) -> None:
+    pytest.importorskip('onnxscript')
+    onnxruntime, path = pytest.importorskip('onnxruntime'), tmp_path / 'model.onnx'
+    zoo.export_model(network(), path, **options)
+    session = onnxruntime.InferenceSession(path)
+    assert session.get_inputs()[0].shape == dimensions and session.get_outputs()[0].shape == [dimensions[0], 5]
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize('format', each(*HERE))
 def test_maps_and_embeddings(format: str, tmp_path: Path) -> None:

@@ -60,17 +60,28 @@ def _shapes(dynamic: Collection[str], channels_last: bool, smallest: int) -> tup
         raise ValueError(unknown('dimension', sorted(strange)[0], DIMENSIONS))
     if not dynamic:
         return None
-    if channels_last:
-        return ({DIMENSIONS[name] - (name != 'batch'): Dim(name, min=2 - (name == 'batch')) for name in dynamic},)
-    return ({DIMENSIONS[name]: Dim(name) if name == 'batch' else Dim(name, min=smallest) for name in dynamic},)
+    least = 2 if channels_last else smallest
+    return ({place: Dim(name) if name == 'batch' else Dim(name, min=least)
+             for place, name in places(dynamic, channels_last).items()},)
 
 
-def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str], inputs: Sequence[str] = ('images',),
-               opset: int = OPSET, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes the graph as an ONNX file with named inputs, outputs and dimensions, and what is to be said of it."""
+def places(dynamic: Collection[str], channels_last: bool = False) -> dict[int, str]:
+    """Where images (B, C, H, W), or with `channels_last` (B, H, W, C), have these dimensions: place -> name."""
+    return {place - (channels_last and place > 1): name for name, place in DIMENSIONS.items() if name in dynamic}
+
+
+def write_onnx(program: ExportedProgram, path: str | Path, outputs: Sequence[str], dynamic: Mapping[int, str],
+               metadata: Mapping[str, str] | None = None) -> None:
+    """Writes the graph as an ONNX file of `images`.
+
+    Args:
+        outputs: their names.
+        dynamic: names of those dimensions of the images that may change, see `places`.
+        metadata: what is to be said of it.
+    """
     with _quiet(), torch.no_grad():
-        written: Any = torch.onnx.export(program, dynamo=True, input_names=list(inputs), output_names=list(outputs),
-                                    opset_version=opset, verbose=False)
+        written: Any = torch.onnx.export(program, dynamo=True, input_names=['images'], output_names=list(outputs),
+                                         opset_version=OPSET, verbose=False, dynamic_shapes=(dict(dynamic),))
         written.model.metadata_props.update(metadata or {})
         written.save(str(path))
 

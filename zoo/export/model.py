@@ -22,7 +22,7 @@ from .check import LEAST_SIDE, Outcome, Pictures, check_file
 from .converters import convert, environment_python
 from .description import as_text, describe, output_names
 from .formats import PRECISIONS, check_request, choose_format
-from .graphs import capture, to_openvino, write_onnx
+from .graphs import capture, places, to_openvino, write_onnx
 from .preprocessing import ChannelsFirst, Normalise, Preprocessing
 from .quantise import Calibration, quantise_onnx, quantise_openvino
 
@@ -144,7 +144,8 @@ def export_model(model: nn.Module, path: str | Path, format: str | None = None, 
 
 def _write(program: Any, path: Path, format: str, description: Mapping[str, Any], examples: Calibration | None,
            converter: Path | None) -> None:
-    text, names = as_text(description), description['outputs']
+    text, names, taken = as_text(description), description['outputs'], description['input']
+    dynamic = places(taken['dynamic'], taken['layout'] == 'NHWC')
     if format == 'torch-export':
         torch.export.save(program, str(path), extra_files={KEY: text})
         return
@@ -154,7 +155,7 @@ def _write(program: Any, path: Path, format: str, description: Mapping[str, Any]
             convert(format, Path(folder) / 'program.pt2', path, converter, description)
         return
     if format == 'onnx':
-        write_onnx(program, path, names, metadata={KEY: text})
+        write_onnx(program, path, names, dynamic, {KEY: text})
         if examples:
             quantise_onnx(path, examples)
         return
@@ -163,7 +164,7 @@ def _write(program: Any, path: Path, format: str, description: Mapping[str, Any]
         graph = to_openvino(program, names)
     except Exception:                             # of its own types; what it does not know of PyTorch it may of ONNX
         with tempfile.TemporaryDirectory() as folder:
-            write_onnx(program, Path(folder) / 'graph.onnx', names)
+            write_onnx(program, Path(folder) / 'graph.onnx', names, dynamic)
             graph = openvino.convert_model(str(Path(folder) / 'graph.onnx'))
     if examples:
         graph = quantise_openvino(graph, examples)

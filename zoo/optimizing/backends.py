@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.network import prepare
-from ..export.graphs import DIMENSIONS, capture, to_openvino, write_onnx
+from ..export.graphs import DIMENSIONS, capture, places, to_openvino, write_onnx
 from ..export.quantise import quantise
 from ..runtime.sessions import OnnxSession, OpenVinoSession, openvino_core
 from ..spec import unknown
@@ -62,7 +62,8 @@ class Prepared:
         """An ONNX file of it."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, 'model.onnx')
-            write_onnx(self.program[0], file, self.outputs)
+            program, sides = self.program
+            write_onnx(program, file, self.outputs, places([name for name, n in DIMENSIONS.items() if sides[n] is None]))
             return file.read_bytes()
 
     @cached_property

@@ -61,15 +61,12 @@ class OnnxSession:
 
 
 def _standing(file: str | Path | bytes, shape: Sequence[int]) -> bytes:
-    """An ONNX graph of images of one shape. What it says of the shapes in between is left out: they are worked out anew
-    when it is loaded, and with them whatever depends on them alone (SAME padding, say) becomes constant."""
+    """An ONNX graph of images of one shape: what depends on it alone (SAME padding, say) becomes constant when it is
+    loaded."""
     import onnx
     model = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
     for side, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         side.dim_value = size
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField('shape')
     content: bytes = model.SerializeToString()
     return content
 
