@@ -62,9 +62,10 @@ def create_backbone(backbone: str | nn.Module, reductions: Sequence[int], pretra
 
 
 def _of_reductions(name: str, whole: FeatureNet, reductions: Sequence[int]) -> FeatureNet:
-    last = {reduction: i for i, reduction in enumerate(whole.feature_info.reduction()) if reduction in reductions}
+    info = whole.feature_info
+    last = {reduction: index for index, reduction in zip(info.out_indices, info.reduction()) if reduction in reductions}
     if not last:
-        raise ValueError(f'{name} has maps of the reductions {whole.feature_info.reduction()}; '
+        raise ValueError(f'{name} has maps of the reductions {info.reduction()}; '
                          f'none of {list(reductions)} is among them.')
     return FeatureNet(whole.network, sorted(last.values()))
 
