@@ -13,6 +13,7 @@ from ..spec import Pair, Sizes
 from .attention_tokens import attend, merge_heads
 from .conv import channels_first, copy_in_exports
 from .decomposed import offset_products, resize_offsets, table_lengths
+from .init import draw_normal
 from .pool import CeilAvgPool2d
 from .sizes import ImageSize, SizedLayer, map_size, pair_of
 from .windows import cut_to, missing, window_partition, window_reverse
@@ -195,7 +196,7 @@ class LambdaLayer(SizedLayer):
     def reset_parameters(self) -> None:
         """Positions with deviation 0.02."""
         if self.pos_emb is not None:
-            nn.init.trunc_normal_(self.pos_emb, std=0.02)
+            draw_normal(self.pos_emb, 0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         grid = (x.shape[2], x.shape[3])
@@ -209,9 +210,9 @@ class LambdaLayer(SizedLayer):
             out = out + torch.einsum('bhkm,bkmv->bhvm', q, places)
         else:
             table = _resized(self.pos_emb, grid)
-            rows, columns = (torch.arange(side, device=x.device) for side in grid)
-            offsets = [line - line[:, None] + len(line) - 1 for line in (rows, columns)]
-            vectors = table[offsets[0][:, None, :, None], offsets[1][None, :, None]].flatten(2, 3).flatten(0, 1)
+            lines = [torch.arange(side, device=x.device) for side in grid]
+            rows, columns = (line - line[:, None] + side - 1 for line, side in zip(lines, grid))
+            vectors = table[rows[:, None, :, None], columns[None, :, None]].flatten(2, 3).flatten(0, 1)
             out = out + torch.einsum('bhkm,mnk,bvn->bhvm', q, vectors, v.flatten(2))
         return self.pool(out.flatten(1, 2).unflatten(2, grid))
 

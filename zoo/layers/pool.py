@@ -73,8 +73,8 @@ class CeilAvgPool2d(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        down, right = ((size + self.stride - 1) // self.stride * self.stride - size
-                       for size in (x.shape[-2], x.shape[-1]))
+        # as convolutions have it, for exports, which cannot see that (size + stride - 1) // stride is the same
+        down, right = (((size - 1) // self.stride + 1) * self.stride - size for size in (x.shape[-2], x.shape[-1]))
         return F.avg_pool2d(F.pad(x, (0, right, 0, down), 'replicate'), self.stride)
 
     def extra_repr(self) -> str:
