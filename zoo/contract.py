@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +22,8 @@ from .layers.recording import ATTENTION
 from .layers.reparam import fuse_as, fuse_branches
 from .layers.sizes import ImageSize, SizedLayer, pair_of
 from .spec import Feature, Sizes, is_index, unknown, whole
+
+Layer = TypeVar('Layer', bound=nn.Module)
 
 OUTPUT_FORMATS = ('NCHW', 'NHWC', 'NLC')
 LOCATIONS = ('bottleneck', 'expansion')
@@ -521,11 +523,16 @@ class ImageModel(nn.Module):
             raise ValueError(f"global_pool='' leaves feature maps, which a classifier of {num_classes} classes cannot "
                              'take: give num_classes=0 as well, or a kind of pooling.')
         self.num_classes = num_classes
-        like = next(self.parameters(), None)
         for name in self.parts.classifier:
-            layer = self.make_classifier(num_classes) if num_classes else nn.Identity()
-            self._set(name, layer if like is None else layer.to(like.device, like.dtype))
+            self._set(name, self.settled(self.make_classifier(num_classes)) if num_classes else nn.Identity())
         self.init_head()
+
+    def settled(self, layer: Layer) -> Layer:
+        """A new layer, moved to where the network's parameters lie, if it is not there (fake tensors cannot be moved)."""
+        like = next(self.parameters(), None)
+        if like is not None and any((own.device, own.dtype) != (like.device, like.dtype) for own in layer.parameters()):
+            layer.to(like.device, like.dtype)
+        return layer
 
     def reset_pool(self, global_pool: str) -> None:
         """Makes new pooling.

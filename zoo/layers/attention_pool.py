@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..spec import unknown
 from .act import ActLayer
 from .attention_tokens import attend, merge_heads, norms_for
+from .init import draw_normal
 from .mlp import Mlp
 
 
@@ -66,7 +67,7 @@ class AttentionPoolLatent(nn.Module):
         """Queries and positions, of a variance that keeps scores near one."""
         for parameter in (self.latent, self.pos_embed):
             if parameter is not None:
-                nn.init.trunc_normal_(parameter, std=parameter.shape[-1] ** -0.5)
+                draw_normal(parameter, parameter.shape[-1] ** -0.5)
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         if self.pos_embed is not None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..spec import Pair, Sizes, unknown
 from .attention_tokens import attend, merge_heads
+from .init import draw_normal
 from .positions import resample_abs_pos_embed
 from .rotary import RotaryEmbeddingCat, apply_rot_embed_cat
 from .sizes import ImageSize, SizedLayer, map_size, pair_of
@@ -76,7 +77,7 @@ class RotAttentionPool2d(nn.Module):
     def reset_parameters(self) -> None:
         """Queries, keys and values normal with variance 1 / features, biases zero, a class token zero."""
         for layer in [self.qkv] if self.qkv is not None else [self.q, self.k, self.v]:
-            nn.init.trunc_normal_(layer.weight, std=layer.in_features ** -0.5)
+            draw_normal(layer.weight, layer.in_features ** -0.5)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         if self.cls_token is not None:
@@ -123,7 +124,7 @@ class AttentionPool2d(RotAttentionPool2d, SizedLayer):
                          pool_type, class_token, drop_rate)
         height, width = self.ref_feat_size
         self.pos_embed = nn.Parameter(torch.empty(1 + height * width, in_features))
-        nn.init.trunc_normal_(self.pos_embed, std=in_features ** -0.5)
+        draw_normal(self.pos_embed, in_features ** -0.5)
 
     def make_places(self) -> None:
         """Nothing is rotated."""
@@ -132,7 +133,7 @@ class AttentionPool2d(RotAttentionPool2d, SizedLayer):
         """As `RotAttentionPool2d`, positions likewise."""
         super().reset_parameters()
         if hasattr(self, 'pos_embed'):
-            nn.init.trunc_normal_(self.pos_embed, std=self.in_features ** -0.5)
+            draw_normal(self.pos_embed, self.in_features ** -0.5)
 
     def add_places(self, tokens: Tensor, grid: Pair) -> Tensor:
         """Adds positions to tokens (B, 1 + pixels, C)."""

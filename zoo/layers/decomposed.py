@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..spec import Pair
 from .conv import copy_in_exports
+from .init import draw_normal
 
 AXES = ('rel_pos_h', 'rel_pos_w')
 
@@ -55,7 +56,7 @@ class DecomposedRelPos(nn.Module):
         """Small vectors, or none at all."""
         for table in (self.rel_pos_h, self.rel_pos_w):
             if table is not None:
-                nn.init.trunc_normal_(table, std=self.rel_pos_std) if self.rel_pos_std else nn.init.zeros_(table)
+                draw_normal(table, self.rel_pos_std) if self.rel_pos_std else nn.init.zeros_(table)
 
     @torch.no_grad()
     def set_rel_pos_size(self, size: Pair) -> None:

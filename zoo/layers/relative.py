@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..spec import Pair, unknown
+from .init import draw_normal
 from .mlp import Mlp
 from .sizes import ImageSize, pair_of
 
@@ -125,7 +126,7 @@ class RelPosTable(nn.Module):
     def reset_parameters(self) -> None:
         """A table of small biases."""
         if self.window_size is not None:
-            nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+            draw_normal(self.relative_position_bias_table, 0.02)
 
     def reset_constants(self) -> None:
         """Fills the index from pairs of tokens to entries of the table, which no checkpoint holds."""

@@ -17,6 +17,7 @@ from ..layers.act import ActLayer
 from ..layers.attention_tokens import attend, masked, merge_heads
 from ..layers.drop import DropPath
 from ..layers.glu import SwiGLU
+from ..layers.init import draw_normal
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
@@ -88,7 +89,7 @@ class Beit(RelPosNet):
     def reset_parameters(self) -> None:
         """Draws the class token and positions."""
         super().reset_parameters()
-        nn.init.trunc_normal_(self.get_parameter('cls_token'), std=0.02)
+        draw_normal(self.get_parameter('cls_token'), 0.02)
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -146,9 +146,9 @@ class EncoderNet(ImageModel):
         if kind != self.merging:
             self._drop(self.parts.head[1:])
         elif not self.merges:
-            like, merger = next(self.parameters()), self.make_merger()
+            merger = self.settled(self.make_merger())
             self.draw(merger)
-            self._set(self.parts.head[1], merger.to(like.device, like.dtype))
+            self._set(self.parts.head[1], merger)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """The output of `forward_features` -> what the encoder gives; there are no logits."""

@@ -169,15 +169,14 @@ class Eva(MaskedTokenNet):
         self.pooling = TokenPool(kind, self.num_prefix_tokens, include_prefix=kind == 'map')
         after = kind == 'avg' if self.norm_after_pool is None else self.norm_after_pool
         before = not after if self.norm_before_pool is None else self.norm_before_pool
-        like = next(self.parameters())
         there = [layer for layer in (self.norm, self.fc_norm) if any(True for _ in layer.parameters())]
-        there += [self._norm().to(like.device, like.dtype) for _ in range(before + after - len(there))]
+        there += [self.settled(self._norm()) for _ in range(before + after - len(there))]
         self.norm = there.pop(0) if before else nn.Identity()
         self.fc_norm = there.pop(0) if after else nn.Identity()
         if kind != 'map':
             self.attn_pool = None
         elif self.attn_pool is None:
-            self.attn_pool = self._attn_pool().to(like.device, like.dtype)
+            self.attn_pool = self.settled(self._attn_pool())
             self.draw(self.attn_pool)
 
     def drop_head(self) -> None:

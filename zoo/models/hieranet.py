@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..contract import ImageModel, Parts
 from ..layers.head import Head
-from ..layers.init import init_transformer
+from ..layers.init import draw_normal, init_transformer
 from ..layers.norm import MakeNorm
 from ..layers.stages import drop_path_rates
 from ..spec import Feature, Pair, Sizes, unknown
@@ -102,7 +102,7 @@ class HieraNet(ImageModel):
         for name in self.undecayed:
             parameter = self._parameters.get(name)
             if parameter is not None:
-                nn.init.trunc_normal_(parameter, std=0.02)
+                draw_normal(parameter, 0.02)
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -23,7 +23,7 @@ from ..layers.act import ActLayer
 from ..layers.attention_tokens import attend, merge_heads
 from ..layers.decomposed import DecomposedRelPos
 from ..layers.drop import DropPath
-from ..layers.init import init_transformer
+from ..layers.init import draw_normal, init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import MakeNorm, Norm
 from ..layers.pool import FAST, POOLS
@@ -107,7 +107,7 @@ class MultiScaleVit(TokenStates):
         """Draws the class token and the positions."""
         for parameter in (self.cls_token, self.pos_embed):
             if parameter is not None:
-                nn.init.trunc_normal_(parameter, std=0.02)
+                draw_normal(parameter, 0.02)
 
     @property
     def grid_size(self) -> Pair:

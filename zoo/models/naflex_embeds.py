@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.init import draw_normal
 from ..layers.norm import MakeNorm
 from ..layers.positions import project_kernel, resample_patch_embed, resizing_inverse
 from ..layers.sizes import ImageSize, SizedLayer, pair_of, patch_grid
@@ -160,7 +161,7 @@ class NaFlexEmbeds(SizedLayer):
         for name in self.undecayed:
             parameter = self._parameters.get(name)
             if parameter is not None:
-                nn.init.trunc_normal_(parameter, std=1e-6 if name in TOKENS else 0.02)
+                draw_normal(parameter, 1e-6 if name in TOKENS else 0.02)
 
     # --- tokens
 

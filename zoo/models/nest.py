@@ -24,7 +24,7 @@ from ..layers import attention_tokens
 from ..layers.act import ActLayer, get_act_layer
 from ..layers.conv import channels_first, conv2d, pad_same
 from ..layers.drop import DropPath
-from ..layers.init import init_transformer
+from ..layers.init import draw_normal, init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
@@ -161,7 +161,7 @@ class NestLevel(SizedLayer):
 
     def reset_parameters(self) -> None:
         """Draws the positions."""
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        draw_normal(self.pos_embed, 0.02)
 
     def fit(self, sizes: Sizes) -> None:
         """Other images or patches, with the positions resampled."""

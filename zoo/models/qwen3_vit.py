@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers.act import ActLayer, get_act_layer
+from ..layers.init import draw_normal
 from ..layers.norm import LayerNorm, MakeNorm
 from ..layers.sizes import ImageSize
 from ..layers.stages import drop_path_rates
@@ -69,7 +70,7 @@ class Qwen3VitEncoder(EncoderNet):
 
     def reset_parameters(self) -> None:
         """Draws the positions."""
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        draw_normal(self.pos_embed, 0.02)
 
     def make_merger(self) -> nn.Module:
         """What makes tokens of a map."""

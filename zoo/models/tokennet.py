@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..contract import ImageModel, Logits, Parts
 from ..layers.attention_tokens import masked
-from ..layers.init import init_transformer
+from ..layers.init import draw_normal, init_transformer
 from ..layers.patch_embed import PatchEmbed
 from ..layers.pool import FAST
 from ..layers.positions import resample_abs_pos_embed
@@ -126,7 +126,7 @@ class TokenNet(TokenStates):
         for name, std in (*((name, 1e-6) for name in PREFIX), ('pos_embed', 0.02)):
             parameter = self._parameters.get(name)
             if parameter is not None:
-                nn.init.trunc_normal_(parameter, std=std)
+                draw_normal(parameter, std)
 
     # --- the walk
 
@@ -212,8 +212,7 @@ class TokenNet(TokenStates):
         if make is None:
             self.attn_pool = None
         elif type(self.attn_pool) is not make.func:
-            like = next(self.parameters())
-            self.attn_pool = make().to(like.device, like.dtype)
+            self.attn_pool = self.settled(make())
             self.draw(self.attn_pool)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Logits:

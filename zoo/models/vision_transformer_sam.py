@@ -22,7 +22,7 @@ from ..layers.decomposed import DecomposedRelPos
 from ..layers.drop import DropPath
 from ..layers.glu import MlpLayer, get_mlp_layer
 from ..layers.head import Head
-from ..layers.init import init_transformer
+from ..layers.init import draw_normal, init_transformer
 from ..layers.mlp import Mlp
 from ..layers.norm import LayerNorm2d, MakeNorm, Norm, NormLayer
 from ..layers.patch_embed import PatchEmbed
@@ -116,7 +116,7 @@ class VisionTransformerSAM(HeadNet):
     def reset_parameters(self) -> None:
         """Draws the positions."""
         if self.pos_embed is not None:
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            draw_normal(self.pos_embed, 0.02)
 
     @property
     def grid_size(self) -> Pair:
