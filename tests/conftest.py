@@ -91,7 +91,7 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is fast, and of the rest, what comes today.
 
-    Of a test whose cases take turns the first and a seventh of the others each day are fast, and a third of the rest is
+    Of a test whose cases take turns the first and a tenth of the others each day are fast, and a third of the rest is
     today's; of the sweeps, a fourth of the cases.
     """
     from structures import TURN, turn_of
@@ -103,7 +103,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if not turn_of(item.nodeid, 4):
                 item.add_marker(pytest.mark.another_day)
         if item.get_closest_marker('in_turn'):
-            if name in begun and not turn_of(case, 7):
+            if name in begun and not turn_of(case, 10):
                 item.add_marker(pytest.mark.slow)
                 if not turn_of(case, TURN):
                     item.add_marker(pytest.mark.another_day)

@@ -169,11 +169,11 @@ MODEST = [name for name in NAMES if int(architectures()[name]['params']) < 100_0
 
 def in_turn(names: list[str]) -> list[object]:
     """The names as parameters of a test: those whose turn it is today, within a fortnight, and of the first of each class
-    a fifth a day, as they are, the others as slow ones, and so those that are large and cannot be cut short. Of the slow
+    a seventh a day, as they are, the others as slow ones, and so those that are large and cannot be cut short. Of the slow
     ones a third is today's."""
     firsts = {network_class(name): name for name in reversed(names)}.values()
     marks = {name: [pytest.mark.slow] + [pytest.mark.another_day] * (not turn_of(name, TURN)) for name in names}
-    return [name if not heavy(name) and turn_of(name, 5 if name in firsts else FORTNIGHT) else
+    return [name if not heavy(name) and turn_of(name, 7 if name in firsts else FORTNIGHT) else
             pytest.param(name, marks=marks[name]) for name in names]
 
 

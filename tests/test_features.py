@@ -210,7 +210,9 @@ def timms(name: str, model: nn.Module, **options) -> nn.Module:
     if dict(theirs.named_buffers()).keys() - theirs.state_dict().keys():
         theirs = timm.create_model(name, **options)                         # it alone can fill what no state dict holds
     own = model.state_dict()
-    state = {key: own.get(key, own.get(key.replace('_', '.', 1))) for key in theirs.state_dict()}   # 'stem_0' is stem.0
+    # 'stem_0.conv' and 'model.stem.0.conv' are stem.0.conv
+    state = {key: next(own[same] for same in (key, key.replace('_', '.', 1), key.removeprefix('model.')) if same in own)
+             for key in theirs.state_dict()}
     theirs.load_state_dict(state if options.get('features_only') else own, assign=True)
     return theirs.eval()
 
@@ -220,8 +222,8 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
     ours, theirs, x, compared = ours.double(), theirs.double(), x.double(), 0
     try:
         theirs(x)
-    except RuntimeError:                                                    # timm's takes no image of this size
-        x = images((256, 256)).double()
+    except (AssertionError, RuntimeError):                                  # timm's takes no image of this size
+        x = images(ours.pretrained_cfg['input_size'][1:]).double()
     pairs = zip(*(m.forward_intermediates(x, intermediates_only=True) if hasattr(m, 'forward_intermediates') else m(x)
                   for m in (ours, theirs)), strict=True)
     for number, (a, b) in enumerate(pairs):
