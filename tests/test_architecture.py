@@ -23,7 +23,7 @@ MAY_IMPORT = {
     'models': {'lazy', 'contract', 'layers', 'blocks', 'spec'},
     'features': {'contract', 'spec'},
     'outputs': {'contract', 'layers'},
-    'pretrained': {'lazy', 'memory', 'spec'},
+    'pretrained': {'lazy', 'spec'},
     'factory': {'catalog', 'contract', 'features', 'memory', 'pretrained', 'registry', 'data', 'spec'},
     'own': {'blocks', 'factory', 'features', 'registry', 'spec'},
     'profiling': set(),
@@ -104,7 +104,7 @@ def test_model_files_stay_short(path):
 
 def test_the_core_can_be_read_in_one_sitting():
     core = [*ZOO.glob('*.py'), *(ZOO / 'pretrained').glob('*.py')]
-    assert sum(len(path.read_text().splitlines()) for path in core) <= 3580
+    assert sum(len(path.read_text().splitlines()) for path in core) <= 3560
 
 
 def test_no_code_branches_on_a_models_name():

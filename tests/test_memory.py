@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 import sys
 import weakref
@@ -17,14 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.cli import main
-from zoo.memory import advise_large_pages, keep_freed_memory
-from zoo.pretrained import materialise, without_storage
+from zoo.memory import keep_freed_memory
 
 FAULTS = '''
 import resource, sys
 import torch
-from zoo.memory import advise_large_pages, keep_freed_memory
-from zoo.pretrained import materialise, without_storage
+from zoo.memory import keep_freed_memory
 
 kept = sys.argv[1] == 'kept' and keep_freed_memory()
 steps = []
@@ -52,35 +49,8 @@ def run(how: str) -> tuple[str, int]:
 
 
 def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = torch.empty(4 * 2 ** 20)
     monkeypatch.setattr(sys, 'platform', 'win32')
     assert keep_freed_memory() is False
-    assert advise_large_pages(weight.data_ptr(), weight.nbytes) is False
-
-
-def in_large_pages(address: int) -> bool:
-    """Whether the kernel was asked for large pages there."""
-    for mapping in re.split(r'^(?=[0-9a-f]+-[0-9a-f]+ )', Path('/proc/self/smaps').read_text(), flags=re.MULTILINE)[1:]:
-        start, end = (int(edge, 16) for edge in mapping.split(maxsplit=1)[0].split('-'))
-        if start <= address < end:
-            return 'hg' in mapping.split('VmFlags:')[1].split()
-    return False
-
-
-@pytest.mark.skipif(not Path('/proc/self/smaps').is_file(), reason='the system is not Linux')
-def test_large_weights_lie_in_large_pages() -> None:
-    weight = torch.empty(4 * 2 ** 20)                               # 16 MiB, of a mapping of its own
-    inside = weight.data_ptr() + 2 ** 23
-    assert not in_large_pages(inside)
-    if not advise_large_pages(weight.data_ptr(), weight.nbytes):
-        pytest.skip('the kernel has no large pages')
-    assert in_large_pages(inside)
-    with without_storage():
-        model = torch.nn.Linear(2048, 2048)
-    materialise(model)
-    assert in_large_pages(model.weight.data_ptr() + 2 ** 23)
-    small = torch.empty(2 ** 18)                                    # 1 MiB: no whole page
-    assert not advise_large_pages(small.data_ptr(), small.nbytes)
 
 
 @pytest.mark.parametrize('program', ['train', 'validate'])

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4           # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
-LARGE_PAGE, MADV_HUGEPAGE = 1 << 21, 14     # bytes, and the advice of sys/mman.h
 
 
 def keep_freed_memory() -> bool:
@@ -27,21 +26,6 @@ def set_malloc(option: int, value: int) -> bool:
     """Sets an option of GNU's malloc for this process; False where there is none (musl)."""
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     return bool(mallopt and mallopt(option, value))
-
-
-def advise_large_pages(address: int, size: int) -> bool:
-    """Asks for pages of 2 MiB in place of 4 KiB for new memory that will be filled (Linux): a page costs little more than
-    its filling with zeros then, where 512 small ones cost several times that. What lies there stays as it is.
-
-    Args:
-        address, size: where the memory begins, and its bytes; no page that lies there in part alone is asked for.
-
-    Returns:
-        Whether there are such pages, and the system takes the advice.
-    """
-    start, end = -(-address // LARGE_PAGE) * LARGE_PAGE, (address + size) // LARGE_PAGE * LARGE_PAGE
-    advise = getattr(ctypes.CDLL(None), 'madvise', None) if start < end and sys.platform == 'linux' else None
-    return advise is not None and advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_HUGEPAGE) == 0
 
 
 def memory_size() -> int | None:

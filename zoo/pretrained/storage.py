@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..memory import advise_large_pages
-
 # what makes tensors, and what only fills them with initial values
 FACTORIES = {torch.arange, torch.as_tensor, torch.asarray, torch.empty, torch.empty_strided, torch.eye, torch.full,
              torch.linspace, torch.logspace, torch.ones, torch.rand, torch.randint, torch.randn, torch.randperm,
@@ -50,8 +48,6 @@ def materialise(model: nn.Module, device: torch.device | str = 'cpu',
                 value = state.get(key) if state else None
                 if value is None:                # empty_like would import PyTorch's compiler (0.7 s)
                     value = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-                    if type(value) is Tensor and value.device.type == 'cpu':             # nor one of FakeTensorMode's
-                        advise_large_pages(value.data_ptr(), value.nbytes)
                 is_parameter = isinstance(tensor, nn.Parameter)
                 tensors[name] = nn.Parameter(value, tensor.requires_grad) if is_parameter else value
                 constant |= name in module._non_persistent_buffers_set
