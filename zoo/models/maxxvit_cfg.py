@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from ..layers.act import ActLayer
@@ -37,26 +37,27 @@ class MaxxVitTransformerCfg:
     """
 
     dim_head: int = 32
+    _: KW_ONLY
+    window_size: Pair | None = None
+    grid_size: Pair | None = None
+    partition_ratio: int = 32
+    no_block_attn: bool = False
+    rel_pos_type: str = 'bias'
+    rel_pos_dim: int = 512
+    use_nchw_attn: bool = False
     head_first: bool = True
-    expand_ratio: float = 4.0
-    expand_first: bool = True
-    shortcut_bias: bool = True
     attn_bias: bool = True
     attn_drop: float = 0.0
     proj_drop: float = 0.0
     pool_type: str = 'avg2'
-    rel_pos_type: str = 'bias'
-    rel_pos_dim: int = 512
-    partition_ratio: int = 32
-    window_size: Pair | None = None
-    grid_size: Pair | None = None
-    no_block_attn: bool = False
-    use_nchw_attn: bool = False
+    shortcut_bias: bool = True
+    expand_first: bool = True
+    expand_ratio: float = 4.0
     init_values: float | None = None
-    act_layer: ActLayer = 'gelu'
+    norm_eps: float = 1e-6
     norm_layer: NormLayer = 'layernorm2d'
     norm_layer_cl: NormLayer = 'layernorm'
-    norm_eps: float = 1e-6
+    act_layer: ActLayer = 'gelu'
 
 
 @dataclass
@@ -81,25 +82,26 @@ class MaxxVitConvCfg:
     """
 
     block_type: str = 'mbconv'
-    expand_ratio: float = 4.0
-    expand_output: bool = True
+    _: KW_ONLY
     kernel_size: int = 3
     group_size: int = 1
-    pre_norm_act: bool = False
-    output_bias: bool = True
-    stride_mode: str = 'dw'
-    pool_type: str = 'avg2'
-    downsample_pool_type: str = 'avg2'
     padding: str = ''
-    attn_early: bool = False
+    stride_mode: str = 'dw'
+    downsample_pool_type: str = 'avg2'
+    pool_type: str = 'avg2'
+    expand_output: bool = True
+    expand_ratio: float = 4.0
+    output_bias: bool = True
+    pre_norm_act: bool = False
     attn_layer: AttnLayer = 'se'
-    attn_act_layer: ActLayer = 'silu'
     attn_ratio: float = 0.25
-    init_values: float | None = 1e-6
-    act_layer: ActLayer = 'gelu'
+    attn_early: bool = False
+    attn_act_layer: ActLayer = 'silu'
     norm_layer: NormLayer = ''
-    norm_layer_cl: NormLayer = ''
     norm_eps: float | None = None
+    norm_layer_cl: NormLayer = ''
+    act_layer: ActLayer = 'gelu'
+    init_values: float | None = 1e-6
 
     def __post_init__(self) -> None:
         if self.block_type not in ('mbconv', 'convnext'):
@@ -131,10 +133,11 @@ class MaxxVitCfg:
     embed_dim: Sequence[int] = (96, 192, 384, 768)
     depths: Sequence[int] = (2, 3, 5, 2)
     block_type: Sequence[str | Sequence[str]] = ('C', 'C', 'T', 'T')
-    stem_width: int | Sequence[int] = 64
+    _: KW_ONLY
     stem_bias: bool = False
-    conv_cfg: MaxxVitConvCfg = field(default_factory=MaxxVitConvCfg)
+    stem_width: int | Sequence[int] = 64
     transformer_cfg: MaxxVitTransformerCfg = field(default_factory=MaxxVitTransformerCfg)
+    conv_cfg: MaxxVitConvCfg = field(default_factory=MaxxVitConvCfg)
     head_hidden_size: int | None = None
     weight_init: str = 'vit_eff'
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from ..layers.act import ActLayer
 from ..layers.norm import NormLayer
@@ -36,25 +36,26 @@ class MultiScaleVitCfg:
     embed_dim: int | Sequence[int] = 96
     num_heads: int | Sequence[int] = 1
     mlp_ratio: float = 4.0
-    pool_first: bool = False
-    expand_attn: bool = True
-    qkv_bias: bool = True
-    use_cls_token: bool = False
-    use_abs_pos: bool = False
-    residual_pooling: bool = True
-    mode: str = 'conv'
-    kernel_qkv: Pair = (3, 3)
-    stride_q: Sequence[Pair] = ((1, 1), (2, 2), (2, 2), (2, 2))
-    stride_kv: Sequence[Pair] | None = None
-    stride_kv_adaptive: Pair | None = (4, 4)
+    _: KW_ONLY
     patch_kernel: Pair = (7, 7)
     patch_stride: Pair = (4, 4)
     patch_padding: Pair = (3, 3)
-    pool_type: str = 'max'
+    use_cls_token: bool = False
+    use_abs_pos: bool = False
     rel_pos_type: str = 'spatial'
-    act_layer: ActLayer = 'gelu'
+    mode: str = 'conv'
+    kernel_qkv: Pair = (3, 3)
+    pool_first: bool = False
+    stride_q: Sequence[Pair] = ((1, 1), (2, 2), (2, 2), (2, 2))
+    stride_kv_adaptive: Pair | None = (4, 4)
+    stride_kv: Sequence[Pair] | None = None
+    residual_pooling: bool = True
+    expand_attn: bool = True
+    qkv_bias: bool = True
+    pool_type: str = 'max'
     norm_layer: NormLayer = 'layernorm'
     norm_eps: float = 1e-6
+    act_layer: ActLayer = 'gelu'
 
 
 def per_stage(value: int | Sequence[int], stages: int) -> Sequence[int]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 from ..layers.act import ActLayer
@@ -60,66 +60,67 @@ class NaFlexVitCfg:
     embed_dim: int = 768
     depth: int = 12
     num_heads: int = 12
-    mlp_ratio: float = 4.0
-    scale_mlp_norm: bool = False
+    _: KW_ONLY
+    attn_type: str = 'standard'
     num_kv_heads: int | Sequence[int] | None = None
+    qkv_fused: bool = True
     qkv_bias: bool = True
     qk_norm: bool = False
+    attn_gated: bool = False
     proj_bias: bool = True
-    attn_drop_rate: float = 0.0
     scale_attn_inner_norm: bool = False
     use_key_only_attn_mask: bool = False
-    init_values: float | None = None
-    drop_rate: float = 0.0
-    pos_drop_rate: float = 0.0
-    patch_drop_rate: float = 0.0
-    proj_drop_rate: float = 0.0
-    drop_path_rate: float = 0.0
-    class_token: bool = False
+    scale_mlp_norm: bool = False
+    mlp_ratio: float = 4.0
+    swiglu_mlp: bool = False
+    swiglu_align_to: int = 0
     reg_tokens: int = 0
-    pos_embed: str = 'learned'
-    pos_embed_grid_size: Pair | None = (16, 16)
-    pos_embed_interp_mode: str = 'bicubic'
-    pos_embed_ar_preserving: bool = False
-    pos_embed_antialias: bool = True
-    pos_embed_align_corners: bool = False
-    pos_embed_use_grid_sample: bool = False
-    rope_type: str = ''
-    rope_temperature: float = 10000.0
-    rope_ref_feat_shape: ImageSize | None = None
-    rope_grid_offset: float = 0.0
-    rope_grid_indexing: str = 'ij'
-    rope_rotate_half: bool = False
-    rope_shift_coords: float | None = None
-    rope_jitter_coords: float | None = None
-    rope_rescale_coords: float | None = None
-    rope_mrope_section: Sequence[int] | None = None
-    dynamic_img_pad: bool = False
-    patchify_channels_last: bool = True
-    pre_norm: bool = False
-    final_norm: bool = True
-    fc_norm: bool | None = None
-    global_pool: str = 'map'
-    pool_include_prefix: bool = False
-    attn_pool_num_heads: int | None = None
-    attn_pool_mlp_ratio: float | None = None
-    weight_init: str = ''
-    fix_init: bool = True
+    class_token: bool = False
+    enable_patch_interpolator: bool = False
     embed_proj_type: str = 'linear'
     input_norm_layer: NormLayer | None = None
     embed_norm_layer: NormLayer | None = None
+    dynamic_img_pad: bool = False
+    patchify_channels_last: bool = True
+    pos_embed: str = 'learned'
+    pos_embed_interp_mode: str = 'bicubic'
+    pos_embed_grid_size: Pair | None = (16, 16)
+    pos_embed_antialias: bool = True
+    pos_embed_ar_preserving: bool = False
+    pos_embed_use_grid_sample: bool = False
+    pos_embed_align_corners: bool = False
+    rope_type: str = ''
+    rope_ref_feat_shape: ImageSize | None = None
+    rope_temperature: float = 10000.0
+    rope_rotate_half: bool = False
+    rope_grid_indexing: str = 'ij'
+    rope_grid_offset: float = 0.0
+    rope_mrope_section: Sequence[int] | None = None
+    rope_shift_coords: float | None = None
+    rope_rescale_coords: float | None = None
+    rope_jitter_coords: float | None = None
+    attn_pool_mlp_ratio: float | None = None
+    attn_pool_num_heads: int | None = None
+    global_pool: str = 'map'
+    pool_include_prefix: bool = False
+    fc_norm: bool | None = None
+    final_norm: bool = True
+    pre_norm: bool = False
+    init_values: float | None = None
+    attn_only_layer_scale: bool = False
+    drop_path_rate: float = 0.0
+    drop_rate: float = 0.0
+    patch_drop_rate: float = 0.0
+    pos_drop_rate: float = 0.0
+    attn_drop_rate: float = 0.0
+    proj_drop_rate: float = 0.0
+    fix_init: bool = True
+    weight_init: str = ''
     norm_layer: NormLayer | None = None
     act_layer: ActLayer | None = None
     block_fn: Any = None
-    mlp_layer: MlpLayer | None = None
     attn_layer: AttentionLayer | None = None
-    attn_type: str = 'standard'
-    attn_gated: bool = False
-    swiglu_mlp: bool = False
-    swiglu_align_to: int = 0
-    qkv_fused: bool = True
-    attn_only_layer_scale: bool = False
-    enable_patch_interpolator: bool = False
+    mlp_layer: MlpLayer | None = None
 
 
 OPTIONS = {one.name: one for one in fields(NaFlexVitCfg)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -66,25 +66,26 @@ class NfCfg:
 
     depths: Sequence[int]
     channels: Sequence[int]
-    alpha: float = 0.2
-    stem_type: str = '3x3'
-    stem_chs: int | None = None
+    _: KW_ONLY
+    width_factor: float = 1.0
+    ch_div: int = 8
+    bottle_ratio: float = 0.5
     group_size: int | None = None
+    num_features: int = 0
+    stem_chs: int | None = None
+    stem_type: str = '3x3'
+    extra_conv: bool = False
+    reg: bool = False
     attn_layer: str | None = None
     attn_kwargs: Mapping[str, Any] | None = None
     attn_gain: float = 2.0
-    width_factor: float = 1.0
-    bottle_ratio: float = 0.5
-    num_features: int = 0
-    ch_div: int = 8
-    reg: bool = False
-    extra_conv: bool = False
-    gamma_in_act: bool = False
-    same_padding: bool = False
-    std_conv_eps: float = 1e-5
+    alpha: float = 0.2
     skipinit: bool = False
-    zero_init_fc: bool = False
+    std_conv_eps: float = 1e-5
+    same_padding: bool = False
     act_layer: str = 'silu'
+    gamma_in_act: bool = False
+    zero_init_fc: bool = False
 
 
 def init_variance(module: nn.Module) -> None:
